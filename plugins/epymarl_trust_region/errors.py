@@ -1,0 +1,48 @@
+"""The errors a user can meet. Each message names the thing that is wrong and the remedy, in that order.
+
+They derive from Sacred's own error type, so that Sacred prints the message alone; `--debug` brings the traceback back.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+# Sacred imports pkg_resources, which says at length that it is deprecated; a user of this plugin cannot help it.
+warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
+
+from sacred.utils import SacredError  # noqa: E402
+
+
+class TrustRegionError(SacredError):
+    """Base of all errors that this plugin raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, print_traceback=False)
+
+
+class ConfigError(TrustRegionError):
+    """A key or value in a yaml file or on the command line is unknown, missing or out of range."""
+
+
+class CapabilityError(ConfigError):
+    """Each value is fine, but the algorithm has no meaning for this combination (say, shared actors in HAPPO)."""
+
+
+class SuiteError(TrustRegionError):
+    """The host checkout cannot be found, fetched, imported, patched or un-patched."""
+
+
+class EnvironmentMissingError(TrustRegionError):
+    """The environment id is not registered, or the package behind it is not installed."""
+
+
+class CheckpointError(TrustRegionError):
+    """A checkpoint is missing, empty, truncated, or made for another task."""
+
+
+class NonFiniteError(TrustRegionError):
+    """A reward, observation or gradient is NaN or infinite."""
+
+
+class WorkerDiedError(TrustRegionError):
+    """An environment's worker process ended before it was told to."""
