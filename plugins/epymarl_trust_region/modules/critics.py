@@ -1,0 +1,103 @@
+"""State-value critics. Shape letters: B episodes, T steps, N agents, O observation, S state, K values.
+
+K is 1 for a common reward and N for individual rewards: one value per column of the reward.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .networks import linear
+from .value_norm import make_value_head
+
+
+class _ValueNet(nn.Module):
+    """Two ReLU layers and a value head."""
+
+    def __init__(self, input_dim: int, n_values: int, hidden_dim: int, value_norm: str, beta: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(linear(input_dim, hidden_dim), nn.ReLU(), linear(hidden_dim, hidden_dim), nn.ReLU())
+        self.head = make_value_head(hidden_dim, n_values, value_norm, beta)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.layers(inputs))
+
+
+class CentralCritic(nn.Module):
+    """V(s) -> [B, T, K] from the state, with all observations beside it when `obs_individual_obs` is set."""
+
+    def __init__(self, scheme: dict, args, n_values: int) -> None:
+        super().__init__()
+        self.obs_individual_obs = args.obs_individual_obs
+        input_dim = scheme["state"]["vshape"]
+        if self.obs_individual_obs:
+            input_dim += args.n_agents * scheme["obs"]["vshape"]
+        self.net = _ValueNet(input_dim, n_values, args.critic_hidden_dim, args.value_norm, args.value_norm_beta)
+
+    def inputs(self, batch) -> Tensor:
+        """What the critic reads of a batch, built once per update: [B, T, D]."""
+        state = batch["state"]
+        return torch.cat([state, batch["obs"].flatten(2)], dim=-1) if self.obs_individual_obs else state
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs [B, T, D] -> values [B, T, K], in the head's units."""
+        return self.net(inputs)
+
+    def normalise(self, returns: Tensor) -> Tensor:
+        """Returns [B, T, K] to the head's units."""
+        return self.net.head.normalise(returns)
+
+    def denormalise(self, values: Tensor) -> Tensor:
+        """The head's units to returns, [B, T, K]."""
+        return self.net.head.denormalise(values)
+
+    def update_normaliser(self, returns: Tensor) -> None:
+        """Take in one batch of valid returns [M, K]."""
+        self.net.head.update(returns)
+
+
+class IndividualCritic(nn.Module):
+    """V_i(o_i) -> [B, T, N], one network per agent.
+
+    With a common reward each V_i estimates the same return from its own observation.
+    """
+
+    def __init__(self, scheme: dict, args) -> None:
+        super().__init__()
+        input_dim = scheme["obs"]["vshape"]
+        self.nets = nn.ModuleList(
+            _ValueNet(input_dim, 1, args.critic_hidden_dim, args.value_norm, args.value_norm_beta)
+            for _ in range(args.n_agents)
+        )
+
+    def inputs(self, batch) -> Tensor:
+        """What the critics read of a batch: observations [B, T, N, O]."""
+        return batch["obs"]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs [B, T, N, O] -> values [B, T, N], in each head's units."""
+        return torch.cat([net(inputs[:, :, i]) for i, net in enumerate(self.nets)], dim=-1)
+
+    def _per_net(self, method: str, x: Tensor) -> list[Tensor]:
+        columns = x.expand(*x.shape[:-1], len(self.nets)).split(1, dim=-1)
+        return [getattr(net.head, method)(column) for net, column in zip(self.nets, columns, strict=True)]
+
+    def normalise(self, returns: Tensor) -> Tensor:
+        """Returns [B, T, 1 or N] to the heads' units, [B, T, N]."""
+        return torch.cat(self._per_net("normalise", returns), dim=-1)
+
+    def denormalise(self, values: Tensor) -> Tensor:
+        """The heads' units to returns, [B, T, N]."""
+        return torch.cat(self._per_net("denormalise", values), dim=-1)
+
+    def update_normaliser(self, returns: Tensor) -> None:
+        """Take in one batch of valid returns [M, 1 or N]."""
+        self._per_net("update", returns)
+
+
+def make_critic(scheme: dict, args) -> nn.Module:
+    """The critic named by the key `critic`: `central` or `individual`."""
+    if args.critic == "individual":
+        return IndividualCritic(scheme, args)
+    return CentralCritic(scheme, args, n_values=1 if args.common_reward else args.n_agents)

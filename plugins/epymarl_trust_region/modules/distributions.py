@@ -1,0 +1,67 @@
+"""Policies as distributions over one agent's actions.
+
+A learner uses `log_prob`, `entropy`, `kl` and `total_variation`, and never asks what kind of distribution it holds.
+Shape letters: A actions; a leading `...` stands for any batch shape, such as [B, T].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Far below any logit, yet small enough that a difference of two stays finite: exp of it is exactly 0 in float32 and
+# float64, and 0 * (it - it) is 0 rather than NaN.
+_UNAVAILABLE = -1e10
+
+
+class MaskedCategorical:
+    """Softmax over the available actions: pi(a) = exp(logit_a) / sum over available b of exp(logit_b).
+
+    Unavailable actions have probability exactly 0 and receive no gradient. Where no action at all is available (padded
+    steps) the policy is uniform, so that every quantity stays finite; such steps carry mask 0.
+    """
+
+    def __init__(self, logits: Tensor, avail_actions: Tensor) -> None:
+        """
+        Args:
+            logits: [..., A].
+            avail_actions: [..., A], non-zero where the action is available.
+        """
+        masked = torch.where(avail_actions.bool(), logits, _UNAVAILABLE)
+        self.log_probs = torch.log_softmax(masked, dim=-1)
+
+    @property
+    def probs(self) -> Tensor:
+        """Action probabilities, [..., A]."""
+        return self.log_probs.exp()
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """log pi(a) of actions [...], as [...]."""
+        return self.log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """-sum_a pi(a) log pi(a) in nats, [...]."""
+        return -(self.probs * self.log_probs).sum(-1)
+
+    def kl(self, old: MaskedCategorical) -> Tensor:
+        """KL(old || self) = sum_a old(a) [log old(a) - log self(a)] in nats, [...]: the paper's D_KL(pi_old, pi)."""
+        return (old.probs * (old.log_probs - self.log_probs)).sum(-1)
+
+    def total_variation(self, old: MaskedCategorical) -> Tensor:
+        """0.5 sum_a |self(a) - old(a)|, in [0, 1], [...]."""
+        return 0.5 * (self.probs - old.probs).abs().sum(-1)
+
+    def sample(self) -> Tensor:
+        """Actions drawn from the policy with torch's global generator, [...], int64."""
+        probs = self.probs
+        return torch.multinomial(probs.reshape(-1, probs.shape[-1]), 1).view(probs.shape[:-1])
+
+    def mode(self) -> Tensor:
+        """The most likely action (the first of several), [...], int64."""
+        return self.log_probs.argmax(-1)
+
+    def detach(self) -> MaskedCategorical:
+        """The same distribution, cut off from the graph."""
+        copy = object.__new__(MaskedCategorical)
+        copy.log_probs = self.log_probs.detach()
+        return copy

@@ -1,0 +1,117 @@
+"""Hand-made batches, arguments and learners: everything that a learner test needs, and no host.
+
+Shape letters: B episodes, T steps, N agents, A actions, O observation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import yaml
+from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
+from epymarl_trust_region.learners import REGISTRY as LEARNERS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class HandMadeBatch(dict):
+    """The part of an EpisodeBatch that learners and controllers read."""
+
+    device = "cpu"
+
+    @property
+    def batch_size(self) -> int:
+        return self["filled"].shape[0]
+
+    @property
+    def max_seq_length(self) -> int:
+        return self["filled"].shape[1]
+
+    def copy(self) -> HandMadeBatch:
+        return HandMadeBatch({k: v.clone() for k, v in self.items()})
+
+
+class RecordingLogger:
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.stats: dict[str, list] = {}
+
+    def log_stat(self, key, value, t, to_sacred=True) -> None:
+        self.stats.setdefault(key, []).append((t, value))
+
+
+def algorithm(name: str = "happo", **overrides) -> dict:
+    """The algorithm's own yaml over the host's defaults, with `overrides`."""
+    config = {}
+    for file in ("configs/lite/default.yaml", f"configs/algs/{name}.yaml"):
+        config |= yaml.safe_load((ROOT / file).read_text())
+    return config | {"env_args": {"time_limit": None}, "use_cuda": False, "device": "cpu"} | overrides
+
+
+def make_args(batch: HandMadeBatch, name: str = "happo", **overrides) -> SimpleNamespace:
+    """Arguments as the suite's `run` would complete them, for this batch."""
+    n_agents, n_actions = batch["avail_actions"].shape[2:]
+    sizes = {k: batch.batch_size for k in ("batch_size", "batch_size_run", "buffer_size")}
+    return SimpleNamespace(**{**algorithm(name), **sizes, "n_agents": n_agents, "n_actions": n_actions, **overrides})
+
+
+def scheme_of(batch: HandMadeBatch) -> dict:
+    """The suite's scheme of the batch."""
+    return {
+        "state": {"vshape": batch["state"].shape[-1]},
+        "obs": {"vshape": batch["obs"].shape[-1], "group": "agents"},
+        "actions_onehot": {"vshape": (batch["avail_actions"].shape[-1],), "group": "agents"},
+    }
+
+
+def make_learner(batch: HandMadeBatch, name: str = "happo", seed: int = 0, **overrides):
+    """A learner with a MAC, for batches like this one."""
+    torch.manual_seed(seed)
+    args = make_args(batch, name, **overrides)
+    mac = CONTROLLERS[args.mac](scheme_of(batch), {"agents": args.n_agents}, args)
+    return LEARNERS[args.learner](mac, scheme_of(batch), RecordingLogger(), args)
+
+
+def make_batch(
+    seed: int = 0,
+    B: int = 4,
+    T: int = 6,
+    N: int = 3,
+    A: int = 4,
+    obs_dim: int = 5,
+    lengths=None,
+    terminated=True,
+    avail=None,
+) -> HandMadeBatch:
+    """Random episodes of the given lengths (T by default), ended by a true termination or cut off.
+
+    Args:
+        lengths: B numbers of steps, at most T.
+        terminated: whether episodes end by themselves.
+        avail: share of available actions (action 0 always is); None: all.
+    """
+    g = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor(lengths if lengths is not None else [T] * B)
+    step = torch.arange(T + 1)
+    filled = (step <= lengths[:, None]).long().unsqueeze(-1)
+    live = (step < lengths[:, None]).unsqueeze(-1)
+    available = torch.ones(B, T + 1, N, A, dtype=torch.int32)
+    if avail is not None:
+        available = (torch.rand(B, T + 1, N, A, generator=g) < avail).int()
+        available[..., 0] = 1
+    actions = torch.multinomial(available.float().view(-1, A), 1, generator=g).view(B, T + 1, N, 1)
+    ended = (step == lengths[:, None] - 1).unsqueeze(-1).to(torch.uint8) * int(terminated)
+    obs = torch.randn(B, T + 1, N, obs_dim, generator=g) * filled.unsqueeze(-1)
+    return HandMadeBatch(
+        obs=obs,
+        state=obs.flatten(2),
+        actions=actions * filled.unsqueeze(-1),
+        actions_onehot=torch.nn.functional.one_hot(actions.squeeze(-1), A).float() * filled.unsqueeze(-1),
+        avail_actions=available * filled.unsqueeze(-1).int(),
+        reward=torch.randn(B, T + 1, 1, generator=g) * live,
+        terminated=ended,
+        filled=filled,
+    )
