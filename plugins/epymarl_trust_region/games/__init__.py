@@ -1,0 +1,40 @@
+"""Exact normal-form and Markov games, and the Gymnasium ids of the matrix games (registered by this import)."""
+
+from epymarl_trust_region.games.exact_batch import exact_batch, rational_policies
+from epymarl_trust_region.games.markov import (
+    MarkovGame,
+    average_out,
+    joint_policy,
+    multi_agent_advantage,
+    multi_agent_q,
+    random_game,
+    random_policies,
+)
+from epymarl_trust_region.games.normal_form import (
+    climbing_game,
+    one_shot,
+    penalty_game,
+    proposition_1_game,
+    pure_equilibria,
+)
+from epymarl_trust_region.games.registration import CLIMBING_ID, PENALTY_ID, register_games
+
+__all__ = [
+    "CLIMBING_ID",
+    "PENALTY_ID",
+    "MarkovGame",
+    "average_out",
+    "climbing_game",
+    "exact_batch",
+    "joint_policy",
+    "multi_agent_advantage",
+    "multi_agent_q",
+    "one_shot",
+    "penalty_game",
+    "proposition_1_game",
+    "pure_equilibria",
+    "random_game",
+    "random_policies",
+    "rational_policies",
+    "register_games",
+]

@@ -1,0 +1,28 @@
+"""Gymnasium ids of the matrix games, registered when this module is imported.
+
+The key `epymarl_trust_region.games:trust-region/climbing-v0` makes Gymnasium import the package first, so it works in
+any process, also in a spawned worker.
+"""
+
+from __future__ import annotations
+
+import gymnasium
+
+CLIMBING_ID = "trust-region/climbing-v0"
+PENALTY_ID = "trust-region/penalty-v0"
+
+_ENTRY_POINTS = {
+    CLIMBING_ID: "epymarl_trust_region.games.matrix_env:climbing_env",
+    PENALTY_ID: "epymarl_trust_region.games.matrix_env:penalty_env",
+}
+
+
+def register_games() -> None:
+    """Add the ids to Gymnasium's registry; those that it has already are left alone."""
+    for env_id, entry_point in _ENTRY_POINTS.items():
+        if env_id not in gymnasium.registry:
+            # Gymnasium's checker expects one scalar reward and would warn at each run about a list of them.
+            gymnasium.register(env_id, entry_point=entry_point, disable_env_checker=True)
+
+
+register_games()
