@@ -1,0 +1,231 @@
+"""What a configuration may contain: names, types, ranges, and what each algorithm can do.
+
+Defaults live in `configs/algs/*.yaml` alone; the dataclasses here have none. A key that a learner reads is a field of
+its dataclass, so that a key nobody reads cannot be set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from .errors import CapabilityError, ConfigError
+
+
+def key(*, gt: float | None = None, ge: float | None = None, lt: float | None = None, le: float | None = None,
+        choices: tuple[str, ...] | None = None, optional: bool = False) -> Any:  # fmt: skip
+    """A field without a default, with its range. `optional` lets the value be null."""
+    bounds = {">": gt, ">=": ge, "<": lt, "<=": le}
+    return field(metadata={"bounds": bounds, "choices": choices, "optional": optional})
+
+
+_COMPARE = {
+    ">": lambda x, b: x > b,
+    ">=": lambda x, b: x >= b,
+    "<": lambda x, b: x < b,
+    "<=": lambda x, b: x <= b,
+}
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean X?)` for the closest known word, or an empty string."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {match[0]}?)" if match else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnPolicyConfig:
+    """Keys that every on-policy learner of this plugin reads. Meanings and units are in the yaml files."""
+
+    # Capabilities, declared beside the keys and enforced by `check_capabilities`.
+    algorithm: ClassVar[str] = "this algorithm"
+    individual_rewards: ClassVar[str | None] = None  # None: supported; else the reason why not
+    shared_actors: ClassVar[str | None] = None
+    individual_critic: ClassVar[str | None] = None
+
+    name: str = key()
+    runner: str = key()
+    mac: str = key(choices=("trust_region_mac",))
+    learner: str = key()
+    t_max: int = key(gt=0)
+    batch_size_run: int = key(ge=1)
+    batch_size: int = key(ge=1)
+    buffer_size: int = key(ge=1)
+    test_greedy: bool = key()
+    add_value_last_step: bool = key()
+    learner_log_interval: int = key(ge=0)
+
+    hidden_dim: int = key(ge=1)
+    use_rnn: bool = key()
+    share_parameters: bool = key()
+    obs_agent_id: bool = key()
+    obs_last_action: bool = key()
+    obs_individual_obs: bool = key()
+
+    lr: float = key(gt=0)
+    epochs: int = key(ge=1)
+    entropy_coef: float = key(ge=0)
+    grad_norm_clip: float = key(gt=0)
+    optim_eps: float = key(gt=0)
+
+    gamma: float = key(gt=0, le=1)
+    gae_lambda: float = key(ge=0, le=1)
+    standardise_advantages: bool = key()
+
+    critic: str = key(choices=("central", "individual"))
+    critic_hidden_dim: int = key(ge=1)
+    critic_lr: float = key(gt=0)
+    critic_epochs: int = key(ge=1)
+    value_norm: str = key(choices=("none", "popart"))
+    value_norm_beta: float = key(ge=0, lt=1)
+    huber_delta: float | None = key(gt=0, optional=True)
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any], where: str = "the configuration"):
+        """Checked values of this learner's keys; other keys are ignored here (see `check_known_keys`).
+
+        Raises:
+            ConfigError: a key is missing, of the wrong type, or out of range.
+        """
+        values = {}
+        for f in dataclasses.fields(cls):
+            if f.name not in config:
+                raise ConfigError(f"key `{f.name}` is missing from {where}; add it, as in configs/algs/happo.yaml")
+            values[f.name] = _checked(f, config[f.name])
+        checked = cls(**values)
+        checked.check_fresh_batch()
+        return checked
+
+    def check_fresh_batch(self) -> None:
+        """On-policy data only: the buffer holds exactly the episodes of the last rollout."""
+        if not self.batch_size == self.batch_size_run == self.buffer_size:
+            raise ConfigError(
+                f"batch_size={self.batch_size}, batch_size_run={self.batch_size_run} and "
+                f"buffer_size={self.buffer_size} must be equal: {self.algorithm} learns from the episodes it has just "
+                f"collected; set all three to {self.batch_size_run}"
+            )
+
+    def check_capabilities(self, common_reward: bool) -> None:
+        """Refuse combinations in which the algorithm has no meaning.
+
+        Raises:
+            CapabilityError: names the key, the reason and what to use instead.
+        """
+        asked = {
+            "common_reward=False": (not common_reward, self.individual_rewards),
+            "share_parameters=True": (self.share_parameters, self.shared_actors),
+            "critic=individual": (self.critic == "individual", self.individual_critic),
+        }
+        for setting, (on, reason) in asked.items():
+            if on and reason:
+                raise CapabilityError(f"{self.algorithm} does not support {setting}: {reason}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HAPPOConfig(OnPolicyConfig):
+    """Keys of `happo_learner`."""
+
+    algorithm: ClassVar[str] = "HAPPO"
+    individual_rewards: ClassVar[str | None] = (
+        "its sequential factor multiplies one advantage that all agents share (Lemma 1 of the paper); "
+        "set common_reward=True, or use the suite's ippo_ns"
+    )
+    shared_actors: ClassVar[str | None] = (
+        "updating one agent would move the agents after it before their turn, so their ratios and the factor would "
+        "refer to different policies; set share_parameters=False, or use the suite's mappo"
+    )
+
+    eps_clip: float = key(gt=0, lt=1)
+    agent_order: str = key(choices=("random", "fixed"))
+    factor_clip: float | None = key(gt=0, lt=1, optional=True)
+
+
+#: The checks of each learner, by the value of the key `learner`. Learners of the host are not in here.
+SCHEMAS: dict[str, type[OnPolicyConfig]] = {"happo_learner": HAPPOConfig}
+
+
+def _checked(f: dataclasses.Field, value: Any) -> Any:
+    """The value of one field, as its type.
+
+    Raises:
+        ConfigError: wrong type, not finite, not a choice, or out of range.
+    """
+    meta = f.metadata
+    if value is None and meta["optional"]:
+        return None
+    kind = f.type.split(" |")[0]
+    if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    wanted = {"int": int, "float": float, "bool": bool, "str": str}[kind]
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        hint = " (write 1.0e-3, with a dot: yaml reads 1e-3 as text)" if kind == "float" and _is_number(value) else ""
+        raise ConfigError(f"{f.name}={value!r} is not of type {kind}; give {f.name} {_article(kind)}{hint}")
+    if meta["choices"] and value not in meta["choices"]:
+        raise ConfigError(f"{f.name}={value!r} is unknown; choose one of {', '.join(meta['choices'])}")
+    bounds = {sign: b for sign, b in meta["bounds"].items() if b is not None}
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if not finite or not all(_COMPARE[sign](value, b) for sign, b in bounds.items()):
+        wanted_range = " and ".join(f"{f.name} {sign} {b:g}" for sign, b in bounds.items()) or "finite"
+        raise ConfigError(f"{f.name}={value!r} is out of range; it must be {wanted_range}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(value, str)
+
+
+def _article(kind: str) -> str:
+    return {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a word"}[kind]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots, as on the command line: {"env_args": {"key": 1}} -> {"env_args.key": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def check_known_keys(names: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Refuse a key that nothing reads.
+
+    Raises:
+        ConfigError: names the key, where it stands, and the nearest known key.
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"unknown key `{name}` in {where}{nearest(name, known)}; nothing reads it: remove or rename it"
+            )
+
+
+def check_learner(config: Mapping[str, Any], host_keys: Iterable[str], where: str = "the configuration") -> None:
+    """All checks of a complete configuration that need neither environment nor host.
+
+    Args:
+        config: the merged configuration.
+        host_keys: top-level keys of the host's own defaults.
+        where: names the source in messages.
+
+    Raises:
+        ConfigError: unknown, missing, mistyped or out-of-range key.
+        CapabilityError: the algorithm has no meaning for this combination.
+    """
+    schema = SCHEMAS.get(config.get("learner"))
+    if schema is None:  # one of the host's own algorithms: it knows its keys best
+        return
+    known = {*host_keys, *(f.name for f in dataclasses.fields(schema)), "seed", "plugin"}
+    check_known_keys(config, known, where)
+    schema.from_mapping(config, where).check_capabilities(config.get("common_reward", True))

@@ -1,0 +1,64 @@
+"""HAPPO: heterogeneous-agent proximal policy optimisation (Kuba et al., ICLR 2022, Algorithm 3).
+
+Shape letters: B episodes, T steps, N agents.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..config import HAPPOConfig
+from ..onpolicy.diagnostics import factor_statistics
+from ..onpolicy.learner import OnPolicyLearner
+from ..onpolicy.losses import clipped_surrogate
+from ..onpolicy.order import agent_sequence
+from ..onpolicy.returns import masked_mean
+from ..onpolicy.rollout import Rollout
+
+
+class HAPPOLearner(OnPolicyLearner):
+    """Agents take turns; agent i_m maximises the clipped surrogate of
+
+        M^{i_1:m}(s, a) = A(s, a) * prod_{j < m} pi_new^{i_j}(a^{i_j} | o^{i_j}) / pi_old^{i_j}(a^{i_j} | o^{i_j}),
+
+    the joint advantage as it is once the agents before it have moved (Proposition 3). The factor is positive, so
+    factor * min(r A, clip(r) A) and min(r M, clip(r) M) are the same thing.
+    """
+
+    config_class = HAPPOConfig
+
+    def update_policies(self, rollout: Rollout) -> dict[str, float]:
+        """Algorithm 3, lines 8 to 13. The advantage is computed once and serves all agents."""
+        factor = torch.ones_like(rollout.mask)  # M^{i_1} = A
+        for agent in agent_sequence(rollout.n_agents, self.config.agent_order):
+            used_factor = self._clip(factor)
+            for _ in range(self.config.epochs):
+                policy_loss = self.policy_loss(rollout, agent, used_factor)
+                self.actor_optimisers[agent].step(policy_loss)
+            factor = factor * self.new_ratio(rollout, agent)  # M^{i_1:m+1} = M^{i_1:m} pi_new / pi_old
+        return {"pg_loss": policy_loss.item(), **factor_statistics(used_factor, rollout.mask)}
+
+    def policy_loss(self, rollout: Rollout, agent: int, factor: Tensor) -> Tensor:
+        """The negative of equation (11)'s clipped objective with an entropy bonus, a scalar.
+
+        Args:
+            agent: i_m.
+            factor: product of the ratios of the agents before it, [B, T], no gradient.
+        """
+        policy = self.mac.policy(agent, rollout.inputs[agent], rollout.avail_actions[agent])
+        log_ratio = rollout.log_ratio(agent, policy.log_prob(rollout.actions[agent]))
+        joint_advantage = factor * rollout.advantage(agent)
+        surrogate = clipped_surrogate(log_ratio, joint_advantage, rollout.mask, self.config.eps_clip)
+        return -surrogate - self.config.entropy_coef * masked_mean(policy.entropy(), rollout.mask)
+
+    @torch.no_grad()
+    def new_ratio(self, rollout: Rollout, agent: int) -> Tensor:
+        """pi_new / pi_old of the actions taken, after the agent's turn; [B, T], 1 at masked steps."""
+        policy = self.mac.policy(agent, rollout.inputs[agent], rollout.avail_actions[agent])
+        return rollout.log_ratio(agent, policy.log_prob(rollout.actions[agent])).exp()
+
+    def _clip(self, factor: Tensor) -> Tensor:
+        """`factor_clip` trades bias for variance where many agents make the product's range large; not in the paper."""
+        width = self.config.factor_clip
+        return factor if width is None else factor.clamp(1 - width, 1 + width)

@@ -1,0 +1,85 @@
+"""What every on-policy learner reports of an update, from the final policies.
+
+Shape letters: B episodes, T steps, N agents, K reward columns. All statistics are over valid steps.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .returns import masked_mean
+from .rollout import Rollout
+
+
+def policy_statistics(rollout: Rollout, policies: list, eps_clip: float | None = None) -> dict[str, float]:
+    """How far the policies moved in one update.
+
+    Args:
+        policies: the N agents' distributions after the update, over [B, T].
+        eps_clip: clip range, for the share of clipped ratios; None where nothing is clipped.
+
+    Returns:
+        Per agent i: `agent_i_kl_mean`, `agent_i_kl_max` (KL(old || new), nats), `agent_i_tv_mean`, `agent_i_tv_max`.
+        Over agents: `kl_mean`, `kl_max`, `tv_mean`, `tv_p90`, `tv_max`; the joint total variation as the sum of the
+        agents' largest (`joint_tv_sum`, an upper bound) and as the largest 1 - prod_i (1 - tv_i) of a step
+        (`joint_tv`, a tighter one); `ratio_min`, `ratio_max` of single agents, `joint_ratio_min`, `joint_ratio_max` of
+        their product; `clip_fraction`; `entropy` (nats, mean over agents).
+    """
+    valid = rollout.mask.bool()
+    pairs = list(zip(policies, rollout.old_policies, strict=True))
+    kl = torch.stack([new.kl(old)[valid] for new, old in pairs])
+    tv = torch.stack([new.total_variation(old)[valid] for new, old in pairs])
+    log_ratio = torch.stack(
+        [rollout.log_ratio(i, p.log_prob(rollout.actions[i]))[valid] for i, p in enumerate(policies)]
+    )
+    ratio, joint_ratio = log_ratio.exp(), log_ratio.sum(0).exp()
+    stats = {
+        "kl_mean": kl.mean(),
+        "kl_max": kl.max(),
+        "tv_mean": tv.mean(),
+        "tv_p90": tv.quantile(0.9),
+        "tv_max": tv.max(),
+        "joint_tv_sum": tv.max(1).values.sum(),
+        "joint_tv": (1 - (1 - tv).prod(0)).max(),
+        "ratio_min": ratio.min(),
+        "ratio_max": ratio.max(),
+        "joint_ratio_min": joint_ratio.min(),
+        "joint_ratio_max": joint_ratio.max(),
+        "entropy": torch.stack([p.entropy()[valid].mean() for p in policies]).mean(),
+    }
+    if eps_clip is not None:
+        stats["clip_fraction"] = ((ratio - 1).abs() > eps_clip).float().mean()
+    for i in range(len(policies)):
+        stats |= {f"agent_{i}_kl_mean": kl[i].mean(), f"agent_{i}_kl_max": kl[i].max()}
+        stats |= {f"agent_{i}_tv_mean": tv[i].mean(), f"agent_{i}_tv_max": tv[i].max()}
+    return {name: value.item() for name, value in stats.items()}
+
+
+def factor_statistics(factor: Tensor, mask: Tensor) -> dict[str, float]:
+    """Range and effective sample size of the last agent's factor, [B, T].
+
+    `factor_ess` is (sum f)^2 / (M sum f^2) over the M valid steps, in (0, 1]: 1 while all weights are equal.
+    """
+    weights = factor[mask.bool()]
+    ess = weights.sum() ** 2 / (len(weights) * (weights**2).sum())
+    return {"factor_min": weights.min().item(), "factor_max": weights.max().item(), "factor_ess": ess.item()}
+
+
+def value_statistics(rollout: Rollout) -> dict[str, float]:
+    """How good the critic was before this update.
+
+    `explained_variance` is 1 - Var[R - V] / Var[R]; `advantage_std` is the advantages' standard deviation before they
+    were standardised, `advantage_mean` their mean as used; `return_target_mean` and `value_mean` are in returns.
+    """
+    mask = rollout.mask.unsqueeze(-1).expand_as(rollout.returns)
+    valid = mask.bool()
+    returns, values = rollout.returns[valid], rollout.values[valid]
+    explained = 1 - (returns - values).var() / returns.var().clamp_min(1e-12)
+    return {
+        "explained_variance": explained.item(),
+        "advantage_std": rollout.raw_advantage_std.item(),
+        "advantage_mean": masked_mean(rollout.advantages, mask).item(),
+        "return_target_mean": returns.mean().item(),
+        "value_mean": values.mean().item(),
+    }

@@ -1,0 +1,77 @@
+"""Masks, terminations and generalised advantage estimation over padded episodes.
+
+Shape letters: B episodes, T steps, K reward columns (1 for a common reward, N for individual ones).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def step_mask(filled: Tensor, terminated: Tensor) -> Tensor:
+    """1 where the step was really taken, [B, T, 1], float.
+
+    Args:
+        filled: [B, T+1, 1], 1 where the batch holds data, the observation after the last step included.
+        terminated: [B, T+1, 1], 1 at the last step of an episode that ended by itself.
+    """
+    mask = filled[:, :-1].float()
+    mask[:, 1:] *= 1 - terminated[:, :-2].float()
+    return mask
+
+
+def true_terminations(terminated: Tensor, episode_limit: int | None, bootstrap_at_limit: bool) -> Tensor:
+    """1 where the episode really ended, so that no value follows: [B, T, 1], float.
+
+    The suite's environment wrappers store a time limit as `terminated`. With `bootstrap_at_limit` (the suite's key
+    `add_value_last_step`) a termination in the last allowed step is taken for what it nearly always is, the limit.
+
+    Args:
+        terminated: [B, T, 1].
+        episode_limit: steps after which an episode is cut off; None where the environment reports its limit itself.
+    """
+    done = terminated.float()
+    if bootstrap_at_limit and episode_limit is not None and done.shape[1] >= episode_limit:
+        done = done.clone()
+        done[:, episode_limit - 1] = 0
+    return done
+
+
+def gae(rewards: Tensor, values: Tensor, done: Tensor, mask: Tensor, gamma: float, lam: float) -> Tensor:
+    """Generalised advantage estimates (Schulman et al., 2016), 0 at masked steps.
+
+        d_t = r_t + gamma (1 - done_t) V_{t+1} - V_t
+        A_t = m_t [d_t + gamma lambda (1 - done_t) m_{t+1} A_{t+1}]
+
+    Args:
+        rewards: [B, T, K].
+        values: [B, T+1, K], in returns.
+        done: [B, T, 1], 1 at true terminations.
+        mask: [B, T, 1].
+
+    Returns:
+        [B, T, K].
+    """
+    alive = gamma * (1 - done)
+    deltas = (rewards + alive * values[:, 1:] - values[:, :-1]) * mask
+    decay = lam * alive * mask
+    advantage = torch.zeros_like(deltas[:, 0])
+    advantages = []
+    for delta, discount in zip(reversed(deltas.unbind(1)), reversed(decay.unbind(1)), strict=True):
+        advantage = delta + discount * advantage  # a masked next step has advantage 0 already
+        advantages.append(advantage)
+    return torch.stack(advantages[::-1], dim=1)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """sum(m x) / sum(m), a scalar; both of the same shape."""
+    return (x * mask).sum() / mask.sum()
+
+
+def standardise(x: Tensor, mask: Tensor, epsilon: float = 1e-8) -> Tensor:
+    """(x - mean) / (std + epsilon) per column over valid steps, 0 elsewhere: x [B, T, K], mask [B, T, 1]."""
+    count = mask.sum()
+    mean = (x * mask).sum((0, 1)) / count
+    variance = ((x - mean) ** 2 * mask).sum((0, 1)) / count
+    return (x - mean) / (variance.sqrt() + epsilon) * mask

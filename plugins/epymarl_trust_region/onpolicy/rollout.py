@@ -1,0 +1,113 @@
+"""One batch as the learners see it: everything an update needs, computed once, never changed.
+
+Shape letters: B episodes, T steps, N agents, A actions, D actor inputs, K reward columns (1 or N).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import NonFiniteError
+from .returns import gae, standardise, step_mask, true_terminations
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Actor-side tensors are agent by agent, so that `x[i]` is contiguous."""
+
+    inputs: Tensor  # [N, B, T, D]
+    avail_actions: Tensor  # [N, B, T, A]
+    actions: Tensor  # [N, B, T], int64
+    old_policies: tuple  # N distributions over [B, T], without gradient
+    old_log_probs: Tensor  # [N, B, T]
+    mask: Tensor  # [B, T], 1 at valid steps
+    advantages: Tensor  # [B, T, K], as the actors use them
+    returns: Tensor  # [B, T, K], value targets R = A + V
+    values: Tensor  # [B, T, K], V before the update, in returns
+    raw_advantage_std: Tensor  # scalar, before standardisation
+    critic_inputs: Tensor  # [B, T, ...]
+
+    @property
+    def n_agents(self) -> int:
+        """N."""
+        return self.inputs.shape[0]
+
+    def advantage(self, agent: int) -> Tensor:
+        """[B, T]: the joint advantage, or agent's own where rewards are individual."""
+        return self.advantages[..., agent if self.advantages.shape[-1] > 1 else 0]
+
+    def log_ratio(self, agent: int, log_probs: Tensor) -> Tensor:
+        """log pi_new / pi_old of the actions taken, 0 at masked steps: log_probs [B, T] -> [B, T]."""
+        return (log_probs - self.old_log_probs[agent]) * self.mask
+
+
+@torch.no_grad()
+def make_rollout(batch, mac, critic, config, common_reward: bool, episode_limit: int | None) -> Rollout:
+    """Turn a host's EpisodeBatch into a Rollout.
+
+    Args:
+        batch: EpisodeBatch of T+1 slots (the last holds the observation after the last step).
+        mac: gives inputs and, as the behaviour policy, the old log-probabilities; on-policy data only.
+        critic: gives values of all T+1 observations.
+        config: an OnPolicyConfig.
+        common_reward: K = 1 if True; the critic's columns are then averaged into one joint value.
+        episode_limit: see `true_terminations`.
+
+    Raises:
+        NonFiniteError: a reward or observation of a valid step is NaN or infinite.
+    """
+    mask = step_mask(batch["filled"], batch["terminated"])
+    check_finite(batch["reward"][:, :-1], mask, "reward")
+    check_finite(batch["obs"][:, :-1].flatten(2), mask, "observation")
+    inputs = mac.build_inputs(batch)
+    actions = batch["actions"][:, :-1].squeeze(-1).permute(2, 0, 1).contiguous()
+    avail = batch["avail_actions"][:, :-1].permute(2, 0, 1, 3).contiguous()
+    policies = tuple(mac.policy(i, inputs[i], avail[i]) for i in range(len(inputs)))
+
+    critic_inputs = critic.inputs(batch)
+    values = critic.denormalise(critic(critic_inputs))
+    if common_reward:
+        values = values.mean(-1, keepdim=True)
+    done = true_terminations(batch["terminated"][:, :-1], episode_limit, config.add_value_last_step)
+    rewards = torch.where(mask.bool(), batch["reward"][:, :-1], 0.0)  # whatever padding holds, 0 * NaN would be NaN
+    advantages = gae(rewards, values, done, mask, config.gamma, config.gae_lambda)
+    mean_std = _std(advantages, mask)
+    return Rollout(
+        inputs=inputs,
+        avail_actions=avail,
+        actions=actions,
+        old_policies=policies,
+        old_log_probs=torch.stack([policy.log_prob(a) for policy, a in zip(policies, actions, strict=True)]),
+        mask=mask.squeeze(-1),
+        advantages=standardise(advantages, mask) if config.standardise_advantages else advantages,
+        returns=advantages + values[:, :-1],
+        values=values[:, :-1],
+        raw_advantage_std=mean_std,
+        critic_inputs=critic_inputs[:, :-1],
+    )
+
+
+def _std(x: Tensor, mask: Tensor) -> Tensor:
+    """Standard deviation over valid steps and columns, a scalar."""
+    weight = mask.expand_as(x)
+    mean = (x * weight).sum() / weight.sum()
+    return (((x - mean) ** 2 * weight).sum() / weight.sum()).sqrt()
+
+
+def check_finite(x: Tensor, mask: Tensor, what: str) -> None:
+    """Refuse NaN and infinity at valid steps: x [B, T, K], mask [B, T, 1].
+
+    Raises:
+        NonFiniteError: names the first episode of the batch and step.
+    """
+    bad = (~torch.isfinite(x)) & mask.bool()
+    if bad.any():
+        episode, step, column = bad.nonzero()[0].tolist()
+        value = x[episode, step, column].item()
+        raise NonFiniteError(
+            f"{what} is {value} in episode {episode} of the batch at step {step}: the environment is at fault; "
+            "mend it, or go on from the last checkpoint with checkpoint_path"
+        )

@@ -1,0 +1,131 @@
+"""Every yaml fits its dataclass and comments every key; every wrong value is refused by name, with the remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+import yaml
+from epymarl_trust_region.config import SCHEMAS, check_known_keys, check_learner, flatten, nearest
+from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
+from epymarl_trust_region.errors import CapabilityError, ConfigError
+from epymarl_trust_region.learners import REGISTRY as LEARNERS
+from support import ROOT, algorithm
+
+ALGORITHMS = sorted((ROOT / "configs/algs").glob("*.yaml"))
+HOST_DEFAULTS = yaml.safe_load((ROOT / "configs/lite/default.yaml").read_text())
+
+
+def check(config) -> None:
+    known = {*HOST_DEFAULTS, "device"}
+    check_learner(config, known, where="happo.yaml")
+
+
+def test_every_learner_has_a_schema_and_says_which():
+    assert set(SCHEMAS) == set(LEARNERS)
+    for name, learner in LEARNERS.items():
+        assert learner.config_class is SCHEMAS[name]
+
+
+@pytest.mark.parametrize("file", ALGORITHMS, ids=lambda f: f.stem)
+def test_every_yaml_fits_its_dataclass_and_only_that(file):
+    own = yaml.safe_load(file.read_text())
+    schema = SCHEMAS[own["learner"]]
+    fields = {f.name for f in dataclasses.fields(schema)}
+    assert set(own) <= fields, "a key that no learner reads"
+    assert fields <= {*own, *HOST_DEFAULTS}, "a key without a default"
+    check(algorithm(file.stem))
+    assert own["name"] == file.stem and own["mac"] in CONTROLLERS
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda f: f"{f.parent.name}-{f.stem}")
+def test_every_key_of_every_yaml_has_a_comment(file):
+    for line in file.read_text().splitlines():
+        if re.match(r"\s*[a-z_]+:", line):
+            assert re.search(r"#\s+\S", line), f"{file.name}: {line}"
+
+
+def test_the_dataclasses_hold_no_defaults():
+    for schema in SCHEMAS.values():
+        for f in dataclasses.fields(schema):
+            assert f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING, f.name
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ({"eps_clip": -1}, r"eps_clip=-1.* out of range.* eps_clip > 0 and eps_clip < 1"),
+        ({"eps_clip": 0.0}, "eps_clip > 0"),
+        ({"gamma": 1.5}, "gamma <= 1"),
+        ({"gae_lambda": -0.1}, "gae_lambda >= 0"),
+        ({"epochs": 0}, "epochs >= 1"),
+        ({"epochs": 2.5}, "not of type int.* whole number"),
+        ({"epochs": True}, "not of type int"),
+        ({"lr": "1e-3"}, r"not of type float.*1\.0e-3"),
+        ({"lr": float("nan")}, "lr=nan is out of range"),
+        ({"entropy_coef": float("inf")}, "out of range"),
+        ({"use_rnn": 1}, "not of type bool.* True or False"),
+        ({"critic": "centrall"}, "critic='centrall' is unknown; choose one of central, individual"),
+        ({"agent_order": "reverse"}, "choose one of random, fixed"),
+        ({"value_norm": "running"}, "choose one of none, popart"),
+        ({"huber_delta": 0}, "huber_delta > 0"),
+        ({"factor_clip": 1.0}, "factor_clip < 1"),
+        ({"lr": None}, "not of type float"),
+        ({"mac": "basic_mac"}, "choose one of trust_region_mac"),
+        ({"batch_size": 20}, "batch_size=20, batch_size_run=10 and buffer_size=10.* must be equal"),
+        ({"buffer_size": 5000}, "must be equal"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(override, message):
+    with pytest.raises(ConfigError, match=message):
+        check(algorithm(**override))
+
+
+@pytest.mark.parametrize("override", [{"huber_delta": None}, {"huber_delta": 10}, {"gamma": 1}, {"factor_clip": 0.2}])
+def test_right_values_pass(override):
+    check(algorithm(**override))
+
+
+def test_a_whole_number_serves_as_a_float():
+    schema = SCHEMAS["happo_learner"]
+    assert isinstance(schema.from_mapping(algorithm(gamma=1)).gamma, float)
+
+
+def test_a_missing_key_is_named():
+    config = algorithm()
+    del config["gae_lambda"]
+    with pytest.raises(ConfigError, match="`gae_lambda` is missing"):
+        check(config)
+
+
+def test_an_unknown_key_is_named_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"unknown key `epss_clip` in happo.yaml \(did you mean eps_clip\?\)"):
+        check(algorithm(epss_clip=0.2))
+    with pytest.raises(ConfigError, match="unknown key `zzz` in happo.yaml; nothing reads it"):
+        check(algorithm(zzz=1))
+
+
+def test_the_hosts_own_algorithms_are_left_to_the_host():
+    check_learner({"learner": "q_learner", "mixer": "qmix", "anything": 1}, HOST_DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ({"share_parameters": True}, "HAPPO does not support share_parameters=True.*mappo"),
+        ({"common_reward": False}, "HAPPO does not support common_reward=False.*Lemma 1"),
+    ],
+)
+def test_capabilities_are_enforced_with_the_reason(override, message):
+    with pytest.raises(CapabilityError, match=message):
+        check(algorithm(**override))
+
+
+def test_nearest_flatten_and_known_keys():
+    assert nearest("hapo", ["happo", "qmix"]) == " (did you mean happo?)"
+    assert nearest("xyz", ["happo"]) == ""
+    assert flatten({"a": {"b": 1, "c": {"d": 2}}, "e": {}}) == {"a.b": 1, "a.c.d": 2, "e": {}}
+    check_known_keys(["a"], ["a", "b"], "here")
+    with pytest.raises(ConfigError, match="`c` in here"):
+        check_known_keys(["a", "c"], ["a", "b"], "here")

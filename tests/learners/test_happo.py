@@ -1,0 +1,260 @@
+"""HAPPO's update against PPO, against enumeration, and against what it must not depend on.
+
+Shape letters: B episodes, T steps, N agents, A actions.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from epymarl_trust_region.errors import NonFiniteError
+from epymarl_trust_region.onpolicy.rollout import make_rollout
+from support import make_batch, make_learner
+
+RAGGED = [6, 3, 1, 5]
+
+
+def parameters(learner) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in [*learner.mac.parameters(), *learner.critic.parameters()]]
+
+
+def assert_bit_equal(first, second) -> None:
+    assert len(first) == len(second) > 0
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b)
+
+
+def textbook_ppo(learner, batch, config, standardise: bool) -> None:
+    """Plain single-agent PPO (Schulman et al., 2017) on the learner's networks, from its formulas alone."""
+    actor, critic = learner.mac.agent.agents[0], learner.critic
+    obs, actions = batch["obs"][:, :-1, 0], batch["actions"][:, :-1, 0]
+    rewards, T = batch["reward"][:, :-1], batch["reward"].shape[1] - 1
+
+    def log_policy():
+        return torch.log_softmax(actor(obs)[0], -1)
+
+    with torch.no_grad():
+        old = log_policy().gather(-1, actions).squeeze(-1)
+        values = critic(critic.inputs(batch))
+        advantages, running = torch.zeros(len(obs), T, 1), torch.zeros(len(obs), 1)
+        for t in reversed(range(T)):  # full-length episodes that end by themselves
+            following = torch.zeros(()) if t == T - 1 else values[:, t + 1]
+            delta = rewards[:, t] + config.gamma * following - values[:, t]
+            running = delta + config.gae_lambda * config.gamma * running
+            advantages[:, t] = running
+        returns = advantages + values[:, :-1]
+        if standardise:
+            advantages = (advantages - advantages.mean()) / (advantages.var(unbiased=False).sqrt() + 1e-8)
+        advantages = advantages.squeeze(-1)
+
+    optimiser = torch.optim.Adam(actor.parameters(), lr=config.lr, eps=config.optim_eps)
+    for _ in range(config.epochs):
+        log_probs = log_policy()
+        ratio = (log_probs.gather(-1, actions).squeeze(-1) - old).exp()
+        clipped = ratio.clamp(1 - config.eps_clip, 1 + config.eps_clip)
+        entropy = -(log_probs.exp() * log_probs).sum(-1)
+        loss = -torch.min(ratio * advantages, clipped * advantages).mean() - config.entropy_coef * entropy.mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(actor.parameters(), config.grad_norm_clip)
+        optimiser.step()
+
+    optimiser = torch.optim.Adam(critic.parameters(), lr=config.critic_lr, eps=config.optim_eps)
+    for _ in range(config.critic_epochs):
+        loss = (0.5 * (critic(critic.inputs(batch)[:, :-1]) - returns) ** 2).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(critic.parameters(), config.grad_norm_clip)
+        optimiser.step()
+
+
+@pytest.mark.parametrize("standardise", [True, False])
+def test_one_agent_is_ppo_bit_for_bit(standardise):
+    # B * T is a power of two, so that the mean and sum / count round alike.
+    batch = make_batch(B=4, T=8, N=1)
+    happo, ppo = (make_learner(batch, standardise_advantages=standardise, agent_order="fixed") for _ in range(2))
+    assert_bit_equal(parameters(happo), parameters(ppo))
+    start = parameters(happo)
+    happo.train(batch, 0, 0)
+    textbook_ppo(ppo, batch, happo.config, standardise)
+    assert_bit_equal(parameters(happo), parameters(ppo))
+    assert any(not torch.equal(a, b) for a, b in zip(start, parameters(happo), strict=True))
+
+
+class RecordFactors:
+    """Remember the factor that each agent was given, in turn."""
+
+    def __init__(self, learner) -> None:
+        self.turns: list[tuple[int, torch.Tensor]] = []
+        original = learner.policy_loss
+
+        def policy_loss(rollout, agent, factor):
+            if not self.turns or self.turns[-1][0] != agent:
+                self.turns.append((agent, factor.clone()))
+            return original(rollout, agent, factor)
+
+        learner.policy_loss = policy_loss
+
+
+@pytest.mark.parametrize("use_rnn", [False, True])
+@pytest.mark.parametrize("order", ["random", "fixed"])
+def test_factor_is_the_product_of_the_ratios_of_the_agents_before(use_rnn, order):
+    batch = make_batch(lengths=RAGGED, avail=0.7)
+    learner = make_learner(batch, use_rnn=use_rnn, lr=0.01, agent_order=order)
+    recorded = RecordFactors(learner)
+    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, True, None)
+    learner.update_policies(rollout)
+    assert sorted(agent for agent, _ in recorded.turns) == [0, 1, 2]
+    product = torch.ones_like(rollout.mask)
+    for agent, factor in recorded.turns:
+        torch.testing.assert_close(factor, product)
+        policy = learner.mac.policy(agent, rollout.inputs[agent], rollout.avail_actions[agent])
+        log_probs = policy.log_prob(rollout.actions[agent]).detach()
+        ratio = (log_probs - rollout.old_log_probs[agent]).exp()
+        product = product * torch.where(rollout.mask.bool(), ratio, 1.0)
+    assert (recorded.turns[0][1] == 1).all()  # the first agent's factor
+    assert (product - 1).abs().max() > 0.05  # and the last one's says something
+
+
+def test_random_orders_are_all_drawn_and_fixed_is_fixed():
+    from epymarl_trust_region.onpolicy.order import agent_sequence
+
+    torch.manual_seed(0)
+    assert {tuple(agent_sequence(3, "random")) for _ in range(200)} == {
+        (0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)}  # fmt: skip
+    assert agent_sequence(4, "fixed") == [0, 1, 2, 3]
+
+
+def test_factor_clip_bounds_the_factor():
+    batch = make_batch(B=16, T=8)
+    for clip, bound in ((None, None), (0.05, 0.05)):
+        learner = make_learner(batch, lr=0.02, factor_clip=clip)
+        recorded = RecordFactors(learner)
+        learner.train(batch, 0, 0)
+        widest = max((factor - 1).abs().max().item() for _, factor in recorded.turns)
+        assert widest <= bound + 1e-6 if bound else widest > 0.1
+
+
+@pytest.mark.parametrize("use_rnn", [False, True])
+@pytest.mark.parametrize("critic", ["central", "individual"])
+@pytest.mark.parametrize("value_norm", ["none", "popart"])
+def test_data_at_masked_steps_changes_nothing(use_rnn, critic, value_norm):
+    batch = make_batch(lengths=RAGGED, avail=0.7)
+    garbage = batch.copy()
+    after_end = (batch["terminated"].cumsum(1) - batch["terminated"]).squeeze(-1).bool()  # after the last valid step
+    random = make_batch(seed=9, avail=0.5)
+    for key in ("obs", "state", "reward", "actions", "actions_onehot", "avail_actions"):
+        garbage[key][after_end] = random[key][after_end] * (1e3 if garbage[key].is_floating_point() else 1)
+    learners = [make_learner(batch, use_rnn=use_rnn, critic=critic, value_norm=value_norm) for _ in range(2)]
+    for learner, data in zip(learners, (batch, garbage), strict=True):
+        torch.manual_seed(1)
+        for _ in range(2):
+            learner.train(data, 0, 0)
+    for a, b in zip(parameters(learners[0]), parameters(learners[1]), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-7)
+    logged = [learner.logger.stats for learner in learners]
+    for key, ((_, value),) in {k: v[:1] for k, v in logged[0].items()}.items():
+        assert logged[1][key][0][1] == pytest.approx(value, abs=1e-5), key
+
+
+def test_only_the_agent_whose_turn_it_is_moves():
+    batch = make_batch()
+    learner = make_learner(batch)
+    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, True, None)
+    before = [copy.deepcopy(list(actor.parameters())) for actor in learner.mac.agent.agents]
+    learner.actor_optimisers[1].step(learner.policy_loss(rollout, 1, torch.ones_like(rollout.mask)))
+    moved = [
+        any(not torch.equal(a, b) for a, b in zip(old, actor.parameters(), strict=True))
+        for old, actor in zip(before, learner.mac.agent.agents, strict=True)
+    ]
+    assert moved == [False, True, False]
+
+
+def test_the_advantage_is_the_same_for_all_agents_and_all_epochs():
+    """The critic moves after the actors, so no agent in the sequence sees another A."""
+    batch = make_batch()
+    learner = make_learner(batch)
+    events = []
+    loss, critic_step = learner.policy_loss, learner.fit_critic
+
+    def policy_loss(rollout, agent, factor):
+        events.append(rollout.advantages)
+        return loss(rollout, agent, factor)
+
+    def fit_critic(rollout):
+        events.append("critic")
+        return critic_step(rollout)
+
+    learner.policy_loss, learner.fit_critic = policy_loss, fit_critic
+    learner.train(batch, 0, 0)
+    assert events[-1] == "critic" and len(events) == 3 * 5 + 1
+    assert all(advantages is events[0] for advantages in events[:-1])
+
+
+@pytest.mark.parametrize("use_rnn", [False, True])
+@pytest.mark.parametrize("value_norm", ["none", "popart"])
+def test_save_load_and_continue_equals_never_having_stopped(tmp_path, use_rnn, value_norm):
+    batches = [make_batch(seed=s, lengths=RAGGED) for s in range(6)]
+    straight = make_learner(batches[0], use_rnn=use_rnn, value_norm=value_norm)
+    for batch in batches[:3]:
+        straight.train(batch, 0, 0)
+    straight.save_models(str(tmp_path))
+
+    def go_on(learner):
+        for batch in batches[3:]:
+            learner.train(batch, 0, 0)
+        learner.mac.init_hidden(4)
+        return learner.mac.select_actions(batches[0], t_ep=0, t_env=0)
+
+    never_stopped = go_on(straight)
+    resumed = make_learner(batches[0], seed=77, use_rnn=use_rnn, value_norm=value_norm)
+    resumed.load_models(str(tmp_path))
+    assert torch.equal(never_stopped, go_on(resumed))
+    assert_bit_equal(parameters(straight), parameters(resumed))
+    assert straight.log_stats_t == resumed.log_stats_t
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_nan_reward_stops_before_anything_moves(value):
+    batch = make_batch(lengths=RAGGED)
+    batch["reward"][1, 2] = value
+    learner = make_learner(batch)
+    before = parameters(learner)
+    with pytest.raises(NonFiniteError, match=r"reward is (nan|inf) in episode 1 of the batch at step 2"):
+        learner.train(batch, 0, 0)
+    assert_bit_equal(before, parameters(learner))
+    batch = make_batch(lengths=RAGGED)
+    batch["reward"][1, 5] = value  # after the episode's end: padding, nobody's business
+    learner.train(batch, 0, 0)
+
+
+def test_a_nan_gradient_stops_before_the_actor_moves():
+    batch = make_batch()
+    learner = make_learner(batch)
+    before = parameters(learner)
+    optimiser = learner.actor_optimisers[0]
+    with pytest.raises(NonFiniteError, match="agent 0's actor is nan"):
+        optimiser.step(sum(p.sum() for p in optimiser.parameters) * float("nan"))
+    assert_bit_equal(before, parameters(learner))
+
+
+def test_the_update_raises_the_surrogate_of_a_known_best_action():
+    """One state, reward 1 for a joint action and 0 else: its probability must rise, update after update."""
+    torch.manual_seed(0)
+    batch = make_batch(B=512, T=1, N=2, A=2, obs_dim=1)
+    batch["obs"][:] = 1.0
+    batch["state"][:] = 1.0
+    learner = make_learner(batch, lr=0.01)
+    probability = []
+    for _ in range(30):
+        learner.mac.init_hidden(512)
+        batch["actions"][:, 0] = learner.mac.select_actions(batch, 0, 0).unsqueeze(-1)
+        batch["reward"][:, 0] = (batch["actions"][:, 0] == 1).all(1).float()
+        learner.train(batch, 0, 0)
+        learner.mac.init_hidden(512)
+        probability.append(learner.mac.forward(batch, 0)[0, :, 1].prod().item())
+    assert probability[-1] > 0.95
+    assert probability[0] < 0.7
+    assert all(later > earlier - 0.02 for earlier, later in zip(probability, probability[1:], strict=False))
