@@ -1,0 +1,31 @@
+"""What the host's loader will meet in `checkpoint_path`, before anything is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import CheckpointError
+
+
+def check_folder(path: str, load_step: int, learner: type | None) -> None:
+    """Refuse a `checkpoint_path` from which the host could load nothing.
+
+    The host reads the sub-folder whose name, a number of steps, is nearest to `load_step` (0: the largest).
+
+    Args:
+        learner: the class that will read it, if it is one of this plugin's; its files are then checked too.
+
+    Raises:
+        CheckpointError: no such folder, no step folders in it, or files missing or damaged.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise CheckpointError(f"checkpoint_path={path} is not a folder; give the folder that holds the step folders")
+    steps = [int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit()]
+    if not steps:
+        raise CheckpointError(
+            f"checkpoint_path={path} holds no step folders (such as 50000/); give the run's folder under results/models"
+        )
+    step = max(steps) if load_step == 0 else min(steps, key=lambda s: abs(s - load_step))
+    if learner is not None:
+        learner.check_files(str(folder / str(step)))

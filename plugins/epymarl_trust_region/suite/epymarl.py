@@ -1,0 +1,255 @@
+"""Find, fetch, check and import an EPyMARL checkout, and watch over its worker processes.
+
+The checkout is only ever read: results, caches and models go to the current folder.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import importlib.util
+import multiprocessing
+import multiprocessing.util  # it must have registered its end of the program before ours, which has to come first
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import ClassVar
+
+from epymarl_trust_region.errors import SuiteError, WorkerDiedError
+from epymarl_trust_region.suite import patching
+from epymarl_trust_region.suite.host import Host
+
+PINNED_COMMIT = "cbc38c09588064eab978501d0f12c2cf58fa7fc2"
+REPOSITORY_URL = "https://github.com/uoe-agents/epymarl"
+HOST_MODULES = ("components", "controllers", "envs", "learners", "modules", "run", "runners", "utils")
+
+_STUBS = Path(__file__).resolve().parent / "stubs"
+_NEEDED = (
+    "src/main.py",
+    "src/run.py",
+    "src/config/default.yaml",
+    "src/learners/__init__.py",
+    "src/runners/__init__.py",
+)
+_FETCH_HINT = "`epymarl-tr suite fetch` gets a copy"
+# EPyMARL imports every wrapper it has; these are not about the environment that was asked for.
+_IMPORT_WARNINGS = ("VMAS is not installed", "PettingZoo is not installed")
+
+
+@dataclass(frozen=True)
+class CheckoutStatus:
+    """What is known about a folder that is an EPyMARL checkout."""
+
+    path: Path
+    commit: str | None  # full hash; None where there is no git repository
+    patched: bool
+    dirty: tuple[str, ...]  # modified tracked files; those that our own patch touches are left out when patched
+
+    @property
+    def tested(self) -> bool:
+        """Whether this plugin is tested against exactly this commit."""
+        return self.commit == PINNED_COMMIT
+
+    @property
+    def warning(self) -> str | None:
+        """One line for the user if the code may differ from what was tested, else None."""
+        if not self.tested:
+            found = f"commit {self.commit[:7]}" if self.commit else "an unknown commit"
+            return f"EPyMARL at {self.path} is at {found}; tested is {PINNED_COMMIT[:7]} ({_FETCH_HINT})"
+        return f"EPyMARL at {self.path} has modified files: {', '.join(self.dirty)}" if self.dirty else None
+
+
+def cache_home() -> Path:
+    """Where `fetch` puts the checkout: `$XDG_CACHE_HOME/epymarl-trust-region/epymarl`, by default below `~/.cache`."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "epymarl-trust-region" / "epymarl"
+
+
+def find(start: Path | None = None) -> tuple[Path, str] | None:
+    """The checkout to use and why, or None: `$EPYMARL_HOME`, else `start` (the current folder), else the cache.
+
+    Raises SuiteError if `$EPYMARL_HOME` is set to a folder that is not an EPyMARL checkout.
+    """
+    if named := os.environ.get("EPYMARL_HOME"):
+        home = Path(named).expanduser().resolve()
+        if _missing(home):
+            raise SuiteError(
+                f"$EPYMARL_HOME is not EPyMARL: {home} has no {', '.join(_missing(home))}; correct or unset it"
+            )
+        return home, "$EPYMARL_HOME names it"
+    start = (start or Path.cwd()).resolve()
+    if not _missing(start):
+        return start, "the current folder is an EPyMARL checkout"
+    if not _missing(cache_home()):
+        return cache_home().resolve(), "it is in the cache"
+    return None
+
+
+def check(path: Path) -> CheckoutStatus:
+    """What the checkout at `path` is. Raises SuiteError, naming what is missing, if it is not EPyMARL."""
+    path = Path(path).expanduser().resolve()
+    if missing := _missing(path):
+        raise SuiteError(f"{path} is not an EPyMARL checkout: it has no {', '.join(missing)}; {_FETCH_HINT}")
+    try:
+        head = patching.git("rev-parse", "HEAD", cwd=path)
+        patched, dirty = patching.is_patched(path), patching.dirty_files(path)
+    except SuiteError:  # no git on this machine: the checkout can be used all the same
+        return CheckoutStatus(path, None, False, ())
+    ours = patching.patched_files() if patched else set()
+    commit = head.stdout.strip() if head.returncode == 0 else None
+    return CheckoutStatus(path, commit, patched, tuple(name for name in dirty if name not in ours))
+
+
+def fetch(source: str | None = None, timeout_s: float = 30) -> tuple[Path, bool]:
+    """Clone EPyMARL at the tested commit into the cache, from a URL or a local path, in at most `timeout_s` seconds.
+
+    Returns the folder, and False if it was there already. Raises SuiteError in one line, and leaves nothing behind, if
+    there is no git, no network, no repository, no such commit in it, or not enough time.
+    """
+    home = cache_home()
+    if home.exists():
+        status = check(home)
+        if not status.tested:
+            raise SuiteError(f"{status.warning}; delete {home} and fetch again")
+        return home, False
+    try:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        # Beside its final place, so that the rename is within one file system and a broken clone is never found.
+        scratch = Path(tempfile.mkdtemp(prefix=".fetch-", dir=home.parent))
+    except OSError as error:
+        raise SuiteError(f"cannot write to {home.parent}: {error.strerror}; set $XDG_CACHE_HOME") from error
+    try:
+        clone = scratch / "epymarl"
+        _clone(source or REPOSITORY_URL, clone, timeout_s)
+        check(clone)
+        return clone.rename(home), True
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def load(path: Path) -> Host:
+    """Import the checkout at `path` and return it as a host, with its live registries.
+
+    Its `src` goes to the front of `sys.path`, which worker processes get as well. Raises SuiteError if it is not
+    EPyMARL, if modules with its top-level names are imported from elsewhere, or if it cannot be imported.
+    """
+    status = check(path)
+    source = status.path / "src"
+    _refuse_foreign(source, "start a fresh Python process")
+    if str(source) not in sys.path:
+        sys.path.insert(0, str(source))
+    if importlib.util.find_spec("smaclite") is None:
+        sys.path.append(str(_STUBS))
+    try:
+        with warnings.catch_warnings():
+            for message in _IMPORT_WARNINGS:
+                warnings.filterwarnings("ignore", message=message, category=UserWarning)
+            run = importlib.import_module("run").run
+            registries = [importlib.import_module(name).REGISTRY for name in ("learners", "controllers", "runners")]
+    except (ImportError, AttributeError) as error:
+        raise SuiteError(f"EPyMARL at {status.path} cannot be imported: {error}; see `epymarl-tr doctor`") from error
+    _refuse_foreign(source, "uninstall the package of that name, or take it off the path")
+    return Host("epymarl", status.path, status.commit, source / "config", *registries, run=run)
+
+
+@contextmanager
+def watch_workers(runner_module: ModuleType | None = None) -> Iterator[None]:
+    """Raise WorkerDiedError in the main thread as soon as one of the parallel runner's workers fails.
+
+    EPyMARL's own runner waits for ever on the pipe of a dead worker. `runner_module` is the module whose `Process` is
+    watched: `runners.parallel_runner` unless given. Outside the main thread nothing is watched, for lack of signals.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    module = runner_module or importlib.import_module("runners.parallel_runner")
+    original, module.Process = module.Process, _WatchedProcess
+    previous = signal.signal(signal.SIGCHLD, lambda *_: _WatchedProcess.raise_for_dead())
+    _WatchedProcess.started.clear()
+    # A watch that is still on when Python ends must not report the workers that multiprocessing then terminates.
+    atexit.register(_WatchedProcess.started.clear)
+    try:
+        yield
+    finally:
+        atexit.unregister(_WatchedProcess.started.clear)
+        signal.signal(signal.SIGCHLD, previous)
+        module.Process = original
+        _WatchedProcess.started.clear()
+
+
+class _WatchedProcess(multiprocessing.Process):
+    """A process that `watch_workers` remembers. At module level, so that `spawn` can pickle it."""
+
+    started: ClassVar[list[_WatchedProcess]] = []
+
+    def start(self) -> None:
+        super().start()
+        self.started.append(self)
+        self.raise_for_dead()  # it may have died, and its signal come, before it was in the list
+
+    def run(self) -> None:
+        # In the worker: Ctrl-C is the parent's to handle, and a forked worker must not watch over its siblings.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        super().run()
+
+    @classmethod
+    def raise_for_dead(cls) -> None:
+        for number, process in enumerate(cls.started):
+            if process.exitcode:
+                text = f"environment worker {number} ended with exit code {process.exitcode}"
+                cls.started.clear()  # one report is enough, however many die of the same cause
+                raise WorkerDiedError(
+                    f"{text}; its own traceback stands above. Mend what it names, or see it in one process with "
+                    "`runner=episode batch_size_run=1`"
+                )
+
+
+def _missing(path: Path) -> list[str]:
+    return [name for name in _NEEDED if not (path / name).is_file()]
+
+
+def _clone(source: str, target: Path, timeout_s: float) -> None:
+    if Path(source).expanduser().exists():
+        source = str(Path(source).expanduser().resolve())
+    git = _within(target.parent, timeout_s)
+    git(f"cannot clone {source}", "clone", "--quiet", "--no-checkout", "--", source, str(target))
+    wanted = f"{PINNED_COMMIT}^{{commit}}"
+    git(f"{source} does not hold EPyMARL's commit {PINNED_COMMIT[:7]}", "-C", str(target), "cat-file", "-e", wanted)
+    git("cannot check out", "-C", str(target), "checkout", "--quiet", "--detach", PINNED_COMMIT)
+
+
+def _within(folder: Path, timeout_s: float) -> Callable[..., None]:
+    """A caller of git whose calls share one time limit and whose failures are SuiteErrors."""
+    deadline = time.monotonic() + timeout_s
+
+    def call(complaint: str, *arguments: str) -> None:
+        try:
+            result = patching.git(*arguments, cwd=folder, timeout_s=max(deadline - time.monotonic(), 0.1))
+        except SuiteError as error:
+            raise SuiteError(f"{complaint}: {error}") from error
+        if result.returncode:
+            reason = patching.last_line(result.stderr)
+            raise SuiteError(f"{complaint}: {reason}; try `epymarl-tr suite fetch --from URL_OR_PATH`")
+
+    return call
+
+
+def _refuse_foreign(source: Path, remedy: str) -> None:
+    for name in HOST_MODULES:
+        module = sys.modules.get(name)
+        if module is None:
+            continue
+        places = [module.__file__] if getattr(module, "__file__", None) else list(getattr(module, "__path__", []))
+        if not any(Path(place).resolve().is_relative_to(source) for place in places):
+            raise SuiteError(f"`{name}` is imported from {places}, not from {source}; {remedy}")

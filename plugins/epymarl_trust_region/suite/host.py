@@ -1,0 +1,49 @@
+"""What a host is to the rest of the plugin, and where the plugin's own data folders are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from epymarl_trust_region.errors import SuiteError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Host:
+    """A suite that can run an experiment: a real EPyMARL checkout, or the built-in one.
+
+    The three registries are the host's live dictionaries: what is added to them, its `run` finds.
+    """
+
+    name: str  # "epymarl" or "lite"
+    home: Path | None  # root of the checkout; None for lite
+    commit: str | None  # full hash; None for lite, and for a checkout without git
+    config_dir: Path  # has default.yaml and the host's environment yaml files
+    learners: dict[str, Any]
+    controllers: dict[str, Any]
+    runners: dict[str, Any]
+    run: Callable[..., None]  # run(_run, config, log)
+
+
+def config_root() -> Path:
+    """The folder with `algs/`, `envs/` and `sweeps/`. Raises SuiteError if the installation lacks it."""
+    return _data_folder("configs")
+
+
+def patches_root() -> Path:
+    """The folder with the `*.patch` files. Raises SuiteError if the installation lacks it."""
+    return _data_folder("patches")
+
+
+def _data_folder(name: str) -> Path:
+    # A wheel carries the folder inside the package; a checkout (and an editable install of it) has it at its root.
+    for candidate in (_PACKAGE / name, _PACKAGE.parents[1] / name):
+        if candidate.is_dir():
+            return candidate
+    raise SuiteError(
+        f"the folder {name}/ of epymarl-trust-region is missing from {_PACKAGE}; install the package again"
+    )

@@ -1,0 +1,173 @@
+"""Any Gymnasium environment with one action and observation space per agent, behind EPyMARL's environment interface.
+
+Shapes: N agents, A = the most actions of any agent, O = the longest flat observation, S = N*O unless the environment
+names its `state_size`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Discrete, Tuple, flatdim, flatten
+
+import epymarl_trust_region.suite.mpe  # noqa: F401  registers the pz-mpe ids
+from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
+
+
+class GymmaEnv:
+    """One multi-agent environment; behaves as EPyMARL's `gymma`.
+
+    Observations are flattened and padded with zeros to O; the state is all of them in a row. Agents with fewer than A
+    actions have the rest unavailable; an environment with a method `get_avail_actions()` (N lists of 0 and 1) decides
+    for itself. A `time_limit` shows as `truncated`, which runners take for an end like any other.
+
+    Args:
+        key: Gymnasium id, with the module that registers it where need be: "lbforaging:Foraging-8x8-2p-3f-v3".
+        time_limit: steps after which an episode is cut.
+        seed: of the environment's own random numbers.
+        common_reward: one reward for the team, instead of one per agent.
+        reward_scalarisation: "sum" or "mean" over agents, where the environment gives one reward per agent.
+        pretrained_wrapper: must be None (it names a wrapper that only EPyMARL has).
+        kwargs: handed to `gymnasium.make`.
+
+    Raises:
+        ConfigError: a value above is missing or has no meaning here, or the environment is not a multi-agent one.
+        EnvironmentMissingError: no such id, or its package is not installed.
+    """
+
+    def __init__(
+        self,
+        key: str | None,
+        time_limit: int | None,
+        seed: int,
+        common_reward: bool,
+        reward_scalarisation: str,
+        pretrained_wrapper: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _check_arguments(key, time_limit, common_reward, reward_scalarisation, pretrained_wrapper)
+        self._key = key
+        self._env = gym.wrappers.TimeLimit(_make(key, kwargs), max_episode_steps=time_limit)
+        _check_spaces(key, self._env)
+        self.episode_limit = time_limit
+        self.common_reward = common_reward
+        self._mean = reward_scalarisation == "mean"
+        self._obs_spaces = tuple(self._env.observation_space)
+        self._obs_dim = max(flatdim(space) for space in self._obs_spaces)
+        n_actions = [int(space.n) for space in self._env.action_space]
+        self._n_actions = max(n_actions)
+        self._avail = [[1] * n + [0] * (self._n_actions - n) for n in n_actions]
+        self._own_avail = getattr(self._env.unwrapped, "get_avail_actions", None)
+        self.n_agents = self._env.unwrapped.n_agents
+        self._obs = np.zeros((self.n_agents, self._obs_dim), np.float32)
+        self._seed(seed)
+
+    def _seed(self, seed: int) -> None:
+        """Some environments (LBF) seed through a method of their own, which then draws no first episode."""
+        try:
+            self._env.unwrapped.seed(seed)
+        except Exception:  # whatever goes wrong in there, `reset` is Gymnasium's documented way
+            self._env.reset(seed=seed)
+
+    def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        obs, info = self._env.reset(seed=seed, options=options)
+        self._keep(obs)
+        return self._obs, info
+
+    def step(self, actions) -> tuple[np.ndarray, float | Iterable, bool, bool, dict]:
+        """Take one action index per agent; gives (obs [N, O], reward, terminated, truncated, info)."""
+        obs, reward, terminated, truncated, info = self._env.step([int(action) for action in actions])
+        self._keep(obs)
+        if isinstance(terminated, Iterable):
+            terminated = all(terminated)
+        return self._obs, self._share(reward), terminated, truncated, info
+
+    def _keep(self, obs) -> None:
+        padded = np.zeros((self.n_agents, self._obs_dim), np.float32)
+        for row, space, one in zip(padded, self._obs_spaces, obs, strict=True):
+            flat = flatten(space, one)
+            row[: len(flat)] = flat
+        self._obs = padded
+
+    def _share(self, reward):
+        if not isinstance(reward, Iterable):
+            if not self.common_reward:
+                raise ConfigError(f"{self._key} gives one reward for the team; set common_reward=True")
+            return reward
+        if not self.common_reward:
+            return reward
+        return float(sum(reward) / len(reward) if self._mean else sum(reward))
+
+    def get_obs(self) -> np.ndarray:
+        """The observations of all agents, [N, O] float32."""
+        return self._obs
+
+    def get_state(self) -> np.ndarray:
+        """All observations in a row, [N*O] float32."""
+        return self._obs.reshape(-1)
+
+    def get_avail_actions(self) -> list[list[int]]:
+        """N lists of A zeros and ones."""
+        return self._own_avail() if self._own_avail else self._avail
+
+    def get_env_info(self) -> dict[str, int]:
+        """The sizes that a runner, a MAC and a learner are built from."""
+        return {
+            "state_shape": getattr(self._env.unwrapped, "state_size", self.n_agents * self._obs_dim),
+            "obs_shape": self._obs_dim,
+            "n_actions": self._n_actions,
+            "n_agents": self.n_agents,
+            "episode_limit": self.episode_limit,
+        }
+
+    def get_stats(self) -> dict:
+        return {}
+
+    def render(self) -> None:
+        self._env.render()
+
+    def save_replay(self) -> None:
+        """Gymnasium environments keep no replays; part of the interface."""
+
+    def close(self) -> None:
+        self._env.close()
+
+
+def _check_arguments(key, time_limit, common_reward, scalarisation, pretrained) -> None:
+    if not key:
+        raise ConfigError("env_args.key is not set; name a Gymnasium id, such as env_args.key=pz-mpe-simple-spread-v3")
+    if isinstance(time_limit, bool) or not isinstance(time_limit, int) or time_limit < 1:
+        raise ConfigError(f"env_args.time_limit={time_limit}: give steps per episode, such as env_args.time_limit=25")
+    if common_reward and scalarisation not in ("sum", "mean"):
+        raise ConfigError(f"reward_scalarisation={scalarisation}: choose sum or mean")
+    if pretrained:
+        raise ConfigError(
+            f"env_args.pretrained_wrapper={pretrained}: pretrained opponents exist only in EPyMARL; "
+            "get it with `epymarl-tr suite fetch`, or set env_args.pretrained_wrapper=null"
+        )
+
+
+def _make(key: str, kwargs: dict) -> gym.Env:
+    # Gymnasium's checker warns at each list of rewards, and costs time at each step.
+    kwargs = {"disable_env_checker": True, **kwargs}
+    try:
+        return gym.make(key, **kwargs)
+    except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
+        raise EnvironmentMissingError(f"env_args.key={key}: {error}") from error
+    except ModuleNotFoundError as error:
+        package = error.name or key.partition(":")[0].partition(".")[0]  # Gymnasium's own error carries no name
+        message = f"env_args.key={key}: {error}; install the package that provides it, such as pip install {package}"
+        raise EnvironmentMissingError(message) from error
+
+
+def _check_spaces(key: str, env: gym.Env) -> None:
+    actions = env.action_space
+    fits = isinstance(actions, Tuple) and all(isinstance(space, Discrete) for space in actions)
+    if not fits or not isinstance(env.observation_space, Tuple):
+        raise ConfigError(
+            f"env_args.key={key}: the built-in suite needs a Tuple of one observation and one Discrete action space "
+            f"per agent, and got the action space {actions}"
+        )

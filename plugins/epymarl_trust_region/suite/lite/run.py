@@ -1,0 +1,197 @@
+"""One training or evaluation run on the built-in suite: the same events in the same order as EPyMARL's `run`."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import logging
+import os
+import pprint
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch as th
+
+from epymarl_trust_region.errors import CheckpointError, ConfigError, EnvironmentMissingError
+from epymarl_trust_region.suite.lite.episode_batch import OneHot, ReplayBuffer
+from epymarl_trust_region.suite.lite.logger import Logger
+from epymarl_trust_region.suite.lite.registries import CONTROLLERS, ENVIRONMENTS, LEARNERS, RUNNERS
+
+
+def run(_run, config: dict, log: logging.Logger) -> None:
+    """Train (or evaluate a checkpoint) as `config` says.
+
+    Args:
+        _run: the Sacred run that takes the statistics.
+        config: the whole configuration; keys that nothing reads are harmless. It is not changed.
+        log: takes the messages.
+
+    Raises:
+        ConfigError: a runner, MAC or learner that the built-in suite does not have.
+        EnvironmentMissingError: an environment that it does not have.
+        CheckpointError: `checkpoint_path` holds no checkpoint.
+    """
+    config = _sane(config, log)
+    parts = _find_parts(config)
+    args = SimpleNamespace(**config)
+    args.device = "cuda" if args.use_cuda else "cpu"
+    task = args.env_args.get("map_name") or args.env_args.get("key")
+    args.unique_token = f"{args.name}_seed{args.seed}_{task}_{datetime.datetime.now()}"
+    log.info("Experiment Parameters:\n\n" + pprint.pformat(config, indent=4, width=1) + "\n")
+    logger = Logger(log)
+    if args.use_tensorboard:
+        logger.setup_tb(os.path.join(args.local_results_path, "tb_logs", args.unique_token))
+    if args.use_wandb:
+        logger.setup_wandb(config, args.wandb_team, args.wandb_project, args.wandb_mode)
+    logger.setup_sacred(_run)
+    try:
+        _run_sequential(parts, args, logger)
+    finally:
+        logger.finish()
+
+
+def _sane(config: dict, log: logging.Logger) -> dict:
+    """CUDA only where there is one; test episodes in whole batches of environments, at least one."""
+    config, batch = dict(config), config["batch_size_run"]
+    if config["use_cuda"] and not th.cuda.is_available():
+        config["use_cuda"] = False
+        log.warning("use_cuda=True, but PyTorch finds no CUDA device: using the CPU")
+    config["test_nepisode"] = max(1, config["test_nepisode"] // batch) * batch
+    return config
+
+
+def _find_parts(config: dict) -> SimpleNamespace:
+    _look_up(ENVIRONMENTS, "env", config, EnvironmentMissingError)
+    return SimpleNamespace(
+        runner=_look_up(RUNNERS, "runner", config, ConfigError),
+        mac=_look_up(CONTROLLERS, "mac", config, ConfigError),
+        learner=_look_up(LEARNERS, "learner", config, ConfigError),
+    )
+
+
+def _look_up(registry: dict, key: str, config: dict, error: type[Exception]):
+    name = config[key]
+    if name in registry:
+        return registry[name]
+    near = difflib.get_close_matches(str(name), registry, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise error(
+        f"{key}={name} does not exist in the built-in suite; {hint}It has {', '.join(sorted(registry)) or 'none'}. "
+        f"EPyMARL's own algorithms and environments need EPyMARL: `epymarl-tr suite fetch`, then --suite=epymarl"
+    )
+
+
+def _run_sequential(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger) -> None:
+    runner = parts.runner(args=args, logger=logger)
+    try:
+        buffer, learner = _build(parts, args, logger, runner)
+        if args.checkpoint_path:
+            _load_checkpoint(args, logger, runner, learner)
+        if args.checkpoint_path and (args.evaluate or args.save_replay):
+            _evaluate(args, logger, runner)
+        else:
+            _train(args, logger, runner, buffer, learner)
+    finally:
+        runner.close_env()
+
+
+def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner):
+    """Everything that knows the task's sizes. The order decides which random numbers initialise which weights."""
+    info = runner.get_env_info()
+    args.n_agents, args.n_actions, args.state_shape = info["n_agents"], info["n_actions"], info["state_shape"]
+    scheme = {
+        "state": {"vshape": info["state_shape"]},
+        "obs": {"vshape": info["obs_shape"], "group": "agents"},
+        "actions": {"vshape": (1,), "group": "agents", "dtype": th.long},
+        "avail_actions": {"vshape": (info["n_actions"],), "group": "agents", "dtype": th.int},
+        "terminated": {"vshape": (1,), "dtype": th.uint8},
+        "reward": {"vshape": (1 if args.common_reward else args.n_agents,)},
+    }
+    groups = {"agents": args.n_agents}
+    preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=args.n_actions)])}
+    device = "cpu" if args.buffer_cpu_only else args.device
+    buffer = ReplayBuffer(scheme, groups, args.buffer_size, info["episode_limit"] + 1, preprocess, device)
+    mac = parts.mac(buffer.scheme, groups, args)
+    runner.setup(scheme=scheme, groups=groups, preprocess=preprocess, mac=mac)
+    learner = parts.learner(mac, buffer.scheme, logger, args)
+    if args.use_cuda:
+        learner.cuda()
+    return buffer, learner
+
+
+def _load_checkpoint(args: SimpleNamespace, logger: Logger, runner, learner) -> None:
+    """Load the checkpoint nearest to `load_step`, or the last one if that is 0, and go on counting from it."""
+    root = Path(args.checkpoint_path)
+    steps = [int(path.name) for path in root.glob("*") if path.is_dir() and path.name.isdigit()]
+    if not steps:
+        raise CheckpointError(
+            f"checkpoint_path={root} holds no checkpoint: give the folder whose sub-folders are named by "
+            "environment steps, such as results/models/<run>"
+        )
+    step = min(steps, key=lambda s: abs(s - args.load_step)) if args.load_step else max(steps)
+    logger.console_logger.info(f"Loading model from {root / str(step)}")
+    learner.load_models(str(root / str(step)))
+    runner.t_env = step
+
+
+def _evaluate(args: SimpleNamespace, logger: Logger, runner) -> None:
+    runner.log_train_stats_t = runner.t_env
+    for _ in range(args.test_nepisode):
+        runner.run(test_mode=True)
+    if args.save_replay:
+        runner.save_replay()
+    logger.log_stat("episode", runner.t_env, runner.t_env)
+    logger.print_recent_stats()
+    logger.console_logger.info("Finished Evaluation")
+
+
+def _train(args: SimpleNamespace, logger: Logger, runner, buffer: ReplayBuffer, learner) -> None:
+    episode, last_test, last_log, last_save = 0, -args.test_interval - 1, 0, 0
+    started = time.time(), runner.t_env
+    logger.console_logger.info(f"Beginning training for {args.t_max} timesteps")
+    while runner.t_env <= args.t_max:
+        buffer.insert_episode_batch(runner.run(test_mode=False))
+        _learn(args, buffer, learner, runner.t_env, episode)
+        if runner.t_env - last_test >= args.test_interval:
+            last_test = runner.t_env
+            logger.console_logger.info(_progress(runner.t_env, args.t_max, *started))
+            for _ in range(max(1, args.test_nepisode // runner.batch_size)):
+                runner.run(test_mode=True)
+        if args.save_model and (last_save == 0 or runner.t_env - last_save >= args.save_model_interval):
+            last_save = runner.t_env
+            _save(args, logger, learner, runner.t_env)
+        episode += args.batch_size_run
+        if runner.t_env - last_log >= args.log_interval:
+            last_log = runner.t_env
+            logger.log_stat("episode", episode, runner.t_env)
+            logger.print_recent_stats()
+    logger.console_logger.info("Finished Training")
+
+
+def _learn(args: SimpleNamespace, buffer: ReplayBuffer, learner, t_env: int, episode: int) -> None:
+    if not buffer.can_sample(args.batch_size):
+        return
+    sample = buffer.sample(args.batch_size)
+    sample = sample[:, : sample.max_t_filled()]
+    if sample.device != args.device:
+        sample.to(args.device)
+    learner.train(sample, t_env, episode)
+
+
+def _save(args: SimpleNamespace, logger: Logger, learner, t_env: int) -> None:
+    place = os.path.join("models", args.unique_token, str(t_env))
+    path = os.path.join(args.local_results_path, place)
+    os.makedirs(path, exist_ok=True)
+    logger.console_logger.info(f"Saving models to {path}")
+    learner.save_models(path)
+    if args.use_wandb and args.wandb_save_model:
+        shutil.copytree(path, os.path.join(logger.wandb.dir, place), dirs_exist_ok=True)
+
+
+def _progress(t_env: int, t_max: int, start_time: float, start_t: int) -> str:
+    passed = time.time() - start_time
+    left = passed * max(0, t_max - t_env) / (t_env - start_t)
+    took, rest = (datetime.timedelta(seconds=int(seconds)) for seconds in (passed, left))
+    return f"t_env: {t_env} / {t_max}. Time passed: {took}, left: {rest}"

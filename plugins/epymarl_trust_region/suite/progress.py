@@ -1,0 +1,73 @@
+"""A live line on the terminal: steps, steps per second, time left, return."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+_PLAIN_INTERVAL_S = 15.0  # between lines where there is no terminal
+
+
+class Progress:
+    """Follows a runner's `t_env`. On a terminal a bar, elsewhere a line now and then; `enabled=False` shows nothing."""
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        # Sacred replaces sys.stderr while a run lasts; the bar belongs on the real one.
+        self.stream = sys.__stderr__
+        self.bar: tqdm | None = None
+        self._return: float | None = None
+        self._last_line = self._start = time.monotonic()
+        self._redirect = None
+
+    def start(self, t_max: int) -> None:
+        """Begin, with the number of environment steps to come."""
+        self._start = self._last_line = time.monotonic()
+        self.t_max = t_max
+        if self.enabled and self.stream.isatty():
+            self.bar = tqdm(total=t_max, unit=" steps", file=self.stream, dynamic_ncols=True, smoothing=0.05)
+            self._redirect = logging_redirect_tqdm([logging.getLogger()])
+            self._redirect.__enter__()
+
+    def update(self, t_env: int, episode_return: float) -> None:
+        """Show the state after one training rollout, whose mean return (summed over agents) is `episode_return`."""
+        if not self.enabled:
+            return
+        old = episode_return if self._return is None else self._return
+        self._return = old + 0.1 * (episode_return - old)  # a rollout's return is noisy
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"return {self._return:.2f}", refresh=False)
+            self.bar.update(min(t_env, self.t_max) - self.bar.n)
+        elif time.monotonic() - self._last_line > _PLAIN_INTERVAL_S:
+            self._last_line = time.monotonic()
+            done, elapsed = min(t_env, self.t_max), time.monotonic() - self._start
+            shown = {"unit": " steps", "postfix": f"return {self._return:.2f}"}
+            meter = tqdm.format_meter(done, self.t_max, elapsed, ncols=100, ascii=True, **shown)
+            print(meter, file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._redirect is not None:
+            self._redirect.__exit__(None, None, None)
+        if self.bar is not None:
+            self.bar.close()
+
+
+def follow(runner, progress: Progress, t_max: int):
+    """Let `progress` see every training rollout of `runner`; returns the runner."""
+    run = runner.run
+
+    def run_and_show(test_mode: bool = False):
+        batch = run(test_mode=test_mode)
+        if not test_mode:
+            # Steps after an episode's end hold reward 0, so the plain sum over time is the return.
+            progress.update(runner.t_env, batch["reward"].sum((1, 2)).mean().item())
+        return batch
+
+    runner.run = run_and_show
+    progress.start(t_max)
+    return runner

@@ -1,0 +1,102 @@
+"""The only writer to a host's registries; also what EPyMARL's plugin discovery (patches/0001) loads.
+
+The suite's entry-point group `epymarl.plugins` expects of this module: `register()`, `config_dir`, `check_config()`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..config import check_learner
+from ..controllers import REGISTRY as CONTROLLERS
+from ..errors import SuiteError
+from ..learners import REGISTRY as LEARNERS
+from .checkpoints import check_folder
+from .environments import check_environment, resolved
+from .host import config_root
+from .progress import Progress, follow
+
+#: Folder with `algs/`, searched by a patched EPyMARL after its own.
+config_dir: Path = config_root()
+
+
+def add(registry: dict[str, Any], name: str, component: Any, kind: str) -> None:
+    """Register one component; the same one twice is fine.
+
+    Raises:
+        SuiteError: another component holds the name.
+    """
+    if registry.get(name, component) is not component:
+        raise SuiteError(
+            f"the {kind} name `{name}` is taken by {registry[name]!r}; epymarl-trust-region cannot register its own: "
+            "uninstall one of the two plugins"
+        )
+    registry[name] = component
+
+
+def register_into(learners: dict, controllers: dict, runners: dict, progress: Progress | None = None) -> None:
+    """Register this plugin's learners and controllers, and let the host's runners find this plugin's environments."""
+    for name, learner in LEARNERS.items():
+        add(learners, name, learner, "learner")
+    for name, controller in CONTROLLERS.items():
+        add(controllers, name, controller, "controller")
+    for name, make_runner in runners.items():
+        if not hasattr(make_runner, "without_plugin"):
+            runners[name] = _with_plugin(make_runner, progress)
+
+
+def _with_plugin(make_runner: Callable, progress: Progress | None) -> Callable:
+    """The host's runner, which then finds our environment ids (in workers too) and shows its progress."""
+
+    @functools.wraps(make_runner, updated=())
+    def make(args, logger):
+        original = args.env_args
+        with resolved(original) as args.env_args:
+            try:
+                runner = make_runner(args=args, logger=logger)
+            finally:
+                args.env_args = original  # the learner and the logs keep the name that the user gave
+        return follow(runner, progress, args.t_max) if progress else runner
+
+    make.without_plugin = make_runner
+    return make
+
+
+def register() -> None:
+    """Register into the EPyMARL that is being run: the hook of patches/0001."""
+    host = [importlib.import_module(name).REGISTRY for name in ("learners", "controllers", "runners")]
+    register_into(*host)
+    _watch_workers_for_good()
+
+
+def _watch_workers_for_good() -> None:
+    from .epymarl import watch_workers
+
+    global _watch  # kept: a collected context manager would stop watching
+    _watch = watch_workers()
+    _watch.__enter__()
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Check a complete configuration before the patched suite builds anything: the second hook of patches/0001.
+
+    Raises:
+        ConfigError, CapabilityError, EnvironmentMissingError, CheckpointError.
+    """
+    run = importlib.import_module("run")
+    defaults = yaml.safe_load((Path(run.__file__).parent / "config" / "default.yaml").read_text())
+    check_all(config, defaults)
+
+
+def check_all(config: Mapping[str, Any], host_defaults: Mapping[str, Any], where: str = "the configuration") -> None:
+    """Every check that can be made before a run, for either host."""
+    check_learner(config, host_defaults, where)
+    check_environment(config)
+    if config.get("checkpoint_path"):
+        check_folder(config["checkpoint_path"], config.get("load_step", 0), LEARNERS.get(config["learner"]))

@@ -1,0 +1,36 @@
+"""What all tests share: one thread, and the EPyMARL checkout that integration tests need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch as th
+from epymarl_trust_region.errors import SuiteError
+from epymarl_trust_region.suite import epymarl
+
+NO_EPYMARL = "no EPyMARL checkout: set $EPYMARL_HOME, or `epymarl-tr suite fetch` (`make fetch`)"
+
+th.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("integration")]
+    if not marked:
+        return
+    try:
+        found = epymarl.find()
+    except SuiteError as error:  # $EPYMARL_HOME is set but wrong: that is a mistake to mend, not a reason to skip
+        raise pytest.UsageError(str(error)) from error
+    if found is None:
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=NO_EPYMARL))
+
+
+@pytest.fixture(scope="session")
+def epymarl_home() -> Path:
+    """Root of the EPyMARL checkout to test against. Read it, never write to it."""
+    found = epymarl.find()
+    if found is None:
+        pytest.skip(NO_EPYMARL)
+    return found[0]

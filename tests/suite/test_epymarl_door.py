@@ -1,0 +1,395 @@
+"""Finding, fetching, checking and importing a checkout, and the watch over its workers. No real EPyMARL is needed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from epymarl_trust_region.errors import SuiteError, WorkerDiedError
+from epymarl_trust_region.suite import epymarl, host
+
+PLUGINS = Path(epymarl.__file__).resolve().parents[2]
+
+
+def git(*arguments: str, cwd: Path) -> str:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    return subprocess.run(["git", *identity, *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+
+def make_suite(home: Path, git_too: bool = True) -> Path:
+    """A folder with the outline of EPyMARL, whose modules do nothing."""
+    files = {
+        "src/main.py": "",
+        "src/run.py": "import smaclite\n\ndef run(_run, config, log): ...\n",
+        "src/config/default.yaml": "{}\n",
+        "src/learners/__init__.py": "REGISTRY = {'l': 1}\n",
+        "src/controllers/__init__.py": "REGISTRY = {'c': 2}\n",
+        "src/runners/__init__.py": "REGISTRY = {'r': 3}\n",
+    }
+    for name, text in files.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text)
+    if git_too:
+        git("init", "-q", cwd=home)
+        git("add", ".", cwd=home)
+        git("commit", "-qm", "x", cwd=home)
+    return home
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("EPYMARL_HOME", raising=False)
+    return tmp_path / "cache/epymarl-trust-region/epymarl"
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository that can be fetched: the commit in question is not its last one."""
+    home = make_suite(tmp_path / "source")
+    monkeypatch.setattr(epymarl, "PINNED_COMMIT", git("rev-parse", "HEAD", cwd=home).strip())
+    (home / "src/run.py").write_text("later\n")
+    git("commit", "-qam", "later", cwd=home)
+    return home
+
+
+@pytest.fixture
+def clean_imports() -> Iterator[None]:
+    """Hide a host that another test has imported, and forget the one that this test imports."""
+    path, kept = list(sys.path), {}
+    for name in list(sys.modules):
+        if name.split(".")[0] in {*epymarl.HOST_MODULES, "smaclite"}:
+            kept[name] = sys.modules.pop(name)
+    yield
+    sys.path[:] = path
+    for name in list(sys.modules):
+        if name.split(".")[0] in {*epymarl.HOST_MODULES, "smaclite"}:
+            del sys.modules[name]
+    sys.modules.update(kept)
+
+
+def test_cache_home(monkeypatch: pytest.MonkeyPatch, own_cache: Path) -> None:
+    assert epymarl.cache_home() == own_cache
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/x")
+    assert epymarl.cache_home() == Path("/home/x/.cache/epymarl-trust-region/epymarl")
+
+
+def test_find_goes_from_variable_to_folder_to_cache(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert epymarl.find(tmp_path) is None
+    make_suite(own_cache, git_too=False)
+    assert epymarl.find(tmp_path) == (own_cache, "it is in the cache")
+    here = make_suite(tmp_path / "here", git_too=False)
+    assert epymarl.find(here) == (here, "the current folder is an EPyMARL checkout")
+    monkeypatch.chdir(here)
+    assert epymarl.find() == epymarl.find(here)
+    named = make_suite(tmp_path / "named", git_too=False)
+    monkeypatch.setenv("EPYMARL_HOME", str(named))
+    assert epymarl.find(here) == (named, "$EPYMARL_HOME names it")
+
+
+def test_find_does_not_ignore_a_wrong_variable(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_suite(own_cache, git_too=False)
+    monkeypatch.setenv("EPYMARL_HOME", str(tmp_path / "nowhere"))
+    with pytest.raises(SuiteError, match=r"\$EPYMARL_HOME .*nowhere has no src/main\.py.*correct or unset"):
+        epymarl.find()
+
+
+def test_check_names_what_is_missing(tmp_path: Path) -> None:
+    home = make_suite(tmp_path / "s", git_too=False)
+    (home / "src/run.py").unlink()
+    with pytest.raises(SuiteError, match=r"is not an EPyMARL checkout: it has no src/run\.py; "):
+        epymarl.check(home)
+
+
+def test_check_of_the_tested_commit(source: Path) -> None:
+    git("checkout", "-q", epymarl.PINNED_COMMIT, cwd=source)
+    status = epymarl.check(source)
+    assert (status.commit, status.tested, status.patched) == (epymarl.PINNED_COMMIT, True, False)
+    assert (status.dirty, status.warning) == ((), None)
+    (source / "src/run.py").write_text("edited\n")
+    assert epymarl.check(source).dirty == ("src/run.py",)
+    assert "modified files: src/run.py" in epymarl.check(source).warning
+
+
+def test_check_warns_of_another_commit_and_of_none(source: Path, tmp_path: Path) -> None:
+    status = epymarl.check(source)
+    assert not status.tested
+    assert f"commit {git('rev-parse', 'HEAD', cwd=source)[:7]}; tested is {epymarl.PINNED_COMMIT[:7]}" in status.warning
+    status = epymarl.check(make_suite(tmp_path / "zip", git_too=False))
+    assert status.commit is None
+    assert "at an unknown commit; tested is" in status.warning
+
+
+def test_check_without_git_on_the_machine(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert epymarl.check(source).commit is None
+
+
+def test_fetch_takes_the_tested_commit_and_then_says_it_is_there(source: Path, own_cache: Path) -> None:
+    assert epymarl.fetch(str(source)) == (own_cache, True)
+    assert git("rev-parse", "HEAD", cwd=own_cache).strip() == epymarl.PINNED_COMMIT
+    assert "smaclite" in (own_cache / "src/run.py").read_text()
+    assert epymarl.fetch(str(source)) == (own_cache, False)
+    assert list(own_cache.parent.iterdir()) == [own_cache]
+
+
+def test_fetch_does_not_touch_another_commit_in_the_cache(source: Path, own_cache: Path) -> None:
+    epymarl.fetch(str(source))
+    git("checkout", "-q", "master" if "master" in git("branch", "-a", cwd=own_cache) else "main", cwd=own_cache)
+    with pytest.raises(SuiteError, match="delete .* and fetch again"):
+        epymarl.fetch(str(source))
+
+
+def broken_sources(tmp_path: Path) -> dict[str, tuple[str, str]]:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "x").write_text("x")
+    git("init", "-q", cwd=empty)
+    git("add", ".", cwd=empty)
+    git("commit", "-qm", "x", cwd=empty)
+    return {
+        "nowhere": (str(tmp_path / "nowhere"), "cannot clone"),
+        "no network": ("https://epymarl.invalid/x", "cannot clone"),
+        "another project": (str(empty), "does not hold EPyMARL's commit"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["nowhere", "no network", "another project"])
+def test_a_failed_fetch_is_one_line_and_leaves_nothing(kind: str, tmp_path: Path, own_cache: Path) -> None:
+    source, complaint = broken_sources(tmp_path)[kind]
+    with pytest.raises(SuiteError, match=complaint) as error:
+        epymarl.fetch(source, timeout_s=10)
+    assert "\n" not in str(error.value)
+    assert list(own_cache.parent.iterdir()) == []
+
+
+def test_fetch_refuses_a_repository_that_holds_the_commit_but_is_not_epymarl(source: Path, own_cache: Path) -> None:
+    git("rm", "-q", "src/main.py", cwd=source)
+    git("commit", "-qm", "gone", cwd=source)
+    epymarl.PINNED_COMMIT = git("rev-parse", "HEAD", cwd=source).strip()  # the fixture's monkeypatch puts it back
+    with pytest.raises(SuiteError, match=r"it has no src/main\.py"):
+        epymarl.fetch(str(source))
+    assert list(own_cache.parent.iterdir()) == []
+
+
+def test_fetch_that_takes_too_long(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = tmp_path / "bin/git"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\nsleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:/usr/bin:/bin")
+    with pytest.raises(SuiteError, match="cannot clone .*took longer than"):
+        epymarl.fetch("https://epymarl.invalid/x", timeout_s=0.2)
+    assert list(own_cache.parent.iterdir()) == []
+
+
+def test_fetch_without_git_or_a_place_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", "")
+        with pytest.raises(SuiteError, match="git is not installed"):
+            epymarl.fetch()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(SuiteError, match=r"cannot write to .*set \$XDG_CACHE_HOME"):
+        epymarl.fetch()
+
+
+def test_load_gives_the_live_registries(tmp_path: Path, clean_imports: None) -> None:
+    home = make_suite(tmp_path / "s")
+    loaded = epymarl.load(home)
+    assert (loaded.name, loaded.home, loaded.config_dir) == ("epymarl", home, home / "src/config")
+    assert loaded.commit == git("rev-parse", "HEAD", cwd=home).strip()
+    assert (loaded.learners, loaded.controllers, loaded.runners) == ({"l": 1}, {"c": 2}, {"r": 3})
+    assert loaded.learners is sys.modules["learners"].REGISTRY
+    assert loaded.run is sys.modules["run"].run
+    assert sys.path[0] == str(home / "src")
+    assert epymarl.load(home).learners is loaded.learners  # a second time changes nothing
+    assert sys.path.count(str(home / "src")) == 1
+
+
+def test_load_never_hides_a_real_smaclite(tmp_path: Path, clean_imports: None) -> None:
+    real = tmp_path / "site/smaclite/__init__.py"
+    real.parent.mkdir(parents=True)
+    real.write_text("REAL = True\n")
+    sys.path.append(str(real.parents[1]))
+    epymarl.load(make_suite(tmp_path / "s"))
+    assert sys.modules["smaclite"].REAL
+    assert str(epymarl._STUBS) not in sys.path
+
+
+def test_load_refuses_modules_from_elsewhere(tmp_path: Path, clean_imports: None) -> None:
+    epymarl.load(make_suite(tmp_path / "one"))
+    with pytest.raises(SuiteError, match=r"`controllers` is imported from .*one.*fresh Python process"):
+        epymarl.load(make_suite(tmp_path / "two"))
+
+
+def test_load_says_what_cannot_be_imported(tmp_path: Path, clean_imports: None) -> None:
+    home = make_suite(tmp_path / "s")
+    (home / "src/run.py").write_text("import no_such_package\n")
+    with pytest.raises(SuiteError, match="cannot be imported: No module named 'no_such_package'; .*doctor"):
+        epymarl.load(home)
+
+
+def test_load_silences_only_the_known_warnings(tmp_path: Path, clean_imports: None) -> None:
+    home = make_suite(tmp_path / "s")
+    text = "import warnings\nfor text in ('VMAS is not installed, so', 'mind this'): warnings.warn(text)\n"
+    (home / "src/run.py").write_text(text + "run = None\n")
+    with pytest.warns(UserWarning) as caught:
+        epymarl.load(home)
+    assert [str(warning.message) for warning in caught] == ["mind this"]
+
+
+def test_data_folders_of_this_checkout() -> None:
+    assert (host.config_root() / "algs").is_dir()
+    assert list(host.patches_root().glob("0001-*.patch"))
+
+
+def test_a_wheel_carries_what_is_read_as_data(tmp_path: Path) -> None:
+    root = PLUGINS.parent
+    if not (root / "setup.py").exists():
+        pytest.skip("not a source checkout")
+    command = [sys.executable, "-W", "ignore", "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=60)
+    package = tmp_path / "epymarl_trust_region"
+    for folder in ("configs", "patches"):
+        expected = {path.relative_to(root) for path in (root / folder).rglob("*") if path.is_file()}
+        assert {path.relative_to(package) for path in (package / folder).rglob("*") if path.is_file()} == expected
+    assert (package / "suite/stubs/smaclite/__init__.py").exists()
+
+
+def test_missing_data_folder_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(host, "_PACKAGE", tmp_path / "a/b")
+    with pytest.raises(SuiteError, match=r"configs/ .* is missing .*install the package again"):
+        host.config_root()
+    inside = tmp_path / "a/b/configs"
+    inside.mkdir(parents=True)
+    (tmp_path / "configs").mkdir()
+    assert host.config_root() == inside  # a wheel's own copy goes before a folder that happens to be two above
+
+
+# A parent like EPyMARL's ParallelRunner: it keeps the workers' ends of the pipes open, so a dead worker gives no EOF.
+RUNNER = """
+import multiprocessing, sys, types
+from multiprocessing import Pipe, Process
+from epymarl_trust_region.errors import WorkerDiedError
+from epymarl_trust_region.suite.epymarl import watch_workers
+
+def worker(remote, number, fail):
+    while True:
+        if fail and number == 1:
+            raise ValueError("the environment broke")
+        if remote.recv() == "close":
+            return
+        remote.send("ok")
+
+if __name__ == "__main__":
+    method, fail = sys.argv[1], sys.argv[2] == "fail"
+    multiprocessing.set_start_method(method)
+    module = types.SimpleNamespace(Process=Process)
+    pairs = [Pipe() for _ in range(3)]
+    try:
+        with watch_workers(module):
+            for number, (_, remote) in enumerate(pairs):
+                module.Process(target=worker, args=(remote, number, fail), daemon=True).start()
+            for ours, _ in pairs:
+                ours.send("step")
+            for ours, _ in pairs:
+                ours.recv()
+            for ours, _ in pairs:
+                ours.send("close")
+            for process in multiprocessing.active_children():
+                process.join()
+        print("closed")
+    except WorkerDiedError as error:
+        print(error)
+    assert module.Process is Process
+"""
+
+
+def run_script(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = folder / "script.py"
+    script.write_text(text)
+    command = [sys.executable, "-W", "ignore", str(script), *arguments]
+    return subprocess.run(command, env={"PYTHONPATH": str(PLUGINS)}, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize(("how", "said"), [("fail", "worker 1 ended with exit code 1;"), ("clean", "closed")])
+def test_a_dead_worker_ends_the_wait(method: str, how: str, said: str, tmp_path: Path) -> None:
+    done = run_script(tmp_path, RUNNER, method, how)
+    assert said in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert ("the environment broke" in done.stderr) == (how == "fail")  # the worker's own traceback is not hidden
+
+
+def test_the_watch_puts_everything_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.SimpleNamespace(Process=multiprocessing.Process)
+    before = signal.getsignal(signal.SIGCHLD)
+    with pytest.raises(KeyError), epymarl.watch_workers(module):
+        assert module.Process is not multiprocessing.Process
+        assert signal.getsignal(signal.SIGCHLD) is not before
+        raise KeyError
+    assert module.Process is multiprocessing.Process
+    assert signal.getsignal(signal.SIGCHLD) is before
+
+
+def test_a_worker_that_dies_while_it_is_started_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its signal may come before the process is remembered; here it never comes."""
+    module, start = types.SimpleNamespace(Process=multiprocessing.Process), multiprocessing.Process.start
+    monkeypatch.setattr(multiprocessing.Process, "start", lambda process: (start(process), process.join()))
+    with epymarl.watch_workers(module):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        with pytest.raises(WorkerDiedError, match="worker 0 ended with exit code 3;"):
+            module.Process(target=os._exit, args=(3,)).start()
+
+
+LEFT_ON = """
+import sys, types
+from multiprocessing import Pipe, Process
+from epymarl_trust_region.suite.epymarl import watch_workers
+
+def worker(remote):
+    remote.send("ready")
+    remote.recv()
+
+if __name__ == "__main__":
+    module = types.SimpleNamespace(Process=Process)
+    watch = watch_workers(module)
+    watch.__enter__()
+    ours, remote = Pipe()
+    module.Process(target=worker, args=(remote,), daemon=True).start()
+    ours.recv()
+    raise KeyError("the run failed")
+"""
+
+
+def test_a_watch_that_is_left_on_does_not_report_the_end_of_the_program(tmp_path: Path) -> None:
+    done = run_script(tmp_path, LEFT_ON)
+    assert "KeyError: 'the run failed'" in done.stderr
+    assert "WorkerDiedError" not in done.stderr
+
+
+def test_outside_the_main_thread_nothing_is_watched() -> None:
+    module, seen = types.SimpleNamespace(Process=object), []
+
+    def body() -> None:
+        with epymarl.watch_workers(module):
+            seen.append(module.Process)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    assert seen == [object]

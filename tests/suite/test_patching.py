@@ -1,0 +1,138 @@
+"""Patching a checkout: refusals leave every file as it was, and undo gives it back byte for byte."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from epymarl_trust_region.errors import SuiteError
+from epymarl_trust_region.suite import patching
+
+ORIGINAL = "one\ntwo\nthree\n"
+PATCHED = "one\ntwo and a half\nthree\n"
+PATCH = """\
+diff --git a/src/main.py b/src/main.py
+--- a/src/main.py
++++ b/src/main.py
+@@ -1,3 +1,3 @@
+ one
+-two
++two and a half
+ three
+"""
+
+
+def git(*arguments: str, cwd: Path) -> None:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    subprocess.run(["git", *identity, *arguments], cwd=cwd, check=True, capture_output=True)
+
+
+@pytest.fixture
+def zipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder like an unpacked zip download, and a small patch that fits it."""
+    patches = tmp_path / "patches"
+    patches.mkdir()
+    (patches / "0001-x.patch").write_text(PATCH)
+    monkeypatch.setattr(patching, "patches_root", lambda: patches)
+    home = tmp_path / "suite"
+    (home / "src").mkdir(parents=True)
+    (home / "src/main.py").write_text(ORIGINAL)
+    (home / "src/run.py").write_text("run\n")
+    return home
+
+
+@pytest.fixture
+def checkout(zipped: Path) -> Path:
+    git("init", "-q", cwd=zipped)
+    git("add", ".", cwd=zipped)
+    git("commit", "-qm", "x", cwd=zipped)
+    return zipped
+
+
+@pytest.mark.parametrize("kind", ["checkout", "zipped"])
+def test_apply_and_undo(kind: str, request: pytest.FixtureRequest) -> None:
+    home = request.getfixturevalue(kind)
+    main = home / "src/main.py"
+    assert not patching.is_patched(home)
+    assert patching.apply(home) is True
+    assert main.read_text() == PATCHED
+    assert patching.is_patched(home)
+    assert patching.apply(home) is False  # our own change does not count as dirty
+    assert main.read_text() == PATCHED
+    assert patching.undo(home) is True
+    assert main.read_bytes() == ORIGINAL.encode()
+    assert patching.undo(home) is False
+    assert main.read_bytes() == ORIGINAL.encode()
+
+
+def test_several_patches_build_on_each_other(checkout: Path) -> None:
+    second = PATCH.replace("-two\n", "-two and a half\n").replace("+two and a half", "+two and three quarters")
+    (patching.patches_root() / "0002-y.patch").write_text(second)
+    patching.apply(checkout)
+    assert (checkout / "src/main.py").read_text() == "one\ntwo and three quarters\nthree\n"
+    patching.undo(checkout)
+    assert (checkout / "src/main.py").read_text() == ORIGINAL
+
+
+def test_a_dirty_checkout_is_refused_and_named(checkout: Path) -> None:
+    (checkout / "src/run.py").write_text("edited\n")
+    (checkout / "notes.txt").write_text("untracked files are no concern\n")
+    with pytest.raises(SuiteError, match=r"has modified files: src/run\.py; commit or stash"):
+        patching.apply(checkout)
+    assert (checkout / "src/main.py").read_text() == ORIGINAL
+
+
+def test_untracked_files_do_not_hinder(checkout: Path) -> None:
+    (checkout / "notes.txt").write_text("mine\n")
+    assert patching.apply(checkout) is True
+
+
+def test_undo_keeps_other_changes(checkout: Path) -> None:
+    patching.apply(checkout)
+    (checkout / "src/run.py").write_text("edited\n")
+    assert patching.undo(checkout) is True
+    assert (checkout / "src/run.py").read_text() == "edited\n"
+    assert (checkout / "src/main.py").read_text() == ORIGINAL
+
+
+@pytest.mark.parametrize("action", [patching.apply, patching.undo])
+def test_a_patch_that_does_not_fit_changes_nothing(zipped: Path, action) -> None:
+    (zipped / "src/main.py").write_text("one\nsomething else\nthree\n")
+    with pytest.raises(SuiteError, match=r"do not fit .*src/main\.py"):
+        action(zipped)
+    assert (zipped / "src/main.py").read_text() == "one\nsomething else\nthree\n"
+
+
+def test_a_download_inside_another_repository_is_its_own(zipped: Path) -> None:
+    """git would otherwise resolve the patch's paths against the outer repository, and silently do nothing."""
+    git("init", "-q", cwd=zipped.parent)
+    assert patching.apply(zipped) is True
+    assert (zipped / "src/main.py").read_text() == PATCHED
+
+
+def test_a_hook_of_another_repository_does_not_redirect(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    (checkout / "src/run.py").write_text("edited\n")
+    assert patching.dirty_files(checkout) == ("src/run.py",)
+
+
+def test_no_git(zipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SuiteError, match="git is not installed"):
+        patching.apply(zipped)
+
+
+def test_git_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "git"
+    fake.write_text("#!/bin/sh\nsleep 60 & wait\n")  # the sleep outlives its shell unless the whole group is ended
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(SuiteError, match="`git status` took longer than 0.2 s"):
+        patching.git("status", cwd=tmp_path, timeout_s=0.2)
+
+
+def test_the_shipped_patch_touches_the_main_script_alone() -> None:
+    assert patching.patched_files() == {"src/main.py"}
