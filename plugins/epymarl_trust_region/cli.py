@@ -1,0 +1,221 @@
+"""The command `epymarl-tr`: it picks the part that does the work, and prints errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from epymarl_trust_region import __version__
+
+# Their arguments are not argparse's: `run` takes the suite's command line as it is. Imported when used, being slow.
+_PASSED_ON = {
+    "run": "epymarl_trust_region.main",
+    "sweep": "epymarl_trust_region.experiments.sweep",
+    "report": "epymarl_trust_region.experiments.report",
+}
+_SUITE_COMMANDS = ("fetch", "patch", "unpatch", "path")
+_COMMANDS = (*_PASSED_ON, "suite", "doctor")
+_USAGE = """\
+usage: epymarl-tr [--version] [--help] [--debug] COMMAND ...
+
+commands:
+  run --config=ALG --env-config=ENV [--suite=epymarl|lite|auto] with KEY=VALUE ...   train or evaluate
+  suite                                    which EPyMARL would be used, and its state
+  suite fetch [--from URL_OR_PATH]         get EPyMARL at the tested commit into the cache
+  suite patch PATH | suite unpatch PATH    let EPyMARL's own src/main.py find plugins, or undo that
+  suite path                               print the folder of the EPyMARL that would be used
+  sweep ... | report ...                   many runs, and their tables and figures
+  doctor                                   what is installed, and how to get what is missing
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `epymarl-tr` with `argv` (default: the process's own arguments) and return the exit code.
+
+    0: done; 1: `doctor` found something missing; 2: an error of the user's, printed as `error: ...` on stderr. With
+    `--debug` the error is raised instead.
+    """
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # Sacred's; nothing a user could mend
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    while argv and argv[0] == "--debug":
+        argv.pop(0)
+    if argv and argv[0] == "--version":
+        print(f"epymarl-tr {__version__}")
+        return 0
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_USAGE, end="")
+        return 0 if argv else 2
+    if argv[0] == "doctor":  # before anything that a broken installation could not import
+        return doctor()
+
+    from epymarl_trust_region.errors import TrustRegionError
+
+    try:
+        return _dispatch(argv[0], argv[1:])
+    except TrustRegionError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def doctor() -> int:
+    """Print one line for each thing that a run needs; 1 if a required one is missing, else 0."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    checks = [_line("python", sys.version_info >= (3, 10), python, "install Python 3.10 or newer")]
+    for package in ("torch", "numpy", "gymnasium", "sacred", "yaml", "tqdm", "matplotlib", "cloudpickle"):
+        checks.append(_package(package, "pip install epymarl-trust-region"))
+    checks.append(_setuptools())
+    _threads()
+    for package in ("mpe2", "lbforaging"):
+        _package(package, "pip install 'epymarl-trust-region[envs]'", required=False)
+    _optional("git", _git_version, "install git; without it EPyMARL cannot be fetched or patched")
+    _optional("EPyMARL", _epymarl, "`epymarl-tr suite fetch`; without it runs use the built-in suite")
+    return 0 if all(checks) else 1
+
+
+def _dispatch(command: str, argv: list[str]) -> int:
+    if command == "suite":
+        return _suite(argv)
+    if command in _PASSED_ON:
+        return importlib.import_module(_PASSED_ON[command]).main(argv)
+    raise _unknown("command", command, _COMMANDS)
+
+
+def _unknown(kind: str, word: str, known: Sequence[str]) -> Exception:
+    from epymarl_trust_region.errors import TrustRegionError
+
+    near = difflib.get_close_matches(word, known, n=1)
+    return TrustRegionError(f"unknown {kind} `{word}`; " + (f"did you mean `{near[0]}`?" if near else "see --help"))
+
+
+def _suite(argv: list[str]) -> int:
+    if argv and not argv[0].startswith("-") and argv[0] not in _SUITE_COMMANDS:
+        raise _unknown("suite command", argv[0], _SUITE_COMMANDS)
+    parser = argparse.ArgumentParser(prog="epymarl-tr suite", description="The EPyMARL checkout that runs use.")
+    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(dest="command", metavar="{" + ",".join(_SUITE_COMMANDS) + "}")
+    fetch = commands.add_parser("fetch", help="clone EPyMARL at the tested commit into the cache")
+    fetch.add_argument("--from", dest="source", metavar="URL_OR_PATH", help="where from (default: GitHub)")
+    fetch.add_argument("--timeout", type=float, default=30, metavar="S", help="seconds to try for (default: 30)")
+    patch = commands.add_parser("patch", help="let the checkout's own src/main.py find plugins")
+    patch.add_argument("path", type=Path)
+    patch.add_argument("--undo", action="store_true", help="the same as unpatch")
+    commands.add_parser("unpatch", help="take the patch back").add_argument("path", type=Path)
+    commands.add_parser("path", help="print the folder of the checkout that runs would use")
+    arguments = parser.parse_args([word for word in argv if word != "--debug"])
+    if arguments.command == "fetch":
+        return _suite_fetch(arguments.source, arguments.timeout)
+    if arguments.command in ("patch", "unpatch"):
+        return _suite_patch(arguments.path, undo=arguments.command == "unpatch" or arguments.undo)
+    return _suite_path() if arguments.command == "path" else _suite_status()
+
+
+def _suite_fetch(source: str | None, timeout_s: float) -> int:
+    from epymarl_trust_region.suite import epymarl
+
+    path, fresh = epymarl.fetch(source, timeout_s)
+    print(f"EPyMARL {epymarl.PINNED_COMMIT[:7]} is {'now' if fresh else 'already'} at {path}")
+    return 0
+
+
+def _suite_patch(path: Path, undo: bool) -> int:
+    from epymarl_trust_region.suite import epymarl, patching
+
+    status = epymarl.check(path)
+    if not status.tested and status.warning:
+        print(f"warning: {status.warning}", file=sys.stderr)
+    if undo:
+        print(f"{status.path}: {'patch taken back' if patching.undo(status.path) else 'not patched, nothing to undo'}")
+    else:
+        print(f"{status.path}: {'patched' if patching.apply(status.path) else 'already patched, nothing to do'}")
+    return 0
+
+
+def _suite_path() -> int:
+    from epymarl_trust_region.errors import SuiteError
+    from epymarl_trust_region.suite import epymarl
+
+    found = epymarl.find()
+    if found is None:
+        raise SuiteError("no EPyMARL checkout found; set $EPYMARL_HOME or use `epymarl-tr suite fetch`")
+    print(found[0])
+    return 0
+
+
+def _suite_status() -> int:
+    from epymarl_trust_region.suite import epymarl
+
+    found = epymarl.find()
+    if found is None:
+        print("suite    lite (built in)")
+        print(f"why      no EPyMARL at $EPYMARL_HOME, in the current folder, or at {epymarl.cache_home()}")
+        print("remedy   `epymarl-tr suite fetch`, if you want the real one")
+        return 0
+    status = epymarl.check(found[0])
+    print(f"suite    epymarl at {status.path}")
+    print(f"why      {found[1]}")
+    print(f"commit   {status.commit or 'unknown'} ({'tested' if status.tested else 'not tested'})")
+    print(f"patched  {'yes' if status.patched else 'no'}")
+    if status.warning:
+        print(f"warning  {status.warning}")
+    return 0
+
+
+def _line(name: str, good: bool, detail: str, remedy: str, required: bool = True) -> bool:
+    state = "OK" if good else ("MISSING" if required else "missing (optional)")
+    print(f"{name:<12} {state:<8} {detail if good else f'{detail}; {remedy}'}")
+    return good
+
+
+def _package(name: str, remedy: str, required: bool = True) -> bool:
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # a package may fail to import in any way; the user needs to see which
+        return _line(name, False, f"{type(error).__name__}: {error}", remedy, required)
+    return _line(name, True, metadata.version("PyYAML" if name == "yaml" else name), "")
+
+
+def _setuptools() -> bool:
+    try:
+        version = metadata.version("setuptools")
+    except metadata.PackageNotFoundError:
+        return _line("setuptools", False, "not installed", "pip install 'setuptools<82' (Sacred imports pkg_resources)")
+    good = int(version.split(".")[0]) < 82
+    return _line("setuptools", good, version, "pip install 'setuptools<82' (Sacred imports pkg_resources)")
+
+
+def _threads() -> None:
+    if torch := sys.modules.get("torch"):
+        _line("threads", True, f"torch uses {torch.get_num_threads()} of {os.cpu_count()} cores", "")
+
+
+def _optional(name: str, question: Callable[[], str], remedy: str) -> None:
+    try:
+        _line(name, True, question(), "")
+    except Exception as error:  # whatever it is, the line says so and the doctor goes on
+        _line(name, False, str(error), remedy, required=False)
+
+
+def _git_version() -> str:
+    from epymarl_trust_region.suite import patching
+
+    return patching.git("--version", cwd=Path.cwd()).stdout.strip()
+
+
+def _epymarl() -> str:
+    from epymarl_trust_region.suite import epymarl
+
+    found = epymarl.find()
+    if found is None:
+        raise LookupError("no checkout found")
+    status = epymarl.check(found[0])
+    return f"{status.path} ({found[1]})" + (f"; {status.warning}" if status.warning else "")

@@ -1,0 +1,129 @@
+"""`epymarl-tr report FILE --out FOLDER`: the completed runs of a sweep as CSV, tables and figures.
+
+Writes `curves.csv` (every test of every seed), `summary.csv` (mean and spread over seeds at each test), `summary.md`
+(the same at the steps asked for), `versions.json`, and one figure per task.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from .sweep import Sweep, read_sweep, sacred_run
+
+METRICS = ("test_return_mean", "test_total_return_mean")
+PACKAGES = ("torch", "numpy", "gymnasium", "mpe2", "lbforaging", "sacred")
+
+
+def load_runs(sweep: Sweep):
+    """All completed runs as a table: task, experiment, seed, step, value.
+
+    Steps are rounded down to the test interval, so that runs whose episodes end at different steps can be averaged.
+    """
+    import pandas as pd
+
+    rows = []
+    for experiment in sweep.experiments:
+        for seed in experiment.seeds:
+            folder = sacred_run(sweep.folder(experiment, seed))
+            if folder is not None:
+                rows += [(experiment.task, experiment.name, seed, *point) for point in read_curve(folder)]
+    return pd.DataFrame(rows, columns=["task", "experiment", "seed", "step", "value"])
+
+
+def read_curve(run: Path) -> list[tuple[int, float]]:
+    """(step, test return) of one Sacred run, each step rounded down to the run's test interval."""
+    info, config = (json.loads((run / f"{name}.json").read_text()) for name in ("info", "config"))
+    metric = next(m for m in METRICS if m in info)
+    # numpy numbers reach Sacred's json as tagged objects.
+    values = [v["value"] if isinstance(v, dict) else v for v in info[metric]]
+    interval = config["test_interval"]
+    return [(step // interval * interval, float(v)) for step, v in zip(info[f"{metric}_T"], values, strict=True)]
+
+
+def summarise(table):
+    """Mean, standard deviation, smallest, largest and number of seeds, per task, experiment and step."""
+    grouped = table.groupby(["task", "experiment", "step"], sort=False)["value"]
+    return grouped.agg(["mean", "std", "min", "max", "count"]).reset_index()
+
+
+def markdown(summary, steps: list[int]) -> str:
+    """A table per task: mean ± standard deviation over seeds at the steps asked for."""
+    lines = []
+    for task, rows in summary.groupby("task", sort=False):
+        lines += [f"### {task}", "", "| experiment | seeds | " + " | ".join(f"{s:,} steps" for s in steps) + " |"]
+        lines.append("|---|---|" + "---|" * len(steps))
+        for name, curve in rows.groupby("experiment", sort=False):
+            at = curve.set_index("step")
+            cells = [f"{at['mean'][s]:.2f} ± {at['std'][s]:.2f}" if s in at.index else "" for s in steps]
+            lines.append(f"| {name} | {int(curve['count'].max())} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def plot_task(table, task: str, file: Path) -> None:
+    """Mean over seeds with a band of one standard deviation, each seed as a thin line."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
+    for i, (name, runs) in enumerate(table[table["task"] == task].groupby("experiment", sort=False)):
+        colour = f"C{i}"
+        curves = runs.pivot(index="step", columns="seed", values="value")
+        mean, std = curves.mean(1), curves.std(1)
+        axes.plot(curves.index, curves, color=colour, alpha=0.25, linewidth=0.7)
+        axes.plot(mean.index, mean, color=colour, linewidth=2, label=f"{name} ({curves.shape[1]} seeds)")
+        axes.fill_between(mean.index, mean - std, mean + std, color=colour, alpha=0.12, linewidth=0)
+    axes.set(xlabel="environment steps", ylabel="test return (mean over episodes)", title=task)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def versions(sweep: Sweep) -> dict[str, Any]:
+    """What the runs were made with, from the runs themselves where they say so."""
+    found: dict[str, Any] = {"python": platform.python_version()}
+    found |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    plugin = [
+        json.loads((run / "config.json").read_text())["plugin"]
+        for experiment in sweep.experiments
+        for seed in experiment.seeds
+        if (run := sacred_run(sweep.folder(experiment, seed)))
+    ]
+    for key in ("epymarl_trust_region", "plugin_commit", "host_commit"):
+        found[key] = sorted({str(entry[key]) for entry in plugin if entry[key]})
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="epymarl-tr report", description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, help="the sweep file whose runs are read")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument(
+        "--steps", type=int, nargs="+", default=[100_000, 200_000, 300_000], help="columns of summary.md"
+    )
+    options = parser.parse_args(argv)
+    sweep = read_sweep(options.file)
+    table = load_runs(sweep)
+    if table.empty:
+        raise ConfigError(f"no completed run of {options.file} below results/sweeps; run `epymarl-tr sweep` first")
+    options.out.mkdir(parents=True, exist_ok=True)
+    summary = summarise(table)
+    table.to_csv(options.out / "curves.csv", index=False, float_format="%.4f")
+    summary.to_csv(options.out / "summary.csv", index=False, float_format="%.4f")
+    (options.out / "summary.md").write_text(markdown(summary, options.steps))
+    (options.out / "versions.json").write_text(json.dumps(versions(sweep), indent=2) + "\n")
+    for task in table["task"].unique():
+        plot_task(table, task, options.out / f"{task}.png")
+    print(markdown(summary, options.steps))
+    print(f"written to {options.out}")
+    return 0

@@ -1,0 +1,253 @@
+"""`epymarl-tr run`: the suite's own command line, on either host.
+
+    epymarl-tr run --config=happo --env-config=gymma with env_args.key=pz-mpe-simple-spread-v3 env_args.time_limit=25
+
+Everything the suite's `src/main.py` takes is taken here, Sacred's flags included. Ours beside it:
+`--suite=auto|epymarl|lite`, `--progress=auto|off`, `--quiet` (progress and summary only), `--debug` (tracebacks).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from sacred import SETTINGS, Experiment
+from sacred.observers import FileStorageObserver
+from sacred.utils import SacredError, apply_backspaces_and_linefeeds
+
+from . import __version__
+from .config import check_known_keys, flatten, nearest
+from .errors import ConfigError, TrustRegionError
+from .suite import patching
+from .suite.epymarl import watch_workers
+from .suite.host import Host, config_root
+from .suite.progress import Progress
+from .suite.registration import check_all, register_into
+from .suite.selection import choose
+
+# "sys" rather than the suite's "fd": what Python prints is captured, and the terminal stays ours for the progress bar.
+SETTINGS["CAPTURE_MODE"] = "sys"
+
+
+@dataclass
+class Options:
+    """Our own flags, and the rest of the command line."""
+
+    suite: str
+    progress: str
+    quiet: bool
+    debug: bool
+    params: list[str]
+
+
+def main(argv: list[str]) -> int:
+    """Run one experiment; returns the exit code: 0, 1 (it failed), 2 (refused), 130 (interrupted)."""
+    options = split_options(argv)
+    try:
+        run_experiment(options)
+    except TrustRegionError as error:
+        return _fail(error, f"error: {error}", options.debug, code=2)
+    except KeyboardInterrupt:
+        return _fail(None, "interrupted; what was saved so far is kept", options.debug, code=130)
+    except SacredError as error:
+        return _fail(error, f"error: {error}", options.debug, code=2)
+    except Exception as error:
+        text = f"error: {type(error).__name__}: {error} (add --debug for the traceback)"
+        return _fail(error, text, options.debug, code=1)
+    return 0
+
+
+def _fail(error: Exception | None, text: str, debug: bool, code: int) -> int:
+    if debug and error is not None:
+        traceback.print_exception(error)
+    print(text, file=sys.stderr)
+    return code
+
+
+def split_options(argv: list[str]) -> Options:
+    """Separate our flags from the suite's command line."""
+    flags = {"--suite": "auto", "--progress": "auto"}
+    params, quiet, debug = [], False, False
+    for param in argv:
+        name, _, value = param.partition("=")
+        if name in flags and value:
+            flags[name] = value
+        elif param == "--quiet":
+            quiet = True
+        else:
+            debug |= param in ("--debug", "-d")
+            params.append(param)
+    return Options(flags["--suite"], flags["--progress"], quiet, debug, params)
+
+
+def run_experiment(options: Options) -> None:
+    """Choose the host, check the configuration, train, and print what came of it."""
+    torch.set_num_threads(1)  # the networks are small; more threads are slower
+    if options.progress not in ("auto", "off"):
+        raise ConfigError(f"--progress={options.progress} is unknown; choose auto or off")
+    logger = _console_logger(options.quiet)
+    host, lines = choose(options.suite)
+    print("\n".join(lines))
+    progress = Progress(enabled=options.progress == "auto")
+    register_into(host.learners, host.controllers, host.runners, progress)
+
+    config, params, defaults = assemble(host, options.params)
+    check_overrides(params, config)
+    experiment = Experiment("epymarl_trust_region", save_git_info=False)
+    experiment.logger = logger
+    experiment.captured_out_filter = apply_backspaces_and_linefeeds
+    experiment.add_config(config)
+    observer = FileStorageObserver(_results_folder(config, params))
+    experiment.observers.append(observer)
+
+    @experiment.config_hook
+    def check(config, command_name, logger):
+        check_all(config, defaults, where=f"--config={config['name']} or the command line")
+        return {}
+
+    @experiment.main
+    def train(_run, _config, _log):
+        config = deepcopy(dict(_config))
+        seed_everything(config["seed"])
+        config["env_args"]["seed"] = config["seed"]
+        with _worker_watch(host):
+            host.run(_run, config, _log)
+
+    try:
+        run = experiment.run_commandline(["epymarl-tr run", *params, *([] if options.debug else ["--debug"])])
+    finally:
+        progress.close()
+    if run is not None and run.info:
+        from .experiments.summary import print_summary
+
+        print_summary(Path(observer.dir), run.info)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that a host or this plugin draws from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def _worker_watch(host: Host) -> Iterator[None]:
+    if host.name != "epymarl":  # the built-in suite has no workers
+        yield
+        return
+    with watch_workers():
+        yield
+
+
+def _console_logger(quiet: bool) -> logging.Logger:
+    """The root logger in the suite's own format, on standard error."""
+    root = logging.getLogger()
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("[%(levelname)s %(asctime)s] %(name)s %(message)s", "%H:%M:%S"))
+    root.handlers = [handler]
+    root.setLevel(logging.ERROR if quiet else logging.INFO)
+    return root
+
+
+# Configuration --------------------------------------------------------------------------------------------------
+
+
+def assemble(host: Host, params: list[str]) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
+    """The suite's order: its defaults, then the environment's yaml, then the algorithm's.
+
+    Returns:
+        The merged configuration, the parameters without the two `--*config` flags, and the host's defaults alone.
+    """
+    defaults = _read_yaml(host.config_dir / "default.yaml")
+    params = list(params)
+    environment = _take_config(host, params, "--env-config", "envs")
+    algorithm = _take_config(host, params, "--config", "algs")
+    merged = _merge(_merge(deepcopy(defaults), environment), algorithm)
+    merged["plugin"] = {
+        "epymarl_trust_region": __version__,
+        "plugin_commit": _own_commit(),
+        "host": host.name,
+        "host_commit": host.commit,
+    }
+    return merged, params, defaults
+
+
+def _take_config(host: Host, params: list[str], flag: str, kind: str) -> dict[str, Any]:
+    """Remove `flag=NAME` from `params` and read that yaml, ours or the host's."""
+    given = [param for param in params if param.partition("=")[0] == flag]
+    files = config_files(host, kind)
+    known = ", ".join(sorted(files))
+    if not given:
+        raise ConfigError(f"{flag}=NAME is missing; known names: {known}")
+    params.remove(given[0])
+    name = given[0].partition("=")[2]
+    if name not in files:
+        more = "" if host.name == "epymarl" else "; the suite's own need EPyMARL: `epymarl-tr suite fetch`"
+        raise ConfigError(f"unknown {flag}={name}{nearest(name, files)}; known names: {known}{more}")
+    return _read_yaml(files[name])
+
+
+def config_files(host: Host, kind: str) -> dict[str, Path]:
+    """Name -> yaml file of the kind `algs` or `envs`: the plugin's and the host's, the host's first."""
+    folders = [config_root() / kind, host.config_dir / kind]
+    return {file.stem: file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.yaml"))}
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        return yaml.safe_load(file.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not valid yaml: {str(error).splitlines()[0]}; mend it") from None
+
+
+def _merge(base: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
+    for key, value in update.items():
+        base[key] = _merge(base.get(key) or {}, value) if isinstance(value, Mapping) else value
+    return base
+
+
+def overrides(params: list[str]) -> dict[str, str]:
+    """The `key=value` pairs after `with`."""
+    after = params[params.index("with") + 1 :] if "with" in params else []
+    return {param.partition("=")[0]: param.partition("=")[2] for param in after if "=" in param}
+
+
+def check_overrides(params: list[str], config: Mapping[str, Any]) -> None:
+    """Refuse a key on the command line that looks like a slip of the pen.
+
+    A key may be new to the suite's own algorithms and to `env_args`, which pass it on; so only near misses count there.
+
+    Raises:
+        ConfigError: names the key and the nearest known one.
+    """
+    known = {*flatten(config), *config, "seed", "env_args.seed"}
+    for key in overrides(params):
+        if key not in known and nearest(key, known):
+            check_known_keys([key], known, "the command line")
+
+
+def _results_folder(config: Mapping[str, Any], params: list[str]) -> str:
+    """`results/sacred/<name>/<map name or key>` under the current folder, as in the suite."""
+    values = {**flatten(config), **overrides(params)}
+    task = values.get("env_args.map_name") or values.get("env_args.key") or "unknown"
+    return str(Path(values["local_results_path"]) / "sacred" / values["name"] / str(task).strip("'\""))
+
+
+def _own_commit() -> str | None:
+    """The commit of the plugin's checkout; None when it is installed from a wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    result = patching.git("describe", "--always", "--dirty", "--abbrev=12", cwd=root)
+    return result.stdout.strip() if result.returncode == 0 else None

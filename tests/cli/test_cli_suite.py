@@ -1,0 +1,200 @@
+"""The command line: `suite`, `doctor`, what is passed on untouched, and how errors look."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from epymarl_trust_region import __version__, cli
+from epymarl_trust_region.errors import SuiteError
+from epymarl_trust_region.suite import epymarl, patching
+
+PLUGINS = Path(cli.__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("EPYMARL_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The outline of an EPyMARL, and a patch that fits it."""
+    home = tmp_path / "home"
+    for name in epymarl._NEEDED:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text("old\n")
+    (tmp_path / "patches").mkdir()
+    patch = "--- a/src/main.py\n+++ b/src/main.py\n@@ -1 +1 @@\n-old\n+new\n"
+    (tmp_path / "patches/0001-x.patch").write_text(patch)
+    monkeypatch.setattr(patching, "patches_root", lambda: tmp_path / "patches")
+    return home
+
+
+def test_status_without_epymarl(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["suite"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("suite    lite (built in)\n")
+    assert str(tmp_path / "cache/epymarl-trust-region/epymarl") in out
+    assert "epymarl-tr suite fetch" in out
+
+
+def test_status_with_epymarl(capsys: pytest.CaptureFixture[str], suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EPYMARL_HOME", str(suite))
+    assert cli.main(["suite"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [
+        f"suite    epymarl at {suite}",
+        "why      $EPYMARL_HOME names it",
+        "commit   unknown (not tested)",
+        "patched  no",
+    ]
+    assert lines[4].startswith("warning  ")
+    monkeypatch.setattr(epymarl, "find", lambda: (suite, "why"))
+    monkeypatch.setattr(epymarl, "check", lambda path: epymarl.CheckoutStatus(path, epymarl.PINNED_COMMIT, True, ()))
+    cli.main(["suite"])
+    assert capsys.readouterr().out.splitlines()[2:] == [f"commit   {epymarl.PINNED_COMMIT} (tested)", "patched  yes"]
+
+
+def test_path(capsys: pytest.CaptureFixture[str], suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cli.main(["suite", "path"]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.startswith("error: no EPyMARL checkout found;")) == ("", True)
+    monkeypatch.setenv("EPYMARL_HOME", str(suite))
+    assert cli.main(["suite", "path"]) == 0
+    assert capsys.readouterr().out == f"{suite}\n"
+
+
+@pytest.mark.parametrize("undo", [["unpatch"], ["patch", "--undo"]])
+def test_patch_and_unpatch_say_what_they_did(capsys: pytest.CaptureFixture[str], suite: Path, undo: list[str]) -> None:
+    steps = [
+        (["patch"], "new\n", "patched"),
+        (["patch"], "new\n", "already patched, nothing to do"),
+        (undo, "old\n", "patch taken back"),
+        (undo, "old\n", "not patched, nothing to undo"),
+    ]
+    for words, content, said in steps:
+        assert cli.main(["suite", *words, str(suite)]) == 0
+        captured = capsys.readouterr()
+        assert captured.out == f"{suite}: {said}\n"
+        assert captured.err.startswith("warning: EPyMARL at")  # an unknown commit: warn and go on
+        assert (suite / "src/main.py").read_text() == content
+
+
+def test_patch_refuses_what_is_not_epymarl(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["suite", "patch", str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {tmp_path} is not an EPyMARL checkout: it has no src/main.py")
+    assert captured.err.count("\n") == 1
+
+
+def test_fetch_hands_its_options_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def fetch(source: str | None, timeout_s: float) -> tuple[Path, bool]:
+        calls.append((source, timeout_s))
+        return Path("/x"), len(calls) == 1
+
+    monkeypatch.setattr(epymarl, "fetch", fetch)
+    assert cli.main(["suite", "fetch"]) == 0
+    assert cli.main(["suite", "fetch", "--from", "there", "--timeout", "2.5"]) == 0
+    assert calls == [(None, 30), ("there", 2.5)]
+    assert capsys.readouterr().out == "EPyMARL cbc38c0 is now at /x\nEPyMARL cbc38c0 is already at /x\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        ("run", "epymarl_trust_region.main"),
+        ("sweep", "epymarl_trust_region.experiments.sweep"),
+        ("report", "epymarl_trust_region.experiments.report"),
+    ],
+)
+def test_arguments_are_passed_on_untouched(command: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    fake = types.SimpleNamespace(main=lambda argv: seen.append(argv) or 7)
+    monkeypatch.setitem(sys.modules, module, fake)
+    arguments = [
+        "--config=happo",
+        "--help",
+        "--version",
+        "-h",
+        "--debug",
+        "with",
+        "env_args.key=a:b",
+        "x=[1, 2]",
+        "--",
+        "-F",
+    ]
+    assert cli.main([command, *arguments]) == 7
+    assert seen == [arguments]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["rnu"], "error: unknown command `rnu`; did you mean `run`?\n"),
+        (["suite", "pach"], "error: unknown suite command `pach`; did you mean `patch`?\n"),
+        (["zzz"], "error: unknown command `zzz`; see --help\n"),
+    ],
+)
+def test_a_mistyped_command_gets_a_suggestion(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(argv) == 2
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("argv", [["--debug", "suite", "patch", "."], ["suite", "patch", ".", "--debug"]])
+def test_debug_raises(argv: list[str]) -> None:
+    with pytest.raises(SuiteError):
+        cli.main(argv)
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"epymarl-tr {__version__}\n"
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f" {command} " in out for command in cli._COMMANDS)
+    assert cli.main([]) == 2
+
+
+def test_as_a_module() -> None:
+    command = [sys.executable, "-m", "epymarl_trust_region", "--version"]
+    done = subprocess.run(command, env={"PYTHONPATH": str(PLUGINS)}, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == (f"epymarl-tr {__version__}\n", 0)
+
+
+def test_doctor_is_content_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert all(lines[name].split()[1] == "OK" for name in ("python", "torch", "threads", "sacred", "setuptools", "git"))
+    assert "missing (optional) no checkout found; `epymarl-tr suite fetch`" in lines["EPyMARL"]
+
+
+def test_doctor_names_the_remedy(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "mpe2", None)
+    real = cli.metadata.version
+    monkeypatch.setattr(cli.metadata, "version", lambda name: "82.0.1" if name == "setuptools" else real(name))
+    assert cli.main(["doctor"]) == 1
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines["tqdm"].split()[1] == "MISSING"
+    assert lines["tqdm"].endswith("; pip install epymarl-trust-region")
+    assert "missing (optional)" in lines["mpe2"]
+    assert "MISSING  82.0.1; pip install 'setuptools<82'" in lines["setuptools"]
+
+
+def test_doctor_runs_where_sacred_does_not_import() -> None:
+    """The very fault that it is there to diagnose: Sacred without pkg_resources."""
+    code = "import sys; sys.modules['pkg_resources'] = None; from epymarl_trust_region import cli; "
+    code += "sys.exit(cli.main(['doctor']))"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, env={"PYTHONPATH": str(PLUGINS)}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done.stderr
+    assert "sacred       MISSING " in done.stdout
+    assert done.stderr == ""

@@ -1,0 +1,201 @@
+"""`epymarl-tr run` on the built-in suite: what a user types, what comes out, and what is refused.
+
+Training runs here are a few updates of the one-step climbing game, about a second each.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from epymarl_trust_region.errors import ConfigError
+from epymarl_trust_region.games.matrix_env import MatrixGameEnv
+from epymarl_trust_region.games.normal_form import climbing_game
+from epymarl_trust_region.main import main, overrides, split_options
+
+GAME = ("env_args.key=trust-region-climbing-v0", "env_args.time_limit=1")
+SHORT = ("t_max=60", "test_interval=20", "test_nepisode=10", "log_interval=20", "learner_log_interval=0")
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """Run in an empty folder, and put the root logger back."""
+    monkeypatch.chdir(tmp_path)
+    handlers, level = logging.getLogger().handlers, logging.getLogger().level
+    yield tmp_path
+    logging.getLogger().handlers, logging.getLogger().level = handlers, level
+
+
+def run(*params, config="happo", env="gymma", flags=("--quiet", "--progress=off")) -> int:
+    return main(["--suite=lite", f"--config={config}", f"--env-config={env}", *flags, "with", *params])
+
+
+def refused(capsys, *params, **kwargs) -> str:
+    """The one-line error of a run that must be refused before anything is built."""
+    assert run(*params, **kwargs) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+    errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, captured.err
+    assert not Path("results").exists()
+    return errors[0]
+
+
+def test_a_run_lands_where_the_suites_users_look(capsys, empty_folder):
+    assert run(*GAME, *SHORT, "seed=3", "save_model=True", "save_model_interval=20") == 0
+    out = capsys.readouterr().out
+    folder = empty_folder / "results/sacred/happo/trust-region-climbing-v0/1"
+    config, info = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "info"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert config["seed"] == 3 and config["eps_clip"] == 0.2 and config["env_args"]["time_limit"] == 1
+    assert config["plugin"]["host"] == "lite" and re.match(r"\d+\.\d+", config["plugin"]["epymarl_trust_region"])
+    assert {"host_commit", "plugin_commit"} <= set(config["plugin"])
+    assert len(info["test_return_mean"]) == len(info["test_return_mean_T"]) == 3
+    assert metrics["test_return_mean"]["steps"] == info["test_return_mean_T"]
+    for key in ("kl_mean", "agent_1_tv_max", "joint_tv", "factor_ess", "explained_variance", "clip_fraction"):
+        assert key in info
+    assert (folder / "learning_curve.png").stat().st_size > 5000
+    assert re.search(r"test return +-?[\d.]+ \(at 10 steps\) -> -?[\d.]+ \(at \d+ steps\)", out)
+    assert "results/sacred/happo/trust-region-climbing-v0/1/learning_curve.png" in out
+    (model,) = (empty_folder / "results/models").iterdir()
+    assert {file.name for step in model.iterdir() for file in step.iterdir()} == {"agent.th", "learner.th"}
+
+
+def test_same_seed_same_run_and_another_seed_another():
+    for seed in (1, 1, 2):
+        assert run(*GAME, *SHORT, f"seed={seed}") == 0
+    runs = Path("results/sacred/happo/trust-region-climbing-v0")
+    infos = [json.loads((runs / n / "info.json").read_text()) for n in ("1", "2", "3")]
+    assert infos[0] == infos[1]
+    assert infos[0]["kl_mean"] != infos[2]["kl_mean"]
+
+
+def test_local_results_path_moves_the_results():
+    assert run(*GAME, *SHORT, "local_results_path=elsewhere") == 0
+    assert Path("elsewhere/sacred/happo/trust-region-climbing-v0/1/config.json").exists()
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        (["epss_clip=0.2"], r"unknown key `epss_clip` in the command line \(did you mean eps_clip\?\)"),
+        (["qqq=1"], "unknown key `qqq`"),
+        (["env_args.time_limt=50"], r"env_args.time_limt.*did you mean env_args.time_limit\?"),
+        (["eps_clip=-1"], "eps_clip=-1.*out of range.*eps_clip > 0 and eps_clip < 1"),
+        (["lr=fast"], "lr='fast' is not of type float"),
+        (["share_parameters=True"], "HAPPO does not support share_parameters=True.*set share_parameters=False"),
+        (["common_reward=False"], "HAPPO does not support common_reward=False.*set common_reward=True"),
+        (["env_args.time_limit=None"], "env_args.time_limit=None is missing"),
+        (["env_args.time_limit=0"], "env_args.time_limit=0 is missing or not a positive"),
+        (["env_args.key=None"], "env_args.key is missing"),
+        (["env_args.key=trust-region-climbin-v0"], "climbin-v0 does not exist.*climbing"),
+        (["env_args.key=pz-mpe-simple-sprad-v3"], "simple-sprad-v3 does not exist.*simple-spread"),
+        (["env_args.key=nosuchpackage:Thing-v0"], "needs the package nosuchpackage"),
+        (["env=sc2"], "sc2"),
+        (["env=smaclite", "env_args.map_name=2s3z"], "smaclite"),
+        (["checkpoint_path=nowhere"], "checkpoint_path=nowhere is not a folder"),
+        (["runner=paralel"], "runner"),
+        (["batch_size_run=20"], "must be equal"),
+    ],
+)
+def test_bad_input_is_one_clear_error(capsys, params, message):
+    assert re.search(message, refused(capsys, *GAME, *SHORT, *params), re.DOTALL)
+
+
+def test_bad_names_of_configurations(capsys):
+    assert "unknown --config=hapo (did you mean happo?)" in refused(capsys, *GAME, config="hapo")
+    assert "epymarl-tr suite fetch" in refused(capsys, *GAME, config="qmix")
+    assert "unknown --env-config=gyma (did you mean gymma?)" in refused(capsys, *GAME, env="gyma")
+    assert main(["--suite=lite", "--env-config=gymma"]) == 2
+    assert "--config=NAME is missing; known names: happo" in capsys.readouterr().err
+    assert main(["--suite=light", "--config=happo", "--env-config=gymma"]) == 2
+    assert "choose one of auto, epymarl, lite" in capsys.readouterr().err
+
+
+def test_debug_brings_the_traceback_back(capsys):
+    assert run(*GAME, "eps_clip=-1", flags=("--quiet", "--debug")) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def trained(steps="t_max=60") -> Path:
+    assert run(*GAME, *SHORT, steps, "save_model=True", "save_model_interval=20") == 0
+    return next(Path("results/models").iterdir())
+
+
+def test_a_checkpoint_is_evaluated_and_trained_on(capsys):
+    folder = trained()
+    assert run(*GAME, *SHORT, f"checkpoint_path={folder}", "evaluate=True") == 0
+    assert run(*GAME, *SHORT, f"checkpoint_path={folder}", "t_max=200") == 0
+    info = json.loads(Path("results/sacred/happo/trust-region-climbing-v0/3/info.json").read_text())
+    assert info["test_return_mean_T"][0] > 60  # it went on from where the checkpoint was
+
+
+def test_a_broken_checkpoint_is_one_clear_error(capsys):
+    folder = trained()
+    newest = max(folder.iterdir(), key=lambda f: int(f.name))
+    whole = (newest / "learner.th").read_bytes()
+    for damage, message in (
+        (lambda: (newest / "learner.th").write_bytes(whole[:1000]), "learner.th is damaged"),
+        (lambda: (newest / "learner.th").unlink(), "learner.th is missing"),
+        (lambda: [f.unlink() for f in newest.iterdir()], "agent.th is missing"),
+    ):
+        damage()
+        capsys.readouterr()
+        assert run(*GAME, *SHORT, f"checkpoint_path={folder}") == 2
+        assert message in capsys.readouterr().err
+    empty = Path("empty")
+    empty.mkdir()
+    assert run(*GAME, *SHORT, "checkpoint_path=empty") == 2
+    assert "holds no step folders" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_task_is_one_clear_error(capsys):
+    folder = trained()
+    assert run(*GAME, *SHORT, f"checkpoint_path={folder}", "hidden_dim=32") == 2
+    assert "made for another task or network" in capsys.readouterr().err
+
+
+def test_a_nan_reward_stops_the_run_and_keeps_what_was_saved(capsys):
+    class Poisoned(MatrixGameEnv):
+        plays = 0
+
+        def step(self, actions):
+            result = super().step(actions)
+            Poisoned.plays += 1
+            return (result[0], [float("nan")] * 2, *result[2:]) if Poisoned.plays > 45 else result
+
+    gymnasium.register("Poisoned-v0", lambda **kw: Poisoned(climbing_game(), **kw))
+    params = ("env_args.key=Poisoned-v0", "env_args.time_limit=1", *SHORT, "test_nepisode=1", "test_interval=1000")
+    assert run(*params, "save_model=True", "save_model_interval=1") == 2
+    error = capsys.readouterr().err
+    assert re.search(r"error: .*reward.*nan", error) and "Traceback" not in error
+    saved = next(Path("results/models").iterdir())
+    assert run(*GAME, *SHORT, f"checkpoint_path={saved}", "evaluate=True") == 0
+
+
+def test_an_unforeseen_failure_names_itself_and_exits_with_one(capsys):
+    def broken(**kwargs):
+        raise ZeroDivisionError("by hand")
+
+    gymnasium.register("Broken-v0", broken)
+    assert run("env_args.key=Broken-v0", "env_args.time_limit=1", *SHORT) == 1
+    assert "ZeroDivisionError: by hand" in capsys.readouterr().err
+
+
+def test_options_are_separated_and_the_rest_is_the_suites():
+    options = split_options(["--suite=lite", "--config=a", "--quiet", "-F", "x", "with", "k=v", "--progress=off"])
+    assert (options.suite, options.progress, options.quiet, options.debug) == ("lite", "off", True, False)
+    assert options.params == ["--config=a", "-F", "x", "with", "k=v"]
+    assert overrides(["--x", "a=b", "with", "k=v", "env_args.key=m:i=j"]) == {"k": "v", "env_args.key": "m:i=j"}
+
+
+def test_errors_are_sacreds_own_kind():
+    from sacred.utils import SacredError
+
+    assert issubclass(ConfigError, SacredError) and not ConfigError("x").print_traceback
