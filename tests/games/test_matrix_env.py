@@ -14,8 +14,8 @@ from epymarl_trust_region.games import CLIMBING_ID, PENALTY_ID, register_games
 from epymarl_trust_region.games.matrix_env import MatrixGameEnv
 from epymarl_trust_region.games.normal_form import proposition_1_game
 
-CLIMBING_KEY = "epymarl_trust_region.games:trust-region/climbing-v0"
-PENALTY_KEY = "epymarl_trust_region.games:trust-region/penalty-v0"
+CLIMBING_KEY = "epymarl_trust_region.games:trust-region-climbing-v0"
+PENALTY_KEY = "epymarl_trust_region.games:trust-region-penalty-v0"
 
 
 def play(env, joint):

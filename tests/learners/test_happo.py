@@ -49,7 +49,7 @@ def textbook_ppo(learner, batch, config, standardise: bool) -> None:
             advantages = (advantages - advantages.mean()) / (advantages.var(unbiased=False).sqrt() + 1e-8)
         advantages = advantages.squeeze(-1)
 
-    optimiser = torch.optim.Adam(actor.parameters(), lr=config.lr, eps=config.optim_eps)
+    optimiser = torch.optim.Adam(actor.parameters(), lr=config.lr, eps=config.optim_eps, fused=True)
     for _ in range(config.epochs):
         log_probs = log_policy()
         ratio = (log_probs.gather(-1, actions).squeeze(-1) - old).exp()
@@ -61,7 +61,7 @@ def textbook_ppo(learner, batch, config, standardise: bool) -> None:
         torch.nn.utils.clip_grad_norm_(actor.parameters(), config.grad_norm_clip)
         optimiser.step()
 
-    optimiser = torch.optim.Adam(critic.parameters(), lr=config.critic_lr, eps=config.optim_eps)
+    optimiser = torch.optim.Adam(critic.parameters(), lr=config.critic_lr, eps=config.optim_eps, fused=True)
     for _ in range(config.critic_epochs):
         loss = (0.5 * (critic(critic.inputs(batch)[:, :-1]) - returns) ** 2).mean()
         optimiser.zero_grad()

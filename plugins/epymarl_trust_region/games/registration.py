@@ -1,6 +1,6 @@
 """Gymnasium ids of the matrix games, registered when this module is imported.
 
-The key `epymarl_trust_region.games:trust-region/climbing-v0` makes Gymnasium import the package first, so it works in
+The key `epymarl_trust_region.games:trust-region-climbing-v0` makes Gymnasium import the package first, so it works in
 any process, also in a spawned worker.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gymnasium
 
-CLIMBING_ID = "trust-region/climbing-v0"
-PENALTY_ID = "trust-region/penalty-v0"
+CLIMBING_ID = "trust-region-climbing-v0"
+PENALTY_ID = "trust-region-penalty-v0"
 
 _ENTRY_POINTS = {
     CLIMBING_ID: "epymarl_trust_region.games.matrix_env:climbing_env",

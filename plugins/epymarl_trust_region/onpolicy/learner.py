@@ -23,7 +23,7 @@ class Optimiser:
     def __init__(self, owner: str, parameters, lr: float, config: OnPolicyConfig) -> None:
         self.owner, self.grad_norm_clip = owner, config.grad_norm_clip
         self.parameters = list(parameters)
-        self.adam = torch.optim.Adam(self.parameters, lr=lr, eps=config.optim_eps)
+        self.adam = torch.optim.Adam(self.parameters, lr=lr, eps=config.optim_eps, fused=True)
         self.grad_norm = 0.0
 
     def step(self, loss: Tensor) -> None:
