@@ -1,0 +1,50 @@
+# `make train`: from a bare machine to a learning agent. `make test`: everything that is checked. Python 3.10 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+STEPS ?= 150000
+ENV_ARGS ?= env_args.key=pz-mpe-simple-spread-v3 env_args.time_limit=25
+TRAIN_ARGS ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv fetch train lint test clean
+
+help:
+	@echo "make train [STEPS=$(STEPS)] [TRAIN_ARGS='seed=1 ...']   train HAPPO on MPE simple_spread"
+	@echo "make test  [PYTEST_ARGS='-m \"not slow\"']   lint, then every test"
+	@echo "make lint                      ruff alone"
+	@echo "make fetch                     get EPyMARL at the tested commit into the cache"
+	@echo "make venv [PYTHON=$(PYTHON)]      only the virtual environment $(VENV)"
+	@echo "make clean                     remove $(VENV), builds and caches (results stay)"
+
+venv: $(STAMP)
+
+$(STAMP): setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "error: $(PYTHON) is missing or older than 3.10; use make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+		{ echo "error: $(PYTHON) has no venv module; install it (Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[envs,dev]'
+	@touch $@
+
+# No EPyMARL is no failure: the built-in suite takes over, and `suite fetch` has said in one line why.
+fetch: $(STAMP)
+	@$(BIN)/epymarl-tr suite fetch --timeout 30 || true
+
+train: fetch
+	$(BIN)/epymarl-tr run --config=happo --env-config=gymma with $(ENV_ARGS) t_max=$(STEPS) $(TRAIN_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) build dist plugins/*.egg-info .pytest_cache .ruff_cache
+	find plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,60 @@
+"""Packaging. `configs/` and `patches/` live at the top of the repository and travel inside the package in a wheel."""
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+PACKAGE = "epymarl_trust_region"
+VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "plugins" / PACKAGE / "__init__.py").read_text()).group(1)
+README = ROOT / "README.md"
+
+
+class BuildWithData(build_py):
+    """Also copies the top-level data folders into the package (an editable install reads them where they are)."""
+
+    def run(self):
+        super().run()
+        if not getattr(self, "editable_mode", False):
+            for folder in ("configs", "patches"):
+                target = Path(self.build_lib) / PACKAGE / folder
+                shutil.rmtree(target, ignore_errors=True)  # a file deleted since the last build must not live on
+                shutil.copytree(ROOT / folder, target)
+
+
+setup(
+    name="epymarl-trust-region",
+    version=VERSION,
+    description="Trust-region and natural-gradient multi-agent learners for EPyMARL",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    package_dir={"": "plugins"},
+    packages=find_packages("plugins"),
+    # Not a package of ours: it goes on sys.path as a folder of its own.
+    package_data={PACKAGE: ["suite/stubs/smaclite/*.py"]},
+    cmdclass={"build_py": BuildWithData},
+    install_requires=[
+        "torch",
+        "numpy",
+        "pyyaml",
+        "sacred",
+        "setuptools<82",  # Sacred imports pkg_resources, which setuptools 82 removed
+        "gymnasium",
+        "tqdm",
+        "matplotlib",
+        "cloudpickle",
+    ],
+    extras_require={
+        "envs": ["mpe2", "lbforaging", "pettingzoo"],
+        "dev": ["pytest", "ruff", "scipy", "pandas", "build"],
+    },
+    entry_points={
+        "console_scripts": ["epymarl-tr = epymarl_trust_region.cli:main"],
+        "epymarl.plugins": ["trust_region = epymarl_trust_region.suite.registration"],
+    },
+)
