@@ -31,9 +31,9 @@ _COMPARE = {
 }
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """` (did you mean X?)` for the closest known word, or an empty string."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """` (did you mean X?)` for the closest known word; empty if none is as similar as `cutoff`, in [0, 1]."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f" (did you mean {match[0]}?)" if match else ""
 
 

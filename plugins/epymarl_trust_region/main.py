@@ -113,6 +113,7 @@ def run_experiment(options: Options) -> None:
 
     @experiment.config_hook
     def check(config, command_name, logger):
+        host.check(config)
         check_all(config, defaults, where=f"--config={config['name']} or the command line")
         return {}
 
@@ -226,15 +227,20 @@ def overrides(params: list[str]) -> dict[str, str]:
 def check_overrides(params: list[str], config: Mapping[str, Any]) -> None:
     """Refuse a key on the command line that looks like a slip of the pen.
 
-    A key may be new to the suite's own algorithms and to `env_args`, which pass it on; so only near misses count there.
+    A key may be new: the suite's own algorithms read some that stand in no yaml, and `env_args` are passed on to the
+    environment. So what counts here is a near miss; a learner of ours refuses every other unknown key later.
 
     Raises:
         ConfigError: names the key and the nearest known one.
     """
     known = {*flatten(config), *config, "seed", "env_args.seed"}
     for key in overrides(params):
-        if key not in known and nearest(key, known):
-            check_known_keys([key], known, "the command line")
+        if key in known:
+            continue
+        parent, _, leaf = key.rpartition(".")
+        siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}
+        if nearest(leaf, siblings, cutoff=0.8):
+            check_known_keys([key], siblings.values(), "the command line")
 
 
 def _results_folder(config: Mapping[str, Any], params: list[str]) -> str:

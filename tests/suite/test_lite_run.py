@@ -190,7 +190,7 @@ def test_keys_that_nothing_reads_are_harmless(tmp_path: Path) -> None:
         ({"runner": "paralel"}, ConfigError, "runner=paralel.*did you mean parallel.*epymarl-tr suite fetch"),
         ({"mac": "note_mca"}, ConfigError, "mac=note_mca.*did you mean note_mac"),
         ({"learner": "coma_learner"}, ConfigError, "learner=coma_learner.*epymarl-tr suite fetch"),
-        ({"env": "sc2"}, EnvironmentMissingError, "env=sc2.*It has gymma.*epymarl-tr suite fetch"),
+        ({"env": "sc2"}, EnvironmentMissingError, "env=sc2.*it has gymma.*epymarl-tr suite fetch"),
         ({"use_wandb": True}, ConfigError, "wandb_team and wandb_project"),
         (
             {"use_wandb": True, "wandb_team": "t", "wandb_project": "p", "wandb_mode": "on"},

@@ -18,14 +18,15 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from epymarl_trust_region.errors import SuiteError, WorkerDiedError
+from epymarl_trust_region.config import nearest
+from epymarl_trust_region.errors import ConfigError, SuiteError, WorkerDiedError
 from epymarl_trust_region.suite import patching
 from epymarl_trust_region.suite.host import Host
 
@@ -159,7 +160,20 @@ def load(path: Path) -> Host:
     except (ImportError, AttributeError) as error:
         raise SuiteError(f"EPyMARL at {status.path} cannot be imported: {error}; see `epymarl-tr doctor`") from error
     _refuse_foreign(source, "uninstall the package of that name, or take it off the path")
-    return Host("epymarl", status.path, status.commit, source / "config", *registries, run=run)
+    return Host("epymarl", status.path, status.commit, source / "config", *registries, run=run, check=_check_names)
+
+
+def _check_names(config: Mapping[str, Any]) -> None:
+    """Refuse a name that EPyMARL would meet with a KeyError. Its SMAC environments it registers when they are used."""
+    environments = {*importlib.import_module("envs").REGISTRY, "sc2", "sc2v2"}
+    modules = {"runner": "runners", "mac": "controllers", "learner": "learners"}
+    known = {"env": environments} | {key: importlib.import_module(m).REGISTRY for key, m in modules.items()}
+    for key, names in known.items():
+        if config.get(key) not in names:
+            raise ConfigError(
+                f"{key}={config.get(key)} does not exist in EPyMARL{nearest(str(config.get(key)), names)}; it has "
+                f"{', '.join(sorted(names))}"
+            )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Host:
     controllers: dict[str, Any]
     runners: dict[str, Any]
     run: Callable[..., None]  # run(_run, config, log)
+    check: Callable[[Mapping[str, Any]], Any]  # raises if the configuration names what the host does not have
 
 
 def config_root() -> Path:

@@ -91,7 +91,7 @@ def git(*arguments: str, cwd: Path, timeout_s: float = 30, text: str = "") -> su
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise SuiteError(f"`git {arguments[0]}` took longer than {timeout_s:g} s; raise the time-out") from error
+            raise SuiteError(f"`git {arguments[0]}` took longer than {timeout_s:.3g} s; raise the time-out") from error
         raise
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
 

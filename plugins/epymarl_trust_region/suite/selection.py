@@ -22,6 +22,7 @@ def lite_host() -> Host:
         controllers=registries.CONTROLLERS,
         runners=registries.RUNNERS,
         run=run.run,
+        check=run.find_parts,
     )
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import logging
 import os
 import pprint
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch as th
 
+from epymarl_trust_region.config import nearest
 from epymarl_trust_region.errors import CheckpointError, ConfigError, EnvironmentMissingError
 from epymarl_trust_region.suite.lite.episode_batch import OneHot, ReplayBuffer
 from epymarl_trust_region.suite.lite.logger import Logger
@@ -34,7 +36,7 @@ def run(_run, config: dict, log: logging.Logger) -> None:
         CheckpointError: `checkpoint_path` holds no checkpoint.
     """
     config = _sane(config, log)
-    parts = _find_parts(config)
+    parts = find_parts(config)
     args = SimpleNamespace(**config)
     args.device = "cuda" if args.use_cuda else "cpu"
     task = args.env_args.get("map_name") or args.env_args.get("key")
@@ -62,7 +64,13 @@ def _sane(config: dict, log: logging.Logger) -> dict:
     return config
 
 
-def _find_parts(config: dict) -> SimpleNamespace:
+def find_parts(config: Mapping[str, Any]) -> SimpleNamespace:
+    """The classes that a configuration names: runner, MAC and learner.
+
+    Raises:
+        ConfigError: the built-in suite has no runner, MAC or learner of that name.
+        EnvironmentMissingError: it has no such `env`.
+    """
     _look_up(ENVIRONMENTS, "env", config, EnvironmentMissingError)
     return SimpleNamespace(
         runner=_look_up(RUNNERS, "runner", config, ConfigError),
@@ -71,15 +79,14 @@ def _find_parts(config: dict) -> SimpleNamespace:
     )
 
 
-def _look_up(registry: dict, key: str, config: dict, error: type[Exception]):
+def _look_up(registry: dict, key: str, config: Mapping[str, Any], error: type[Exception]):
     name = config[key]
     if name in registry:
         return registry[name]
-    near = difflib.get_close_matches(str(name), registry, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
     raise error(
-        f"{key}={name} does not exist in the built-in suite; {hint}It has {', '.join(sorted(registry)) or 'none'}. "
-        f"EPyMARL's own algorithms and environments need EPyMARL: `epymarl-tr suite fetch`, then --suite=epymarl"
+        f"{key}={name} does not exist in the built-in suite{nearest(str(name), registry)}; it has "
+        f"{', '.join(sorted(registry)) or 'none'}. EPyMARL's own algorithms and environments need EPyMARL: "
+        "`epymarl-tr suite fetch`, then --suite=epymarl"
     )
 
 
