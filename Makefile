@@ -1,9 +1,9 @@
 # `make train`: from a bare machine to a learning agent. `make test`: everything that is checked. Python 3.10 or newer.
 PYTHON ?= python3
 VENV ?= .venv
-STEPS ?= 150000
+STEPS ?= 200000
 ENV_ARGS ?= env_args.key=pz-mpe-simple-spread-v3 env_args.time_limit=25
-TRAIN_ARGS ?=
+TRAIN_ARGS ?= test_interval=20000 test_nepisode=50
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -36,7 +36,7 @@ fetch: $(STAMP)
 	@$(BIN)/epymarl-tr suite fetch --timeout 30 || true
 
 train: fetch
-	$(BIN)/epymarl-tr run --config=happo --env-config=gymma with $(ENV_ARGS) t_max=$(STEPS) $(TRAIN_ARGS)
+	$(BIN)/epymarl-tr run --quiet --config=happo --env-config=gymma with $(ENV_ARGS) t_max=$(STEPS) $(TRAIN_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -40,6 +40,7 @@ def test_status_without_epymarl(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert cli.main(["suite"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("suite    lite (built in)\n")
+    assert "\nwhy      no EPyMARL at $EPYMARL_HOME" in out
     assert str(tmp_path / "cache/epymarl-trust-region/epymarl") in out
     assert "epymarl-tr suite fetch" in out
 

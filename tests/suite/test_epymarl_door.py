@@ -369,9 +369,10 @@ if __name__ == "__main__":
     module = types.SimpleNamespace(Process=Process)
     watch = watch_workers(module)
     watch.__enter__()
-    ours, remote = Pipe()
-    module.Process(target=worker, args=(remote,), daemon=True).start()
-    ours.recv()
+    pairs = [Pipe() for _ in range(6)]
+    for ours, remote in pairs:
+        module.Process(target=worker, args=(remote,), daemon=True).start()
+        ours.recv()
     raise KeyError("the run failed")
 """
 
