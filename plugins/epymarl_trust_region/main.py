@@ -104,6 +104,7 @@ def run_experiment(options: Options) -> None:
 
     config, params, defaults = assemble(host, options.params)
     check_overrides(params, config)
+    admit_environment_arguments(params, config)
     experiment = Experiment("epymarl_trust_region", save_git_info=False)
     experiment.logger = logger
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
@@ -241,6 +242,17 @@ def check_overrides(params: list[str], config: Mapping[str, Any]) -> None:
         siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}
         if nearest(leaf, siblings, cutoff=0.8):
             check_known_keys([key], siblings.values(), "the command line")
+
+
+def admit_environment_arguments(params: list[str], config: dict[str, Any]) -> None:
+    """Make room in `config` for new `env_args.*` of the command line, such as `env_args.N=8` for MPE spread.
+
+    Sacred refuses keys that the configuration does not have; these are the environment's own, which no yaml can list.
+    """
+    for key in overrides(params):
+        parent, _, leaf = key.partition(".")
+        if parent == "env_args" and leaf:
+            config["env_args"].setdefault(leaf, None)
 
 
 def _results_folder(config: Mapping[str, Any], params: list[str]) -> str:

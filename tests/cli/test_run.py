@@ -12,7 +12,6 @@ from pathlib import Path
 
 import gymnasium
 import pytest
-
 from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.games.matrix_env import MatrixGameEnv
 from epymarl_trust_region.games.normal_form import climbing_game
@@ -73,6 +72,14 @@ def test_same_seed_same_run_and_another_seed_another():
     infos = [json.loads((runs / n / "info.json").read_text()) for n in ("1", "2", "3")]
     assert infos[0] == infos[1]
     assert infos[0]["kl_mean"] != infos[2]["kl_mean"]
+
+
+def test_the_environments_own_arguments_reach_it():
+    assert run("env_args.key=trust-region-penalty-v0", "env_args.time_limit=3", "env_args.max_steps=3", *SHORT) == 0
+    config = json.loads(Path("results/sacred/happo/trust-region-penalty-v0/1/config.json").read_text())
+    info = json.loads(Path("results/sacred/happo/trust-region-penalty-v0/1/info.json").read_text())
+    assert config["env_args"]["max_steps"] == 3
+    assert set(info["test_ep_length_mean"]) == {3.0}
 
 
 def test_local_results_path_moves_the_results():

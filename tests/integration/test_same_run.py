@@ -14,10 +14,11 @@ from support import ROOT
 pytestmark = pytest.mark.integration
 
 TASKS = {
-    "spread": ["env_args.key=pz-mpe-simple-spread-v3", "env_args.time_limit=25", "t_max=1000", "test_interval=400"],
-    "speaker-listener": ["env_args.key=pz-mpe-simple-speaker-listener-v4", "env_args.time_limit=25", "t_max=500", "test_interval=250"],
-    "foraging": ["env_args.key=lbforaging:Foraging-8x8-2p-3f-v3", "env_args.time_limit=50", "t_max=900", "use_rnn=True", "test_interval=400"],
-    "climbing": ["env_args.key=trust-region-climbing-v0", "env_args.time_limit=1", "t_max=40", "test_interval=20"],
+    "spread": "env_args.key=pz-mpe-simple-spread-v3 env_args.time_limit=25 t_max=1000 test_interval=400",
+    "speaker": "env_args.key=pz-mpe-simple-speaker-listener-v4 env_args.time_limit=25 t_max=500 test_interval=250",
+    "foraging": "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3 env_args.time_limit=50 t_max=900 test_interval=400 "
+    "use_rnn=True",
+    "climbing": "env_args.key=trust-region-climbing-v0 env_args.time_limit=1 t_max=40 test_interval=20",
 }
 COMMON = ["seed=5", "test_nepisode=10", "learner_log_interval=0", "runner_log_interval=200"]
 
@@ -39,8 +40,8 @@ def logged(folder: Path, home: Path, suite: str, *params: str) -> dict:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_run_is_the_same_on_both_hosts(task, epymarl_home, tmp_path):
-    lite = logged(tmp_path / "lite", epymarl_home, "lite", *TASKS[task])
-    real = logged(tmp_path / "epymarl", epymarl_home, "epymarl", *TASKS[task])
+    lite = logged(tmp_path / "lite", epymarl_home, "lite", *TASKS[task].split())
+    real = logged(tmp_path / "epymarl", epymarl_home, "epymarl", *TASKS[task].split())
     assert set(lite) == set(real)
     assert len(lite["test_return_mean"]) >= 2 and len(lite["kl_mean"]) >= 2
     assert lite == real
@@ -48,5 +49,5 @@ def test_a_run_is_the_same_on_both_hosts(task, epymarl_home, tmp_path):
 
 @pytest.mark.parametrize("params", [("runner=episode", "batch_size_run=1", "batch_size=1", "buffer_size=1")])
 def test_the_suites_one_environment_runner_works_too(params, epymarl_home, tmp_path):
-    info = logged(tmp_path / "x", epymarl_home, "epymarl", *TASKS["climbing"], *params)
+    info = logged(tmp_path / "x", epymarl_home, "epymarl", *TASKS["climbing"].split(), *params)
     assert len(info["test_return_mean"]) >= 2
