@@ -7,8 +7,10 @@ Writes `curves.csv` (every test of every seed), `summary.csv` (mean and spread o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
+import math
 import platform
 from pathlib import Path
 from typing import Any
@@ -60,10 +62,14 @@ def markdown(summary, steps: list[int]) -> str:
         lines.append("|---|---|" + "---|" * len(steps))
         for name, curve in rows.groupby("experiment", sort=False):
             at = curve.set_index("step")
-            cells = [f"{at['mean'][s]:.2f} ± {at['std'][s]:.2f}" if s in at.index else "" for s in steps]
+            cells = [_cell(at["mean"][s], at["std"][s]) if s in at.index else "" for s in steps]
             lines.append(f"| {name} | {int(curve['count'].max())} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _cell(mean: float, std: float) -> str:
+    return f"{mean:.2f}" if math.isnan(std) else f"{mean:.2f} ± {std:.2f}"  # one seed has no spread
 
 
 def plot_task(table, task: str, file: Path) -> None:
@@ -91,7 +97,9 @@ def plot_task(table, task: str, file: Path) -> None:
 def versions(sweep: Sweep) -> dict[str, Any]:
     """What the runs were made with, from the runs themselves where they say so."""
     found: dict[str, Any] = {"python": platform.python_version()}
-    found |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # environments are extras
+            found[name] = importlib.metadata.version(name)
     plugin = [
         json.loads((run / "config.json").read_text())["plugin"]
         for experiment in sweep.experiments

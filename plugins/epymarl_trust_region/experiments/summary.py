@@ -48,6 +48,6 @@ def plot_run(info: Mapping[str, Any], key: str, file: Path) -> None:
     axes.fill_between(steps, mean - spread, mean + spread, alpha=0.2, label="± 1 standard deviation over test episodes")
     axes.set(xlabel="environment steps", ylabel=key, title=file.parent.parent.name)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.legend(loc="best", fontsize=8)
     figure.savefig(file, dpi=120)
     plt.close(figure)

@@ -7,8 +7,10 @@ folder, in the suite's own layout. A run that has completed is not run again, so
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -65,6 +67,8 @@ def read_sweep(file: Path) -> Sweep:
         data = yaml.safe_load(file.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"sweep file {file} cannot be read: {error}") from None
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"sweep file {file} holds no keys; it needs `experiments`, a list")
     check_known_keys(data, ["defaults", "experiments"], str(file))
     defaults = data.get("defaults", {})
     experiments = tuple(_experiment(entry, defaults, file) for entry in data.get("experiments", []))
@@ -82,6 +86,8 @@ def _experiment(entry: Mapping[str, Any], defaults: Mapping[str, Any], file: Pat
     for name in ("name", "config", "seeds", "task"):
         if name not in merged:
             raise ConfigError(f"an experiment in {file} has no key `{name}`; add it")
+    if not isinstance(merged["seeds"], list):
+        raise ConfigError(f"seeds of {merged['name']} in {file} is not a list; write `seeds: [1, 2]`")
     overrides = merged.pop("with")
     return Experiment(**{**merged, "seeds": tuple(merged["seeds"])}, overrides=overrides)
 
@@ -89,8 +95,9 @@ def _experiment(entry: Mapping[str, Any], defaults: Mapping[str, Any], file: Pat
 def sacred_run(folder: Path) -> Path | None:
     """The completed Sacred run below a run's folder, if there is one."""
     for record in sorted(folder.glob("sacred/**/run.json")):
-        if json.loads(record.read_text()).get("status") == "COMPLETED":
-            return record.parent
+        with contextlib.suppress(ValueError):  # cut short: the process was killed while it wrote
+            if json.loads(record.read_text())["status"] == "COMPLETED":
+                return record.parent
     return None
 
 
@@ -121,7 +128,7 @@ def main(argv: list[str]) -> int:
     todo = [(e, seed) for e in chosen for seed in e.seeds]
     if options.dry_run:
         for experiment, seed in todo:
-            print("epymarl-tr", *experiment.command(seed, sweep.folder(experiment, seed)))
+            print(shlex.join(["epymarl-tr", *experiment.command(seed, sweep.folder(experiment, seed))]))
         return 0
     with ThreadPoolExecutor(options.jobs) as pool:
         return int(not all(pool.map(lambda item: _report(sweep, *item), todo)))
@@ -133,5 +140,5 @@ def _report(sweep: Sweep, experiment: Experiment, seed: int) -> bool:
         print(f"{label}: done before", flush=True)
         return True
     seconds = _run_one(experiment.command(seed, folder), folder)
-    print(f"{label}: " + (f"{seconds:.0f} s" if seconds else f"FAILED, see {folder / 'log.txt'}"), flush=True)
+    print(f"{label}: " + (f"FAILED, see {folder / 'log.txt'}" if seconds is None else f"{seconds:.0f} s"), flush=True)
     return seconds is not None

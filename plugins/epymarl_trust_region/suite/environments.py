@@ -13,6 +13,7 @@ from ..errors import ConfigError, EnvironmentMissingError
 
 # Prefix of an id -> the module whose import registers it. The module goes in front of the id when an environment is
 # made, so that worker processes which share nothing with this one (start method "spawn") find it too.
+_PACKAGE = "epymarl_trust_region."
 _REGISTERED_BY = {
     "pz-mpe-": "epymarl_trust_region.suite.mpe",
     "trust-region-": "epymarl_trust_region.games",
@@ -28,7 +29,8 @@ _INSTALL = {
 
 def resolve_key(key: str) -> str:
     """The id with its module in front: pz-mpe-X -> epymarl_trust_region.suite.mpe:pz-mpe-X; others as they are."""
-    if key in gymnasium.registry:  # the host knows it itself, say with an older PettingZoo
+    spec = gymnasium.registry.get(key)
+    if spec is not None and not str(spec.entry_point).startswith(_PACKAGE):  # the host's, say with an older PettingZoo
         return key
     for prefix, module in _REGISTERED_BY.items():
         if key.startswith(prefix):
