@@ -67,16 +67,12 @@ class OnPolicyLearner:
         # The suite's wrappers store the time limit as a termination; this is how to tell the two apart.
         self.episode_limit: int | None = args.env_args.get("time_limit")
         self.critic = make_critic(scheme, args)
-        self._make_optimisers()
-        self.log_stats_t = -self.config.learner_log_interval - 1
-
-    def _make_optimisers(self) -> None:
-        config = self.config
-        agents = range(len(self.mac.agent.agents))  # one optimiser per network: N, or one if actors are shared
+        networks = range(len(mac.agent.agents))  # one optimiser per network: N, or one if actors are shared
         self.actor_optimisers = [
-            Optimiser(f"agent {i}'s actor", self.mac.agent_parameters(i), config.lr, config) for i in agents
+            Optimiser(f"agent {i}'s actor", mac.agent_parameters(i), self.config.lr, self.config) for i in networks
         ]
-        self.critic_optimiser = Optimiser("the critic", self.critic.parameters(), config.critic_lr, config)
+        self.critic_optimiser = Optimiser("the critic", self.critic.parameters(), self.config.critic_lr, self.config)
+        self.log_stats_t = -self.config.learner_log_interval - 1
 
     # One update -------------------------------------------------------------------------------------------------
 
@@ -139,8 +135,7 @@ class OnPolicyLearner:
     def cuda(self) -> None:
         """Move everything to the GPU."""
         self.mac.cuda()
-        self.critic.cuda()
-        self._make_optimisers()  # fresh: parameters keep their identity, but load_models may not have run yet
+        self.critic.cuda()  # parameters stay the same objects, so the optimisers keep theirs
 
     def save_models(self, path: str) -> None:
         """Write actors, critic, normaliser, optimisers and random state under `path`."""
