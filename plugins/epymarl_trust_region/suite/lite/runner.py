@@ -5,13 +5,12 @@ Shapes: B environments, T+1 observations per episode, N agents.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable
 
 import numpy as np
 
 from epymarl_trust_region.errors import ConfigError, NonFiniteError
+from epymarl_trust_region.suite.lite.batched import make_batched, share
 from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch
 from epymarl_trust_region.suite.lite.gymma import GymmaEnv
 
@@ -30,7 +29,9 @@ class Runner:
         self.batch_size = args.batch_size_run
         if getattr(args, "runner", None) == "episode" and self.batch_size != 1:
             raise ConfigError(f"runner=episode needs batch_size_run=1, not {self.batch_size}; or set runner=parallel")
-        self.envs = [self._make_env(i) for i in range(self.batch_size)]
+        self.batched = make_batched(args, self._make_env)
+        # A batched form needs one environment beside it, for its sizes.
+        self.envs = [self._make_env(i) for i in range(1 if self.batched else self.batch_size)]
         self.t_env = 0
         self.train_returns: list = []
         self.test_returns: list = []
@@ -68,7 +69,7 @@ class Runner:
         Raises:
             NonFiniteError: a reward is NaN or infinite. Nothing has been learnt from it.
         """
-        rollout = _Rollout(self)
+        rollout = _BatchedRollout(self) if self.batched else _Rollout(self)
         self.mac.init_hidden(batch_size=self.batch_size)
         listed, alive, t = list(range(self.batch_size)), list(range(self.batch_size)), 0
         while True:
@@ -78,7 +79,7 @@ class Runner:
             if not alive:
                 break
             joint = dict(zip(listed, actions.cpu().numpy(), strict=True))
-            listed, alive = alive, [i for i in alive if not rollout.step(i, t, joint[i])]
+            listed, alive = alive, rollout.play(alive, t, joint)
             if test_mode and self.args.render and listed[0] == 0:
                 self.envs[0].render()
             t += 1
@@ -134,12 +135,20 @@ class _Rollout:
         # Elsewhere than on the CPU, what MACs read is a copy that follows step by step.
         on_host = str(args.device) == "cpu"
         self.batch = self.host if on_host else EpisodeBatch(*new, preprocess=runner.preprocess, device=args.device)
-        self.returns = [0 if args.common_reward else np.zeros(self.envs[0].n_agents) for _ in self.envs]
+        self.returns = [0 if args.common_reward else np.zeros(self.envs[0].n_agents) for _ in range(size)]
         self.lengths = [0] * size
         self.final_infos: list[dict] = []  # in order of termination
+        self.reset()
+
+    def reset(self) -> None:
+        """Start an episode in every environment."""
         for i, env in enumerate(self.envs):
             env.reset()
             self._observe(i, 0)
+
+    def play(self, alive: list[int], t: int, actions: dict[int, np.ndarray]) -> list[int]:
+        """Play step t in the environments `alive`; gives those whose episodes go on."""
+        return [i for i in alive if not self.step(i, t, actions[i])]
 
     def _observe(self, i: int, t: int) -> None:
         env, views = self.envs[i], self.views
@@ -151,11 +160,7 @@ class _Rollout:
     def step(self, i: int, t: int, actions: np.ndarray) -> bool:
         """Play step t in environment i; gives whether its episode has ended."""
         _, reward, terminated, truncated, info = self.envs[i].step(actions)
-        if not all(map(math.isfinite, reward if isinstance(reward, Iterable) else (reward,))):
-            raise NonFiniteError(
-                f"environment {i} ({self.env_name}) gave the reward {reward} at step {t} of its episode; "
-                "training stops before it learns from that. Look for a division by zero in the environment"
-            )
+        self._check(reward, i, t)
         ended = terminated or truncated
         self.views["reward"][i, t] = reward
         self.views["terminated"][i, t] = ended and not info.get("episode_limit", False)
@@ -166,6 +171,13 @@ class _Rollout:
         self._observe(i, t + 1)
         return ended
 
+    def _check(self, reward, i: int, t: int) -> None:
+        if not np.isfinite(reward).all():
+            raise NonFiniteError(
+                f"environment {i} ({self.env_name}) gave the reward {reward} at step {t} of its episode; "
+                "training stops before it learns from that. Look for a division by zero in the environment"
+            )
+
     def up_to(self, t: int) -> EpisodeBatch:
         """The batch with all that MACs may read at step t: observations up to t, rewards up to t-1."""
         if self.batch is not self.host:
@@ -173,3 +185,31 @@ class _Rollout:
                 recent = slice(max(t - 1, 0), t + 1)
                 self.batch[key][:, recent] = self.host[key][:, recent].to(self.batch.device)
         return self.batch
+
+
+class _BatchedRollout(_Rollout):
+    """The same, with all environments as one; their episodes all end together."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.batched, self.args = runner.batched, runner.args
+        super().__init__(runner)
+
+    def reset(self) -> None:
+        self._show(self.batched.reset(), 0)
+
+    def _show(self, obs: np.ndarray, t: int) -> None:
+        self.views["obs"][:, t] = obs
+        self.views["state"][:, t] = obs.reshape(len(obs), -1)
+        self.views["avail_actions"][:, t] = 1
+        self.views["filled"][:, t] = 1
+
+    def play(self, alive: list[int], t: int, actions: dict[int, np.ndarray]) -> list[int]:
+        obs, rewards, ended = self.batched.step(np.stack([actions[i] for i in alive]))
+        rewards = share(rewards, self.args)
+        ended = ended or t + 1 == self.envs[0].episode_limit
+        self.views["reward"][:, t] = rewards.reshape(len(alive), -1)
+        self.views["terminated"][:, t] = ended
+        self.returns = [total + reward for total, reward in zip(self.returns, rewards, strict=True)]
+        self.lengths = [length + 1 for length in self.lengths]
+        self._show(obs, t + 1)
+        return [] if ended else alive

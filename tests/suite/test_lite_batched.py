@@ -1,0 +1,94 @@
+"""The built-in runner with all environments as one against the same runner stepping them one by one."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from epymarl_trust_region.runners.batched_mpe import SPREAD, BatchedSpread
+from epymarl_trust_region.suite.lite import runner as lite
+from epymarl_trust_region.suite.lite.episode_batch import OneHot
+
+pytest.importorskip("mpe2")
+
+
+class Recorder:
+    """A logger and a MAC in one: it keeps what is logged and draws actions from a generator of its own."""
+
+    action_selector = None
+
+    def __init__(self, n_agents: int) -> None:
+        self.logged, self.n_agents = [], n_agents
+        self.generator = torch.Generator().manual_seed(0)
+
+    def log_stat(self, *stat) -> None:
+        self.logged.append(stat)
+
+    def init_hidden(self, batch_size: int) -> None:
+        pass
+
+    def select_actions(self, batch, t_ep, t_env, bs, test_mode=False):
+        assert batch["avail_actions"][bs, t_ep].all() and batch["filled"][bs, t_ep].all()
+        return torch.randint(5, (len(bs), self.n_agents), generator=self.generator)
+
+
+def play(common_reward=True, scalarisation="sum", time_limit=25, render=False, n_agents=3, **arguments):
+    env_args = {"key": f"epymarl_trust_region.suite.mpe:{SPREAD}", "time_limit": time_limit, "seed": 7, **arguments}
+    args = SimpleNamespace(
+        batch_size_run=4, env_args={**env_args, "pretrained_wrapper": None}, common_reward=common_reward,
+        reward_scalarisation=scalarisation, device="cpu", render=render, test_nepisode=8, runner_log_interval=0,
+    )  # fmt: skip
+    recorder = Recorder(n_agents)
+    runner = lite.Runner(args, recorder)
+    info = runner.get_env_info()
+    scheme = {
+        "state": {"vshape": info["state_shape"]},
+        "obs": {"vshape": info["obs_shape"], "group": "agents"},
+        "actions": {"vshape": (1,), "group": "agents", "dtype": torch.long},
+        "avail_actions": {"vshape": (info["n_actions"],), "group": "agents", "dtype": torch.int},
+        "terminated": {"vshape": (1,), "dtype": torch.uint8},
+        "reward": {"vshape": (1 if common_reward else info["n_agents"],)},
+    }
+    runner.setup(scheme, {"agents": n_agents}, {"actions": ("actions_onehot", [OneHot(out_dim=5)])}, recorder)
+    batches = [runner.run(test_mode=test_mode).data.transition_data for test_mode in (False, True, True, False)]
+    return runner, batches, recorder.logged
+
+
+CASES = [
+    dict(),
+    dict(common_reward=False),
+    dict(scalarisation="mean"),
+    dict(time_limit=10),
+    dict(time_limit=40),
+    dict(time_limit=12, max_cycles=12, N=2, n_agents=2, local_ratio=0.25),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_batches_and_statistics_are_the_same_bit_for_bit(case, monkeypatch):
+    runner, batches, logged = play(**case)
+    assert isinstance(runner.batched, BatchedSpread) and len(runner.envs) == 1
+    monkeypatch.setattr(lite, "make_batched", lambda *_: None)
+    plain, expected, expected_log = play(**case)
+    assert plain.batched is None and len(plain.envs) == 4
+    for batch, other in zip(batches, expected, strict=True):
+        assert set(batch) == set(other)
+        for key in batch:
+            assert batch[key].dtype == other[key].dtype
+            np.testing.assert_array_equal(batch[key].numpy(), other[key].numpy(), err_msg=key)
+    assert logged == expected_log and len(logged) > 4
+    assert runner.t_env == plain.t_env > 0
+
+
+def test_rendering_and_unknown_arguments_are_left_to_the_environment_itself():
+    assert play(dynamic_rescaling=False)[0].batched is None
+    args = SimpleNamespace(render=True, env_args={"key": SPREAD, "seed": 0, "time_limit": 25})
+    assert lite.make_batched(args, None) is None
+
+
+def test_an_mpe2_that_plays_otherwise_is_noticed(monkeypatch, caplog):
+    monkeypatch.setattr("epymarl_trust_region.runners.batched_mpe._DAMPING", 0.2500001)
+    assert play()[0].batched is None
+    assert "differs" in caplog.text
