@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from epymarl_trust_region.runners.batched_mpe import SPREAD, BatchedSpread, supports
 from epymarl_trust_region.suite.lite.gymma import GymmaEnv
 
