@@ -194,8 +194,7 @@ def _setuptools() -> bool:
 
 
 def _threads() -> None:
-    if torch := sys.modules.get("torch"):
-        _line("threads", True, f"torch uses {torch.get_num_threads()} of {os.cpu_count()} cores", "")
+    _line("threads", True, f"a run uses one torch thread; this machine has {os.cpu_count()} cores", "")
 
 
 def _optional(name: str, question: Callable[[], str], remedy: str) -> None:
