@@ -82,9 +82,63 @@ def test_wrong_values_are_refused_by_name(override, message):
         check(algorithm(**override))
 
 
-@pytest.mark.parametrize("override", [{"huber_delta": None}, {"huber_delta": 10}, {"gamma": 1}, {"factor_clip": 0.2}])
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"huber_delta": None},
+        {"huber_delta": 10},
+        {"gamma": 1},
+        {"factor_clip": 0.2},
+        {"entropy_coef": 0, "gae_lambda": 0, "value_norm_beta": 0, "learner_log_interval": 0, "epochs": 1},
+        {"gae_lambda": 1},
+        {"critic": "individual"},  # HAPPO can do with it
+        {"seed": 1, "plugin": {"host": "lite"}},  # Sacred's key and ours; no yaml has them
+    ],
+)
 def test_right_values_pass(override):
     check(algorithm(**override))
+
+
+POSITIVE = (
+    "t_max",
+    "lr",
+    "critic_lr",
+    "grad_norm_clip",
+    "optim_eps",
+    "gamma",
+    "eps_clip",
+    "factor_clip",
+    "huber_delta",
+)
+AT_LEAST_ONE = (
+    "batch_size",
+    "batch_size_run",
+    "buffer_size",
+    "hidden_dim",
+    "critic_hidden_dim",
+    "epochs",
+    "critic_epochs",
+)
+AT_LEAST_ZERO = ("entropy_coef", "gae_lambda", "value_norm_beta", "learner_log_interval")
+BELOW_ONE = ("eps_clip", "factor_clip", "value_norm_beta")
+AT_MOST_ONE = ("gamma", "gae_lambda")
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [(name, 0) for name in POSITIVE + AT_LEAST_ONE]
+    + [(name, -1) for name in AT_LEAST_ZERO]
+    + [(name, 1) for name in BELOW_ONE]
+    + [(name, 2) for name in AT_MOST_ONE],
+)
+def test_every_number_has_its_range(name, value):
+    with pytest.raises(ConfigError, match=rf"^{name}={value}(\.0)? is out of range; it must be {name} [<>]"):
+        check(algorithm(**{name: value}))
+
+
+def test_a_truth_value_is_no_number():
+    with pytest.raises(ConfigError, match="^lr=True is not of type float; give lr a number$"):
+        check(algorithm(lr=True))
 
 
 def test_a_whole_number_serves_as_a_float():

@@ -11,8 +11,6 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from support import HandMadeBatch, make_learner
-
 from epymarl_trust_region.games.exact_batch import exact_batch, rational_policies
 from epymarl_trust_region.games.markov import (
     average_out,
@@ -22,6 +20,7 @@ from epymarl_trust_region.games.markov import (
     random_policies,
 )
 from epymarl_trust_region.onpolicy.rollout import make_rollout
+from support import HandMadeBatch, make_learner
 
 DENOMINATOR = 6
 N_ACTIONS = (2, 3, 2)

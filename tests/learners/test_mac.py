@@ -76,6 +76,17 @@ def test_unavailable_actions_are_never_chosen_and_greedy_is_the_mode():
     assert not torch.equal(sampling.select_actions(batch, 2, 0, test_mode=True), actions)
 
 
+def test_training_samples_whatever_tests_do_and_keeps_no_graph():
+    batch = make_batch(B=200)
+    mac = make_mac(batch, test_greedy=True, use_rnn=True)
+    mac.init_hidden(200)
+    torch.manual_seed(0)
+    greedy = mac.select_actions(batch, 2, 0, test_mode=True)
+    mac.init_hidden(200)
+    assert not torch.equal(mac.select_actions(batch, 2, 0, test_mode=False), greedy)
+    assert not mac.hidden_states.requires_grad  # or a rollout would hold on to every step's graph
+
+
 def test_only_the_running_episodes_get_actions():
     batch = make_batch(B=4)
     mac = make_mac(batch, test_greedy=True)

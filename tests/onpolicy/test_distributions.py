@@ -66,3 +66,10 @@ def test_samples_follow_the_policy_and_never_leave_the_available_actions():
     # Three standard deviations of a share of 40,000 draws are at most 0.0075.
     torch.testing.assert_close(share, torch.tensor([0.25, 0.5, 0.0, 0.25]), atol=0.0075, rtol=0)
     assert (policy.mode() == 1).all()
+
+
+def test_detach_is_the_same_policy_without_a_gradient():
+    _, policy = three_of_four()
+    copy = policy.detach()
+    assert torch.equal(copy.probs, policy.probs)
+    assert policy.log_probs.requires_grad and not copy.log_probs.requires_grad

@@ -53,13 +53,20 @@ def test_only_a_termination_at_the_limit_is_taken_for_the_limit():
     terminated = torch.tensor([[0, 0, 1], [0, 1, 0]]).unsqueeze(-1)
     cut = true_terminations(terminated, episode_limit=3, bootstrap_at_limit=True).squeeze(-1)
     assert cut.tolist() == [[0, 0, 0], [0, 1, 0]]
+    cut = true_terminations(terminated, episode_limit=2, bootstrap_at_limit=True).squeeze(-1)
+    assert cut.tolist() == [[0, 0, 1], [0, 0, 0]]
+
+
+def test_the_batch_itself_is_not_written_to():
+    terminated = torch.ones(1, 1, 1)
+    assert true_terminations(terminated, episode_limit=1, bootstrap_at_limit=True) == 0
+    assert terminated == 1
 
 
 @pytest.mark.parametrize("limit, bootstrap", [(3, False), (None, True), (4, True)])
 def test_a_termination_stays_one_when_asked_or_before_the_limit(limit, bootstrap):
     terminated = torch.tensor([[0, 0, 1]]).unsqueeze(-1)
     assert true_terminations(terminated, limit, bootstrap).squeeze().tolist() == [0, 0, 1]
-    assert terminated.squeeze().tolist() == [0, 0, 1]  # the batch itself is not written to
 
 
 def test_masked_mean_and_standardise_ignore_masked_steps():

@@ -38,3 +38,11 @@ def test_before_any_batch_and_in_the_plain_head_units_are_returns():
         x = torch.randn(4, 1)
         assert torch.equal(head.normalise(x), x)
         assert torch.equal(head.denormalise(x), x)
+
+
+def test_returns_that_do_not_vary_are_divided_by_the_smallest_standard_deviation():
+    head = PopArtHead(1, 1, beta=0.9, epsilon=1e-3).double()
+    head.update(torch.full((8, 1), 5.0, dtype=torch.float64))
+    normalised = head.normalise(torch.tensor([[5.002]], dtype=torch.float64))
+    torch.testing.assert_close(normalised, torch.tensor([[2.0]], dtype=torch.float64))
+    assert torch.isfinite(head.layer.weight).all()

@@ -47,8 +47,7 @@ def register_into(learners: dict, controllers: dict, runners: dict, progress: Pr
     for name, controller in CONTROLLERS.items():
         add(controllers, name, controller, "controller")
     for name, make_runner in runners.items():
-        if not hasattr(make_runner, "without_plugin"):
-            runners[name] = _with_plugin(make_runner, progress)
+        runners[name] = _with_plugin(getattr(make_runner, "without_plugin", make_runner), progress)
 
 
 def _with_plugin(make_runner: Callable, progress: Progress | None) -> Callable:

@@ -1,0 +1,179 @@
+"""The parts of `epymarl-tr run` that need no training: exit codes, seeds, the order of the yaml files, folders."""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from epymarl_trust_region import main as module
+from epymarl_trust_region.errors import ConfigError
+from epymarl_trust_region.games.matrix_env import MatrixGameEnv
+from epymarl_trust_region.games.normal_form import climbing_game
+from epymarl_trust_region.main import assemble, config_files, main, seed_everything, split_options
+from epymarl_trust_region.suite.selection import lite_host
+from sacred.utils import SacredError
+from support import ROOT
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    handlers, level = logging.getLogger().handlers, logging.getLogger().level
+    yield
+    logging.getLogger().handlers, logging.getLogger().level = handlers, level
+
+
+@pytest.fixture
+def host(tmp_path):
+    """A host whose yaml files the test writes."""
+    for folder in ("algs", "envs"):
+        (tmp_path / "config" / folder).mkdir(parents=True)
+    (tmp_path / "config/default.yaml").write_text("a: 1\nb: 1\nc: 1\nenv_args: {x: 1, y: 1}\n")
+    (tmp_path / "config/envs/gymma.yaml").write_text("b: 2\nc: 2\nenv_args: {y: 2, z: 2}\n")
+    (tmp_path / "config/algs/own.yaml").write_text("c: 3\nname: own\nenv_args: {z: 3}\n")
+    return SimpleNamespace(name="fake", commit="123", config_dir=tmp_path / "config")
+
+
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (ConfigError("mend it"), 2, "error: mend it\n"),
+        (SacredError("sacred's own"), 2, "error: sacred's own\n"),
+        (KeyboardInterrupt(), 130, "interrupted; what was saved so far is kept\n"),
+        (ZeroDivisionError("by hand"), 1, "error: ZeroDivisionError: by hand (add --debug for the traceback)\n"),
+    ],
+)
+def test_exit_codes(error, code, said, monkeypatch, capsys):
+    def fail(options):
+        raise error
+
+    monkeypatch.setattr(module, "run_experiment", fail)
+    assert main(["--config=happo"]) == code
+    assert capsys.readouterr().err == said
+    for flag in ("--debug", "-d"):
+        assert main(["--config=happo", flag]) == code
+        err = capsys.readouterr().err
+        assert err.endswith(said)
+        assert ("Traceback" in err) == (code != 130)
+
+
+def test_an_unknown_progress_is_refused(capsys):
+    assert main(["--suite=lite", "--progress=on", "--config=happo", "--env-config=gymma"]) == 2
+    assert "--progress=on is unknown; choose auto or off" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("progress, shown", [("auto", True), ("off", False)])
+@pytest.mark.parametrize("fails", [True, False])
+def test_progress_is_shown_unless_switched_off_and_always_closed(progress, shown, fails, monkeypatch):
+    events = []
+
+    class Note:
+        def __init__(self, enabled):
+            events.append(enabled)
+
+        def start(self, t_max):
+            events.append(t_max)
+
+        def update(self, t_env, episode_return):
+            pass
+
+        def close(self):
+            events.append("closed")
+
+    monkeypatch.setattr(module, "Progress", Note)
+    params = ["env_args.key=trust-region-climbing-v0", "env_args.time_limit=1", "t_max=5", "test_nepisode=10"]
+    flags = ["--suite=lite", "--config=happo", "--env-config=gymma", "--quiet", f"--progress={progress}"]
+    assert main([*flags, "with", *params, *(["eps_clip=2"] if fails else [])]) == (2 if fails else 0)
+    assert events == [shown, *([] if fails else [5]), "closed"]
+
+
+def test_a_run_uses_one_thread_and_seeds_every_environment_apart(capsys):
+    seeds = []
+
+    class Note(MatrixGameEnv):
+        def reset(self, *, seed=None, options=None):
+            seeds.append(seed)
+            return super().reset(seed=seed)
+
+    gymnasium.register("SeedNote-v0", lambda: Note(climbing_game()))
+    params = ["env_args.key=SeedNote-v0", "env_args.time_limit=1", "t_max=5", "test_nepisode=10", "seed=70"]
+    torch.set_num_threads(2)
+    try:
+        flags = ["--suite=lite", "--config=happo", "--env-config=gymma", "--quiet", "--progress=off"]
+        assert main([*flags, "with", *params]) == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(1)
+    assert {seed for seed in seeds if seed is not None} == set(range(70, 80))
+
+
+def test_every_generator_is_seeded():
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    seed_everything(5)
+    first, second = draw(), draw()
+    assert not set(first) & set(second)
+    seed_everything(5)
+    assert draw() == first
+    seed_everything(6)
+    assert not set(draw()) & set(first)
+
+
+def test_defaults_then_environment_then_algorithm(host):
+    params = ["--env-config=gymma", "-F", "x", "--config=own", "with", "b=9"]
+    config, rest, defaults = assemble(host, params)
+    expected = {"a": 1, "b": 2, "c": 3, "name": "own", "env_args": {"x": 1, "y": 2, "z": 3}}
+    assert {key: value for key, value in config.items() if key != "plugin"} == expected
+    assert config["plugin"]["host"] == "fake" and config["plugin"]["host_commit"] == "123"
+    assert rest == ["-F", "x", "with", "b=9"]
+    assert params[0] == "--env-config=gymma"  # the caller's own list is left alone
+    assert defaults == {"a": 1, "b": 1, "c": 1, "env_args": {"x": 1, "y": 1}}
+
+
+def test_the_hosts_yaml_comes_before_ours_of_the_same_name(host):
+    assert config_files(host, "algs")["happo"] == ROOT / "configs/algs/happo.yaml"
+    own = host.config_dir / "algs/happo.yaml"
+    own.write_text("name: theirs\n")
+    assert config_files(host, "algs")["happo"] == own
+    assert set(config_files(host, "algs")) >= {"happo", "own"}
+    assert set(config_files(lite_host(), "envs")) >= {"gymma"}
+
+
+def test_a_broken_yaml_is_one_clear_error(host):
+    (host.config_dir / "algs/own.yaml").write_text("a: [")
+    with pytest.raises(ConfigError, match=r"own\.yaml is not valid yaml: .*; mend it"):
+        assemble(host, ["--env-config=gymma", "--config=own"])
+
+
+@pytest.mark.parametrize(
+    "env_args, params, folder",
+    [
+        ({"key": "a-v0"}, [], "results/sacred/happo/a-v0"),
+        ({"key": "a-v0"}, ["with", "env_args.key='b-v0'"], "results/sacred/happo/b-v0"),
+        ({"key": None, "map_name": "3m"}, ["with", "name=x"], "results/sacred/x/3m"),
+        ({"map_name": "3m"}, ["with", 'env_args.map_name="2s3z"'], "results/sacred/happo/2s3z"),
+        ({}, ["with", "local_results_path=there"], "there/sacred/happo/unknown"),
+    ],
+)
+def test_results_land_below_name_and_task(env_args, params, folder):
+    config = {"name": "happo", "local_results_path": "results", "env_args": env_args}
+    assert Path(module._results_folder(config, params)) == Path(folder)
+
+
+@pytest.mark.parametrize("flags, level", [([], logging.INFO), (["--quiet"], logging.ERROR)])
+def test_quiet_leaves_errors_only(flags, level, capsys):
+    assert main(["--suite=lite", *flags, "--env-config=gymma"]) == 2
+    assert logging.getLogger().level == level
+
+
+def test_a_flag_without_a_value_is_left_to_sacred():
+    options = split_options(["--suite", "--progress=", "-d"])
+    assert (options.suite, options.progress, options.debug) == ("auto", "auto", True)
+    assert options.params == ["--suite", "--progress=", "-d"]

@@ -1,0 +1,222 @@
+"""`epymarl-tr report` on hand-made runs: two seeds whose means and spreads are worked out by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+from epymarl_trust_region import cli
+from epymarl_trust_region.experiments import report
+from epymarl_trust_region.experiments.report import read_curve
+from epymarl_trust_region.experiments.summary import plot_run, print_summary
+
+pytest.importorskip("pandas")
+
+SWEEP = """
+defaults: {config: happo, seeds: [1, 2, 3]}
+experiments:
+  - {name: happo, task: spread}
+  - {name: mappo, task: spread, seeds: [1]}
+  - {name: forage, task: foraging, seeds: [5]}
+"""
+SPREAD = 2**0.5  # standard deviation of x - 1 and x + 1, with n - 1 = 1 below
+
+
+def make_run(experiment, seed, steps, values, status="COMPLETED", metric="test_return_mean", commit="abc") -> Path:
+    run = Path(f"results/sweeps/study/{experiment}/seed{seed}/sacred/happo/task/1")
+    run.mkdir(parents=True)
+    plugin = {"epymarl_trust_region": "0.1", "plugin_commit": commit, "host": "lite", "host_commit": None}
+    files = {
+        "run": {"status": status},
+        "info": {metric: values, f"{metric}_T": steps, "return_mean": [99.0]},
+        "config": {"test_interval": 100, "plugin": plugin},
+    }
+    for name, content in files.items():
+        (run / f"{name}.json").write_text(json.dumps(content))
+    return run
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Path:
+    """Seeds test at different steps of the same interval; seed 3 did not complete."""
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text(SWEEP)
+    make_run("happo", 1, [10, 110, 299], [-80.0, -61.0, -40.0])
+    numpy_numbers = [{"py/object": "numpy.float64", "value": v} for v in (-82.0, -59.0, -50.0)]
+    make_run("happo", 2, [25, 125, 200], numpy_numbers, commit="def")
+    make_run("happo", 3, [10], [1000.0], status="FAILED")
+    make_run("mappo", 1, [10, 150], [-80.0, -70.5])
+    make_run("forage", 5, [50], [0.25], metric="test_total_return_mean")
+    return tmp_path
+
+
+def make_report(*more) -> Path:
+    assert cli.main(["report", "study.yaml", "--out", "out/deep", *more]) == 0
+    return Path("out/deep")
+
+
+def test_curves_hold_every_test_of_every_completed_seed(study):
+    rows = list(csv.reader((make_report() / "curves.csv").open()))
+    assert rows[0] == ["task", "experiment", "seed", "step", "value"]
+    assert rows[1:] == [
+        ["spread", "happo", "1", "0", "-80.0000"],
+        ["spread", "happo", "1", "100", "-61.0000"],
+        ["spread", "happo", "1", "200", "-40.0000"],
+        ["spread", "happo", "2", "0", "-82.0000"],
+        ["spread", "happo", "2", "100", "-59.0000"],
+        ["spread", "happo", "2", "200", "-50.0000"],
+        ["spread", "mappo", "1", "0", "-80.0000"],
+        ["spread", "mappo", "1", "100", "-70.5000"],
+        ["foraging", "forage", "5", "0", "0.2500"],
+    ]
+
+
+def test_summary_has_mean_and_sample_standard_deviation_over_seeds(study):
+    rows = list(csv.DictReader((make_report() / "summary.csv").open()))
+    got = {(row["experiment"], int(row["step"])): row for row in rows}
+    assert len(got) == len(rows) == 6
+    expected = {0: (-81, SPREAD, -82, -80), 100: (-60, SPREAD, -61, -59), 200: (-45, 5 * SPREAD, -50, -40)}
+    for step, numbers in expected.items():
+        row = got["happo", step]
+        assert [float(row[k]) for k in ("mean", "std", "min", "max")] == pytest.approx(numbers, abs=1e-4)
+        assert (row["task"], row["count"]) == ("spread", "2")
+    assert (got["mappo", 100]["mean"], got["mappo", 100]["std"], got["mappo", 100]["count"]) == ("-70.5000", "", "1")
+    assert got["forage", 0]["task"] == "foraging"
+
+
+def test_markdown_has_a_table_per_task_at_the_steps_asked_for(study, capsys):
+    text = (make_report("--steps", "100", "200") / "summary.md").read_text()
+    assert text.splitlines() == [
+        "### spread",
+        "",
+        "| experiment | seeds | 100 steps | 200 steps |",
+        "|---|---|---|---|",
+        "| happo | 2 | -60.00 ± 1.41 | -45.00 ± 7.07 |",
+        "| mappo | 1 | -70.50 |  |",  # one seed has no spread, and it was not tested at 200
+        "",
+        "### foraging",
+        "",
+        "| experiment | seeds | 100 steps | 200 steps |",
+        "|---|---|---|---|",
+        "| forage | 1 |  |  |",
+    ]
+    out = capsys.readouterr().out
+    assert text in out and out.endswith("written to out/deep\n")
+
+
+def test_a_figure_per_task_with_every_seed_the_mean_and_its_band(study, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = {}
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda f, file, **kw: (drawn.update({file.name: f}), save(f, file, **kw)))
+    out = make_report()
+    assert {file.name for file in out.glob("*.png")} == {"spread.png", "foraging.png"} == set(drawn)
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in out.glob("*.png"))
+    (axes,) = drawn["spread.png"].axes
+    assert axes.get_title() == "spread"
+    assert axes.get_legend_handles_labels()[1] == ["happo (2 seeds)", "mappo (1 seeds)"]
+    lines = [list(line.get_ydata()) for line in axes.lines]
+    assert lines[:3] == [[-80.0, -61.0, -40.0], [-82.0, -59.0, -50.0], [-81.0, -60.0, -45.0]]
+    assert all(list(line.get_xdata()) == [0, 100, 200] for line in axes.lines[:3])
+    edges = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert edges.max() == pytest.approx(-45 + 5 * SPREAD) and edges.min() == pytest.approx(-81 - SPREAD)
+
+
+def test_versions_are_those_of_the_runs_and_of_this_machine(study, monkeypatch):
+    real = report.importlib.metadata.version
+
+    def version(name):
+        if name == "lbforaging":
+            raise report.importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(report.importlib.metadata, "version", version)
+    found = json.loads((make_report() / "versions.json").read_text())
+    assert found["plugin_commit"] == ["abc", "def"] and found["epymarl_trust_region"] == ["0.1"]
+    assert found["host_commit"] == []  # the built-in suite has none
+    assert found["torch"] == real("torch") and "lbforaging" not in found
+    assert found["python"].count(".") == 2
+
+
+def test_nothing_to_report_is_one_clear_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("study.yaml").write_text(SWEEP)
+    make_run("happo", 1, [10], [1.0], status="RUNNING")
+    assert cli.main(["report", "study.yaml", "--out", "out"]) == 2
+    assert (
+        "error: no completed run of study.yaml below results/sweeps; run `epymarl-tr sweep`" in capsys.readouterr().err
+    )
+    assert not Path("out").exists()
+
+
+def test_steps_are_rounded_down_to_the_test_interval(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = make_run("happo", 1, [0, 99, 100, 250], [1.0, 2, {"value": 3.5}, math.pi])
+    assert read_curve(run) == [(0, 1.0), (0, 2.0), (100, 3.5), (200, math.pi)]
+
+
+def test_the_common_return_is_preferred_to_the_total(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = make_run("happo", 1, [0], [1.0])
+    info = json.loads((run / "info.json").read_text())
+    (run / "info.json").write_text(
+        json.dumps({"test_total_return_mean": [7.0], "test_total_return_mean_T": [0]} | info)
+    )
+    assert read_curve(run) == [(0, 1.0)]
+
+
+# The summary of a single run --------------------------------------------------------------------------------------
+
+INFO = {"test_return_mean": [-80.0, -60.0, -50.125], "test_return_mean_T": [10, 5000, 100_000]}
+
+
+def summary_of(info, capsys) -> list[str]:
+    folder = Path("results/sacred/happo/task/1")
+    folder.mkdir(parents=True)
+    print_summary(folder.resolve(), info)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_runs_summary_has_the_return_before_and_after_and_where_everything_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    spread = {"test_return_std": [1.0, 2.0, 3.0], "return_mean": [0.0]}
+    assert summary_of(INFO | spread, capsys) == [
+        "test return  -80.00 (at 10 steps) -> -50.12 (at 100,000 steps)",
+        "run          results/sacred/happo/task/1",
+        "curve        results/sacred/happo/task/1/learning_curve.png",
+    ]
+    assert Path("results/sacred/happo/task/1/learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("key", ["test_return_mean", "test_total_return_mean"])
+def test_a_single_test_has_no_curve(key, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lines = summary_of({"test_return_mean": [], key: [1.0], f"{key}_T": [10]}, capsys)
+    assert lines == [
+        "test return  1.00 (at 10 steps) -> 1.00 (at 10 steps)",
+        "run          results/sacred/happo/task/1",
+    ]
+    assert list(Path("results/sacred/happo/task/1").iterdir()) == []
+
+
+def test_a_run_without_tests_says_where_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert summary_of({"return_mean": [1.0]}, capsys) == ["run          results/sacred/happo/task/1"]
+
+
+def test_the_curves_band_is_the_standard_deviation_over_test_episodes(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, file, **kwargs: drawn.append(figure))
+    plot_run(INFO | {"test_return_std": [1.0, 2.0, 3.0]}, "test_return_mean", tmp_path / "task/1/curve.png")
+    plot_run(INFO, "test_return_mean", tmp_path / "task/1/curve.png")
+    for figure, low, high in ((drawn[0], -81.0, -47.125), (drawn[1], -80.0, -50.125)):
+        (axes,) = figure.axes
+        edges = axes.collections[0].get_paths()[0].vertices[:, 1]
+        assert (edges.min(), edges.max()) == (low, high)
+        assert list(axes.lines[0].get_ydata()) == INFO["test_return_mean"] and axes.get_title() == "task"

@@ -1,0 +1,182 @@
+"""What all on-policy learners share: the optimiser's guards, what is logged and when, and what a checkpoint refuses."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from epymarl_trust_region.errors import CapabilityError, CheckpointError, ConfigError
+from epymarl_trust_region.onpolicy import checkpoint
+from epymarl_trust_region.onpolicy.learner import Optimiser
+from epymarl_trust_region.onpolicy.returns import masked_mean
+from epymarl_trust_region.onpolicy.rollout import make_rollout
+from support import make_batch, make_learner
+
+
+def rollout_of(learner, batch):
+    return make_rollout(batch, learner.mac, learner.critic, learner.config, True, learner.episode_limit)
+
+
+def test_a_long_gradient_is_cut_to_the_norm_asked_for_and_logged_as_it_was():
+    config = make_learner(make_batch(), grad_norm_clip=2.0).config
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optimiser = Optimiser("x", [weight], 0.1, config)
+    optimiser.step(30 * weight[0] + 40 * weight[1])
+    assert optimiser.grad_norm == pytest.approx(50)
+    torch.testing.assert_close(weight.grad, torch.tensor([1.2, 1.6]))
+    optimiser.step(0.3 * weight[0] + 0.4 * weight[1])
+    assert optimiser.grad_norm == pytest.approx(0.5)  # nothing of the step before is left
+    torch.testing.assert_close(weight.grad, torch.tensor([0.3, 0.4]))
+
+
+def test_step_sizes_and_epsilon_are_the_configurations():
+    learner = make_learner(make_batch(), lr=0.25, critic_lr=0.125, optim_eps=0.5)
+    groups = [o.adam.param_groups[0] for o in (*learner.actor_optimisers, learner.critic_optimiser)]
+    assert [(group["lr"], group["eps"]) for group in groups] == [(0.25, 0.5)] * 3 + [(0.125, 0.5)]
+
+
+def test_a_learner_checks_its_configuration_whoever_made_it():
+    batch = make_batch()
+    with pytest.raises(ConfigError, match="eps_clip"):
+        make_learner(batch, eps_clip=-1)
+    for setting in ({"share_parameters": True}, {"common_reward": False}):
+        with pytest.raises(CapabilityError, match="HAPPO does not support"):
+            make_learner(batch, **setting)
+
+
+def test_the_time_limit_of_the_environment_is_the_one_that_bootstraps():
+    batch = make_batch(B=4, T=6)
+    returns = {}
+    for limit in (None, 6, 7):
+        learner = make_learner(batch, env_args={"time_limit": limit})
+        assert learner.episode_limit == limit
+        seen = []
+        learner.update_policies = lambda rollout, seen=seen: seen.append(rollout.returns) or {}
+        learner.train(batch, 0, 0)
+        returns[limit] = seen[0][:, -1]
+    torch.testing.assert_close(returns[None], batch["reward"][:, 5])
+    assert torch.equal(returns[7], returns[None])
+    assert (returns[6] != returns[None]).all()
+
+
+def test_statistics_are_logged_at_the_first_update_and_once_per_interval():
+    batch = make_batch()
+    learner = make_learner(batch, learner_log_interval=100, epochs=1, critic_epochs=1)
+    for t_env in (0, 50, 99, 100, 150, 260, 300, 360):
+        learner.train(batch, t_env, 0)
+    assert [t for t, _ in learner.logger.stats["kl_mean"]] == [0, 100, 260, 360]
+
+
+def test_what_is_logged_is_what_happened():
+    batch = make_batch(lengths=[6, 3, 1, 5])
+    learner = make_learner(batch, lr=0.01)
+    losses = []
+    fit = learner.fit_critic
+    learner.fit_critic = lambda rollout: losses.append(fit(rollout)) or losses[-1]
+    before = rollout_of(learner, batch)
+    learner.train(batch, 7, 0)
+    logged = {name: value for name, ((t, value),) in learner.logger.stats.items() if t == 7}
+    norms = [optimiser.grad_norm for optimiser in learner.actor_optimisers]
+    assert [logged[f"agent_{i}_grad_norm"] for i in range(3)] == norms and all(norms)
+    assert logged["agent_grad_norm"] == pytest.approx(sum(norms) / 3)
+    assert logged["critic_grad_norm"] == learner.critic_optimiser.grad_norm > 0
+    assert logged["critic_loss"] == losses[0] > 0
+    assert logged["value_mean"] == pytest.approx(before.values[before.mask.bool()].mean().item(), abs=1e-6)
+    assert logged["factor_ess"] < 1
+    for i in range(3):
+        policy = learner.mac.policy(i, before.inputs[i], before.avail_actions[i])
+        kl = masked_mean(policy.kl(before.old_policies[i]), before.mask).item()
+        assert logged[f"agent_{i}_kl_mean"] == pytest.approx(kl, abs=1e-6) and kl > 1e-4
+    assert len({logged[f"agent_{i}_kl_mean"] for i in range(3)}) == 3
+    assert 0 < logged["clip_fraction"] < 1
+
+
+def test_policy_loss_before_the_first_step_is_the_entropy_bonus_and_the_mean_advantage():
+    """Where new and old policy are the same, every ratio is 1 and nothing is clipped."""
+    batch = make_batch(N=1, lengths=[6, 3, 1, 5])
+    learner = make_learner(batch, epochs=1, entropy_coef=0.5, standardise_advantages=False)
+    rollout = rollout_of(learner, batch)
+    entropy = masked_mean(rollout.old_policies[0].entropy(), rollout.mask)
+    expected = -masked_mean(rollout.advantage(0), rollout.mask) - 0.5 * entropy
+    assert learner.update_policies(rollout)["pg_loss"] == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("agent_order, expected", [("random", 6), ("fixed", 1)])
+def test_the_order_is_drawn_anew_for_every_update_unless_it_is_fixed(agent_order, expected):
+    batch = make_batch(B=1, T=1)
+    learner = make_learner(batch, agent_order=agent_order, epochs=1)
+    rollout = rollout_of(learner, batch)
+    orders, turns, loss = [], [], learner.policy_loss
+    learner.policy_loss = lambda rollout, agent, factor: turns.append(agent) or loss(rollout, agent, factor)
+    for _ in range(60):
+        turns.clear()
+        learner.update_policies(rollout)
+        orders.append(tuple(turns))
+    assert len(set(orders)) == expected and all(sorted(order) == [0, 1, 2] for order in orders)
+    assert agent_order == "random" or orders[0] == (0, 1, 2)
+
+
+def test_factor_statistics_are_of_the_factor_that_the_last_agent_was_given():
+    batch = make_batch(N=2)
+    learner = make_learner(batch, lr=0.05, agent_order="fixed")
+    rollout = rollout_of(learner, batch)
+    stats = learner.update_policies(rollout)
+    first = learner.mac.policy(0, rollout.inputs[0], rollout.avail_actions[0])
+    ratio = (first.log_prob(rollout.actions[0]) - rollout.old_log_probs[0]).exp()
+    assert stats["factor_min"] == pytest.approx(ratio.min().item(), abs=1e-5)
+    assert stats["factor_max"] == pytest.approx(ratio.max().item(), abs=1e-5)
+
+
+def test_every_generator_is_put_back():
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    np.random.randn()  # leaves the second of a pair of normal numbers behind
+
+    def draw():
+        return random.random(), np.random.randn(), np.random.rand(), torch.rand(1).item()
+
+    state = checkpoint.random_state()
+    expected = draw()
+    assert draw() != expected
+    checkpoint.restore_random_state(state)
+    assert draw() == expected
+
+
+def test_a_checkpoint_of_another_algorithm_or_critic_is_refused(tmp_path):
+    batch = make_batch()
+    learner = make_learner(batch)
+    learner.save_models(str(tmp_path))
+    with pytest.raises(CheckpointError, match="another task or network"):
+        make_learner(batch, critic_hidden_dim=32).load_models(str(tmp_path))
+    with pytest.raises(CheckpointError, match="another task or network"):
+        make_learner(batch, value_norm="popart").load_models(str(tmp_path))
+    state = checkpoint.read(str(tmp_path))
+    checkpoint.write(str(tmp_path), {**state, "optimisers": state["optimisers"][:-1]})
+    with pytest.raises(CheckpointError, match="another task or network"):
+        learner.load_models(str(tmp_path))
+    checkpoint.write(str(tmp_path), {**state, "algorithm": "HATRPO"})
+    with pytest.raises(CheckpointError, match="was written by HATRPO, not HAPPO; use the configuration that wrote it"):
+        learner.load_models(str(tmp_path))
+
+
+def test_the_log_goes_on_where_it_was(tmp_path):
+    batch = make_batch()
+    learner = make_learner(batch, learner_log_interval=100)
+    learner.train(batch, 250, 0)
+    learner.save_models(str(tmp_path))
+    resumed = make_learner(batch, learner_log_interval=100)
+    resumed.load_models(str(tmp_path))
+    resumed.train(batch, 300, 0)
+    assert resumed.logger.stats == {}
+    resumed.train(batch, 350, 0)
+    assert [t for t, _ in resumed.logger.stats["kl_mean"]] == [350]
+
+
+def test_moving_to_a_gpu_moves_actors_and_critic_and_keeps_the_optimisers(monkeypatch):
+    learner = make_learner(make_batch())
+    optimisers, moved = [*learner.actor_optimisers, learner.critic_optimiser], []
+    monkeypatch.setattr(torch.nn.Module, "cuda", lambda module: moved.append(module))
+    learner.cuda()
+    assert moved == [learner.mac.agent, learner.critic]
+    assert [*learner.actor_optimisers, learner.critic_optimiser] == optimisers

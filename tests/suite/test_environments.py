@@ -1,0 +1,146 @@
+"""Environment ids: where they lead, and what is said of one that does not exist."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import gymnasium
+import pytest
+from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
+from epymarl_trust_region.suite import environments, mpe
+from epymarl_trust_region.suite.environments import check_environment, resolve_key, resolved
+from support import ROOT
+
+SPREAD = "pz-mpe-simple-spread-v3"
+CLIMBING = "trust-region-climbing-v0"
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> dict:
+    """Gymnasium's own registry, put back afterwards."""
+    for key in list(gymnasium.registry):
+        monkeypatch.setitem(gymnasium.registry, key, gymnasium.registry[key])
+    return gymnasium.registry
+
+
+@pytest.mark.parametrize(
+    "key, module",
+    [
+        (SPREAD, "epymarl_trust_region.suite.mpe"),
+        ("pz-mpe-no-such-thing-v9", "epymarl_trust_region.suite.mpe"),
+        (CLIMBING, "epymarl_trust_region.games"),
+        ("trust-region-penalty-v0", "epymarl_trust_region.games"),
+    ],
+)
+def test_our_ids_name_the_module_that_registers_them(key, module, registry):
+    mpe.register()
+    assert resolve_key(key) == f"{module}:{key}"  # registered here already: a spawned worker knows nothing of that
+    registry.pop(key, None)
+    assert resolve_key(key) == f"{module}:{key}"
+
+
+@pytest.mark.parametrize("key", ["lbforaging:Foraging-8x8-2p-3f-v3", "CartPole-v1", "x:pz-mpe-simple-v3", "a/b"])
+def test_other_ids_are_left_as_they_are(key):
+    assert resolve_key(key) == key
+
+
+def test_an_id_that_the_host_has_registered_is_the_hosts(registry):
+    registry.pop(SPREAD, None)
+    gymnasium.register(SPREAD, entry_point="pettingzoo_wrapper:Else")
+    assert resolve_key(SPREAD) == SPREAD
+
+
+def test_a_resolved_id_is_found_by_a_process_that_knows_nothing_else():
+    code = f"import gymnasium; gymnasium.make({resolve_key(CLIMBING)!r}); gymnasium.make({resolve_key(SPREAD)!r})"
+    path = os.pathsep.join([str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_resolved_gives_a_copy():
+    env_args = {"key": CLIMBING, "time_limit": 1}
+    with resolved(env_args) as copy:
+        assert copy == {"key": f"epymarl_trust_region.games:{CLIMBING}", "time_limit": 1}
+    assert env_args == {"key": CLIMBING, "time_limit": 1}
+    with resolved({"map_name": "3m"}) as copy:  # sc2 and the like have no key
+        assert copy == {"map_name": "3m"}
+    with resolved({"key": None}) as copy:
+        assert copy == {"key": None}
+
+
+def gymma(key, time_limit=25, **more) -> dict:
+    return {"env": "gymma", "env_args": {"key": key, "time_limit": time_limit, **more}}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        gymma(SPREAD, 25),
+        gymma(CLIMBING, 1),
+        gymma("lbforaging:Foraging-8x8-2p-3f-v3", 50),
+        {"env": "sc2", "env_args": {"map_name": "3m"}},  # the host's own affair
+        {"env": "sc2"},
+        {},
+    ],
+)
+def test_what_exists_passes(config):
+    check_environment(config)
+
+
+@pytest.mark.parametrize("key", [None, 7])
+def test_a_missing_key_is_named_with_an_example(key):
+    with pytest.raises(ConfigError, match=rf"^env_args\.key is missing; .*`with env_args\.key={SPREAD}`"):
+        check_environment(gymma(key))
+    with pytest.raises(ConfigError, match=r"^env_args\.map_name is missing; .*`with env_args\.map_name=2s3z`"):
+        check_environment({"env": "smaclite", "env_args": {"map_name": key, "time_limit": 120}})
+
+
+@pytest.mark.parametrize("limit", [None, 0, -1, 2.5, "25", True])
+def test_a_time_limit_that_is_none_is_refused(limit):
+    with pytest.raises(ConfigError, match=rf"^env_args\.time_limit={limit!r} is missing or not a positive"):
+        check_environment(gymma(CLIMBING, limit))
+
+
+@pytest.mark.parametrize(
+    "key, message",
+    [
+        ("nosuchpackage:Thing-v0", r"needs the package nosuchpackage \(No module.*\); pip install nosuchpackage$"),
+        ("no.such.package:Thing-v0", "needs the package no .*pip install no$"),
+        (
+            "pz-mpe-simple-sprad-v3",
+            r"^environment pz-mpe-simple-sprad-v3 does not exist: .*simple-spread",
+        ),
+        ("lbforaging:Foraging-8x8-2p-3f-v9", r"v9 does not exist.*is it installed\? pip install lbforaging\)"),
+        ("Foraging-no-such-v0", r"does not exist: [^?]*; check env_args\.key.*as in lbforaging:Foraging-8x8-2p-3f-v3"),
+        ("CartPole-v77", "CartPole-v77 does not exist"),
+        ("not an id", "not an id does not exist"),
+    ],
+)
+def test_an_id_that_does_not_exist_is_named_with_the_remedy(key, message):
+    with pytest.raises(EnvironmentMissingError, match=message):
+        check_environment(gymma(key))
+
+
+@pytest.mark.parametrize("package, command", environments._INSTALL.items())
+def test_a_package_that_is_not_installed_is_named_with_its_command(package, command, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)  # any import of it fails
+    with pytest.raises(EnvironmentMissingError) as caught:
+        check_environment(gymma(f"{package}:Thing-v0"))
+    assert str(caught.value).startswith(f"environment {package}:Thing-v0 needs the package {package} (")
+    assert str(caught.value).endswith(f"; {command}")
+
+
+def test_smaclite_maps_are_looked_up_in_smaclite(monkeypatch):
+    config = {"env": "smaclite", "env_args": {"map_name": "2s3z", "time_limit": 120}}
+    monkeypatch.setitem(sys.modules, "smaclite", None)
+    with pytest.raises(EnvironmentMissingError, match="^environment smaclite:smaclite/2s3z-v0 needs the package"):
+        check_environment(config)
+    monkeypatch.setitem(sys.modules, "smaclite", sys)  # any module: it imports, and registers nothing
+    with pytest.raises(EnvironmentMissingError, match=r"does not exist: .*is it installed\? pip install git\+"):
+        check_environment(config)
+    monkeypatch.setitem(gymnasium.registry, "smaclite/2s3z-v0", gymnasium.spec("CartPole-v1"))
+    check_environment(config)

@@ -1,0 +1,109 @@
+"""The progress line, off a terminal and on one. The clock is the test's own."""
+
+from __future__ import annotations
+
+import io
+import logging
+import types
+
+import pytest
+from epymarl_trust_region.suite import progress as module
+from epymarl_trust_region.suite.progress import Progress
+
+
+class Stream(io.StringIO):
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = types.SimpleNamespace(now=100.0)
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+def make(terminal: bool = False, enabled: bool = True) -> Progress:
+    progress = Progress(enabled)
+    progress.stream = Stream(terminal)
+    return progress
+
+
+def shown(progress: Progress) -> list[str]:
+    return progress.stream.getvalue().splitlines()
+
+
+def test_a_plain_line_has_steps_speed_time_left_and_return(clock):
+    progress = make()
+    progress.start(1000)
+    clock.now += 20
+    progress.update(250, -40.0)
+    progress.close()
+    (line,) = shown(progress)
+    assert line.startswith(" 25%|##")
+    assert "| 250/1000 [00:20<01:00, 12.50 steps/s, return -40.00]" in line
+
+
+def test_plain_lines_come_every_fifteen_seconds_and_the_return_is_smoothed(clock):
+    progress = make()
+    progress.start(1000)
+    for seconds, value in ((10, -40.0), (5, -30.0), (1, -20.0), (15, 0.0), (0.5, 0.0), (15, 0.0)):
+        clock.now += seconds
+        progress.update(100, value)
+    # Running mean with weight 0.1: -40, -39, -37.1, -33.39, -30.051, -27.0459; at 10, 15, 16, 31, 31.5, 46.5 seconds.
+    # More than 15 seconds after the start or the line before: at 16 and 31.5.
+    assert [line.split("return ")[1].rstrip("]") for line in shown(progress)] == ["-37.10", "-30.05"]
+
+
+def test_the_last_rollout_may_overshoot_the_last_step(clock):
+    progress = make()
+    progress.start(1000)
+    clock.now += 20
+    progress.update(1010, 1.0)
+    assert "1000/1000" in shown(progress)[0] and shown(progress)[0].startswith("100%")
+
+
+def test_the_clock_starts_with_the_training(clock):
+    progress = make()
+    clock.now += 500  # imports, environments
+    progress.start(1000)
+    progress.update(10, 1.0)
+    assert shown(progress) == []
+    clock.now += 16
+    progress.update(160, 1.0)
+    assert "10.00 steps/s" in shown(progress)[0]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_switched_off_it_shows_nothing(clock, terminal):
+    progress = make(terminal, enabled=False)
+    progress.start(1000)
+    clock.now += 100
+    progress.update(500, 1.0)
+    progress.close()
+    assert progress.stream.getvalue() == ""
+
+
+def test_a_terminal_gets_one_bar_and_log_messages_above_it(monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(io.StringIO())])
+    handlers = list(logging.getLogger().handlers)
+    progress = make(terminal=True)
+    progress.start(1000)
+    assert logging.getLogger().handlers != handlers  # written above the bar, not into it
+    progress.update(250, -40.0)
+    progress.update(600, -30.0)
+    assert progress.bar.n == 600 and progress.bar.total == 1000
+    progress.update(1010, -30.0)
+    assert progress.bar.n == 1000
+    progress.close()
+    assert logging.getLogger().handlers == handlers
+    text = progress.stream.getvalue()
+    assert "1000/1000" in text and "return -38.10" in text and "steps/s" in text
+
+
+def test_closing_what_was_never_started_is_fine():
+    make().close()

@@ -1,0 +1,208 @@
+"""Into a host's registries: ours beside its own, its runners wrapped once, and every check before anything is built."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+
+import pytest
+import torch
+import yaml
+from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
+from epymarl_trust_region.errors import (
+    CapabilityError,
+    CheckpointError,
+    ConfigError,
+    EnvironmentMissingError,
+    SuiteError,
+)
+from epymarl_trust_region.learners import REGISTRY as LEARNERS
+from epymarl_trust_region.suite import epymarl, registration
+from support import ROOT, algorithm
+
+KEY = "trust-region-climbing-v0"
+RESOLVED = f"epymarl_trust_region.games:{KEY}"
+HOST_DEFAULTS = yaml.safe_load((ROOT / "configs/lite/default.yaml").read_text()) | {"device": "cpu"}
+
+
+class HostRunner:
+    """Takes notes; its rollout pays 1 and 2 in one episode of two steps, and 5 in another of one."""
+
+    def __init__(self, args, logger) -> None:
+        self.seen, self.logger, self.t_env, self.test_modes = dict(args.env_args), logger, 0, []
+
+    def run(self, test_mode: bool = False):
+        self.test_modes.append(test_mode)
+        if not test_mode:
+            self.t_env += 3
+        return {"reward": torch.tensor([[[1.0], [2.0]], [[5.0], [0.0]]])}
+
+
+class NoteProgress:
+    def __init__(self) -> None:
+        self.started, self.updates = [], []
+
+    def start(self, t_max) -> None:
+        self.started.append(t_max)
+
+    def update(self, t_env, episode_return) -> None:
+        self.updates.append((t_env, episode_return))
+
+
+def make_args():
+    return types.SimpleNamespace(env_args={"key": KEY, "time_limit": 1}, t_max=77)
+
+
+def test_ours_stand_beside_the_hosts_own():
+    learners, controllers, runners = {"q": 1}, {"basic_mac": 2}, {"parallel": HostRunner}
+    registration.register_into(learners, controllers, runners)
+    assert learners == {"q": 1, **LEARNERS}
+    assert controllers == {"basic_mac": 2, **CONTROLLERS}
+    assert list(runners) == ["parallel"]
+    assert runners["parallel"].without_plugin is HostRunner and runners["parallel"].__name__ == "HostRunner"
+
+
+def test_twice_is_once_and_the_last_progress_is_shown():
+    learners, controllers, runners = {}, {}, {"parallel": HostRunner}
+    first, second = NoteProgress(), NoteProgress()
+    for progress in (first, second):
+        registration.register_into(learners, controllers, runners, progress)
+    assert (learners, controllers) == (LEARNERS, CONTROLLERS)
+    assert runners["parallel"].without_plugin is HostRunner
+    runners["parallel"](args=make_args(), logger=None).run()
+    assert (first.started, first.updates) == ([], [])
+    assert (second.started, second.updates) == ([77], [(3, 4.0)])
+
+
+@pytest.mark.parametrize(
+    "kind, registries",
+    [("learner", ({"happo_learner": "Else"}, {}, {})), ("controller", ({}, {"trust_region_mac": "Else"}, {}))],
+)
+def test_a_name_that_is_taken_is_refused_by_name(kind, registries):
+    before = [dict(registry) for registry in registries]
+    name = next(iter({**registries[0], **registries[1]}))
+    with pytest.raises(SuiteError, match=rf"the {kind} name `{name}` is taken by 'Else'.*uninstall one"):
+        registration.register_into(*registries)
+    assert registries["learner controller".split().index(kind)] == before["learner controller".split().index(kind)]
+
+
+def wrapped(progress=None):
+    runners = {"parallel": HostRunner}
+    registration.register_into({}, {}, runners, progress)
+    return runners["parallel"]
+
+
+def test_the_runner_is_made_with_the_resolved_key_and_the_learner_sees_the_users():
+    args = make_args()
+    original = args.env_args
+    runner = wrapped()(args=args, logger="log")
+    assert isinstance(runner, HostRunner) and runner.logger == "log"
+    assert runner.seen == {"key": RESOLVED, "time_limit": 1}
+    assert args.env_args is original and original == {"key": KEY, "time_limit": 1}
+
+
+def test_the_key_is_put_back_when_the_runner_cannot_be_made():
+    def broken(args, logger):
+        assert args.env_args["key"] == RESOLVED
+        raise ZeroDivisionError
+
+    runners, args = {"parallel": broken}, make_args()
+    original = args.env_args
+    registration.register_into({}, {}, runners)
+    with pytest.raises(ZeroDivisionError):
+        runners["parallel"](args=args, logger=None)
+    assert args.env_args is original
+
+
+def test_progress_sees_training_rollouts_and_no_others():
+    progress = NoteProgress()
+    runner = wrapped(progress)(args=make_args(), logger=None)
+    assert progress.started == [77]
+    batch = runner.run(test_mode=False)
+    assert batch["reward"].shape == (2, 2, 1)  # the host gets its batch
+    runner.run(test_mode=True)
+    runner.run()
+    assert progress.updates == [(3, 4.0), (6, 4.0)]  # mean of 1 + 2 and 5
+    assert runner.test_modes == [False, True, False]
+
+
+def test_without_progress_the_runner_is_left_alone():
+    runner = wrapped()(args=make_args(), logger=None)
+    assert "run" not in vars(runner)
+
+
+def test_the_patched_suites_hook_registers_and_watches_over_workers(monkeypatch):
+    host = {name: types.SimpleNamespace(REGISTRY={}) for name in ("learners", "controllers", "runners")}
+    host["runners"].REGISTRY["parallel"] = HostRunner
+    monkeypatch.setattr(registration.importlib, "import_module", host.__getitem__)
+    watching = []
+
+    @contextlib.contextmanager
+    def watch():
+        watching.append(True)
+        try:
+            yield
+        finally:
+            watching.append(False)
+
+    monkeypatch.setattr(epymarl, "watch_workers", watch)
+    registration.register()
+    assert host["learners"].REGISTRY == LEARNERS and host["controllers"].REGISTRY == CONTROLLERS
+    assert host["runners"].REGISTRY["parallel"].without_plugin is HostRunner
+    assert watching == [True]  # and for good
+    del registration._watch
+    assert watching == [True, False]
+
+
+def complete(**overrides) -> dict:
+    return algorithm(env="gymma", env_args={"key": KEY, "time_limit": 1}, **overrides)
+
+
+def test_a_good_configuration_passes_all_checks():
+    registration.check_all(complete(), HOST_DEFAULTS)
+    registration.check_all({"learner": "q_learner", "anything": 1, "env": "sc2"}, HOST_DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    "override, error, message",
+    [
+        ({"epss_clip": 1}, ConfigError, "unknown key `epss_clip` in there.yaml"),
+        ({"gamma": 2.0}, ConfigError, "gamma=2.0"),
+        ({"share_parameters": True}, CapabilityError, "share_parameters=True"),
+        ({"checkpoint_path": "nowhere"}, CheckpointError, "checkpoint_path=nowhere is not a folder"),
+    ],
+)
+def test_each_check_is_made(override, error, message):
+    with pytest.raises(error, match=message):
+        registration.check_all(complete(**override), HOST_DEFAULTS, "there.yaml")
+
+
+def test_the_environment_is_checked_whosever_algorithm_it_is():
+    config = {"learner": "q_learner", "env": "gymma", "env_args": {"key": "no:Thing-v0", "time_limit": 1}}
+    with pytest.raises(EnvironmentMissingError):
+        registration.check_all(config, HOST_DEFAULTS)
+
+
+def test_the_checkpoint_that_will_be_loaded_is_checked_if_it_is_ours(tmp_path):
+    for step in ("10", "20"):
+        (tmp_path / step).mkdir()
+    with pytest.raises(CheckpointError, match=r"10.agent\.th is missing"):
+        registration.check_all(complete(checkpoint_path=str(tmp_path), load_step=11), HOST_DEFAULTS)
+    with pytest.raises(CheckpointError, match=r"20.agent\.th is missing"):
+        registration.check_all(complete(checkpoint_path=str(tmp_path)), HOST_DEFAULTS)
+    registration.check_all({"learner": "q_learner", "checkpoint_path": str(tmp_path)}, HOST_DEFAULTS)
+
+
+def test_the_patched_suites_check_knows_the_keys_of_its_default_yaml(tmp_path, monkeypatch):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/default.yaml").write_text(yaml.safe_dump(HOST_DEFAULTS | {"brand_new": 1}))
+    host_run = types.SimpleNamespace(__file__=str(tmp_path / "run.py"))
+    monkeypatch.setattr(registration.importlib, "import_module", {"run": host_run}.__getitem__)
+    monkeypatch.setattr(registration, "check_environment", lambda config: None)  # it imports modules, too
+    registration.check_config(complete(brand_new=2))
+    with pytest.raises(ConfigError, match="unknown key `brand_old` in the configuration .did you mean brand_new"):
+        registration.check_config(complete(brand_old=2))
+
+
+def test_the_config_folder_has_the_algorithms():
+    assert (registration.config_dir / "algs/happo.yaml").is_file()
