@@ -107,7 +107,7 @@ def make_batch(
     obs = torch.randn(B, T + 1, N, obs_dim, generator=g) * filled.unsqueeze(-1)
     return HandMadeBatch(
         obs=obs,
-        state=obs.flatten(2),
+        state=obs.flatten(2).clone(),
         actions=actions * filled.unsqueeze(-1),
         actions_onehot=torch.nn.functional.one_hot(actions.squeeze(-1), A).float() * filled.unsqueeze(-1),
         avail_actions=available * filled.unsqueeze(-1).int(),

@@ -144,6 +144,13 @@ def test_every_seed_of_every_experiment_runs_and_a_failure_is_reported(capsys, c
     ]
 
 
+def test_no_run_at_a_time_is_refused(capsys, calls):
+    file = Path("one.yaml")
+    file.write_text("experiments: [{name: a, config: happo, task: t, seeds: [1]}]")
+    assert cli.main(["sweep", str(file), "--jobs", "0"]) == 2
+    assert "--jobs=0 is out of range" in capsys.readouterr().err and not calls
+
+
 def test_only_the_experiments_asked_for_run(capsys, calls):
     file = write(TWO)
     assert cli.main(["sweep", str(file), "--only", "other"]) == 0

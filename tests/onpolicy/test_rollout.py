@@ -159,6 +159,9 @@ def test_what_is_not_finite_is_named_with_its_place(key, name, value):
 
 def test_the_observation_after_the_last_step_counts_too():
     batch = make_batch(lengths=RAGGED)
+    batch["state"][0, 2, 1] = float("inf")
+    with pytest.raises(NonFiniteError, match="state is inf in episode 0 of the batch at step 2"):
+        rollout_of(batch)
     batch["obs"][1, 3, 2, 0] = float("nan")
     with pytest.raises(NonFiniteError, match="observation is nan in episode 1 of the batch at step 3"):
         rollout_of(batch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import math
 import platform
@@ -41,7 +42,9 @@ def load_runs(sweep: Sweep):
 def read_curve(run: Path) -> list[tuple[int, float]]:
     """(step, test return) of one Sacred run, each step rounded down to the run's test interval."""
     info, config = (json.loads((run / f"{name}.json").read_text()) for name in ("info", "config"))
-    metric = next(m for m in METRICS if m in info)
+    metric = next((m for m in METRICS if m in info), None)
+    if metric is None:
+        return []  # it ended before its first test
     # numpy numbers reach Sacred's json as tagged objects.
     values = [v["value"] if isinstance(v, dict) else v for v in info[metric]]
     interval = config["test_interval"]
@@ -120,6 +123,8 @@ def main(argv: list[str]) -> int:
         "--steps", type=int, nargs="+", default=[100_000, 200_000, 300_000], help="columns of summary.md"
     )
     options = parser.parse_args(argv)
+    if importlib.util.find_spec("pandas") is None:
+        raise ConfigError("epymarl-tr report needs pandas, which is not installed; pip install pandas")
     sweep = read_sweep(options.file)
     table = load_runs(sweep)
     if table.empty:

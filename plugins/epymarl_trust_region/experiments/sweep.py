@@ -121,6 +121,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (EPyMARL's own use all cores already)")
     parser.add_argument("--dry-run", action="store_true", help="print the commands only")
     options = parser.parse_args(argv)
+    if options.jobs < 1:
+        raise ConfigError(f"--jobs={options.jobs} is out of range; at least one run at a time")
     sweep = read_sweep(options.file)
     names = [experiment.name for experiment in sweep.experiments]
     check_known_keys(options.only or [], names, str(options.file))

@@ -57,11 +57,12 @@ def make_rollout(batch, mac, critic, config, common_reward: bool, episode_limit:
         episode_limit: see `true_terminations`.
 
     Raises:
-        NonFiniteError: a reward of a valid step or an observation, the last included, is NaN or infinite.
+        NonFiniteError: a reward of a valid step, or an observation or state, the last included, is NaN or infinite.
     """
     mask = step_mask(batch["filled"], batch["terminated"])
     check_finite(batch["reward"][:, :-1], mask, "reward")
-    check_finite(batch["obs"].flatten(2), batch["filled"], "observation")  # values follow the last one too
+    for key, what in (("obs", "observation"), ("state", "state")):  # the last ones too: values are read off them
+        check_finite(batch[key].flatten(2), batch["filled"], what)
     inputs = mac.build_inputs(batch)
     actions = batch["actions"][:, :-1].squeeze(-1).permute(2, 0, 1).contiguous()
     avail = batch["avail_actions"][:, :-1].permute(2, 0, 1, 3).contiguous()
