@@ -105,6 +105,19 @@ def run_experiment(options: Options) -> None:
     config, params, defaults = assemble(host, options.params)
     check_overrides(params, config)
     admit_environment_arguments(params, config)
+    experiment, observer = _make_experiment(host, config, params, defaults, logger)
+    try:
+        run = experiment.run_commandline(["epymarl-tr run", *params, *([] if options.debug else ["--debug"])])
+    finally:
+        progress.close()
+    if run is not None and run.info:
+        from .experiments.summary import print_summary
+
+        print_summary(Path(observer.dir), run.info)
+
+
+def _make_experiment(host: Host, config: dict, params: list[str], defaults: dict, logger: logging.Logger):
+    """Sacred's experiment, which checks the final configuration before it makes a folder, and its observer."""
     experiment = Experiment("epymarl_trust_region", save_git_info=False)
     experiment.logger = logger
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
@@ -126,14 +139,7 @@ def run_experiment(options: Options) -> None:
         with _worker_watch(host):
             host.run(_run, config, _log)
 
-    try:
-        run = experiment.run_commandline(["epymarl-tr run", *params, *([] if options.debug else ["--debug"])])
-    finally:
-        progress.close()
-    if run is not None and run.info:
-        from .experiments.summary import print_summary
-
-        print_summary(Path(observer.dir), run.info)
+    return experiment, observer
 
 
 def seed_everything(seed: int) -> None:

@@ -45,6 +45,11 @@ _NEEDED = (
 _FETCH_HINT = "`epymarl-tr suite fetch` gets a copy"
 # EPyMARL imports every wrapper it has; these are not about the environment that was asked for.
 _IMPORT_WARNINGS = ("VMAS is not installed", "PettingZoo is not installed")
+# What its code, with today's packages, would say in every run and every worker; a user can do nothing about it.
+_RUN_WARNINGS = (
+    r".*The reward returned by `step\(\)` must be a float",
+    "Using a non-tuple sequence for multidimensional",
+)
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,8 @@ def load(path: Path) -> Host:
     except (ImportError, AttributeError) as error:
         raise SuiteError(f"EPyMARL at {status.path} cannot be imported: {error}; see `epymarl-tr doctor`") from error
     _refuse_foreign(source, "uninstall the package of that name, or take it off the path")
+    for message in _RUN_WARNINGS:
+        warnings.filterwarnings("ignore", message=message, category=UserWarning)
     return Host("epymarl", status.path, status.commit, source / "config", *registries, run=run, check=_check_names)
 
 
