@@ -81,6 +81,7 @@ def plot_task(table, task: str, file: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter
 
     figure, axes = plt.subplots(figsize=(8, 4.8), layout="constrained")
     for i, (name, runs) in enumerate(table[table["task"] == task].groupby("experiment", sort=False)):
@@ -91,6 +92,7 @@ def plot_task(table, task: str, file: Path) -> None:
         axes.plot(mean.index, mean, color=colour, linewidth=2, label=f"{name} ({curves.shape[1]} seeds)")
         axes.fill_between(mean.index, mean - std, mean + std, color=colour, alpha=0.12, linewidth=0)
     axes.set(xlabel="environment steps", ylabel="test return (mean over episodes)", title=task)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=8)
     figure.savefig(file, dpi=130)

@@ -40,6 +40,7 @@ def plot_run(info: Mapping[str, Any], key: str, file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import numpy as np
+    from matplotlib.ticker import EngFormatter
 
     steps, mean = np.array(info[f"{key}_T"], float), np.array(info[key], float)
     spread = np.array(info.get(key.replace("_mean", "_std"), np.zeros_like(mean)), float)
@@ -47,6 +48,7 @@ def plot_run(info: Mapping[str, Any], key: str, file: Path) -> None:
     axes.plot(steps, mean, marker="o", markersize=3)
     axes.fill_between(steps, mean - spread, mean + spread, alpha=0.2, label="± 1 standard deviation over test episodes")
     axes.set(xlabel="environment steps", ylabel=key, title=file.parent.parent.name)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize=8)
     figure.savefig(file, dpi=120)
