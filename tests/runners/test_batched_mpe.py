@@ -1,51 +1,89 @@
-"""The batched simple_spread against `mpe2` itself: every observation and reward, bit for bit."""
+"""The batched MPE tasks against `mpe2` itself: every observation and reward, bit for bit."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from epymarl_trust_region.runners.batched_mpe import SPREAD, BatchedSpread, supports
+from epymarl_trust_region.runners.batched_mpe import (
+    TASKS,
+    BatchedReference,
+    BatchedSpeakerListener,
+    BatchedSpread,
+    find,
+)
 from epymarl_trust_region.suite.lite.gymma import GymmaEnv
 
 pytest.importorskip("mpe2")
 
+SPREAD, SPEAKER, REFERENCE = TASKS
+SEEDS = [3, 4, 99]
 
-def originals(seeds, time_limit=10_000, **arguments):
-    key = f"epymarl_trust_region.suite.mpe:{SPREAD}"
-    common = dict(key=key, time_limit=time_limit, common_reward=False, reward_scalarisation="sum")
-    return [GymmaEnv(**common, seed=seed, **arguments) for seed in seeds]
+
+def originals(key, **arguments):
+    key = f"epymarl_trust_region.suite.mpe:{key}"
+    common = dict(key=key, time_limit=10_000, common_reward=False, reward_scalarisation="sum")
+    return [GymmaEnv(**common, seed=seed, **arguments) for seed in SEEDS]
+
+
+def random_actions(rng, single, corner: bool) -> np.ndarray:
+    """[B, N]; with `corner` those who can move mostly go left and down, so that they meet."""
+    avail = np.array(single[0].get_avail_actions(), dtype=float)
+    if corner:
+        avail[:, [1, 3]] *= np.where(avail.sum(1, keepdims=True) > 3, 25, 1)
+    probs = avail / avail.sum(1, keepdims=True)
+    return np.array([[rng.choice(len(p), p=p) for p in probs] for _ in single])
 
 
 @pytest.mark.parametrize(
-    "arguments, episodes",
-    [({}, 60), ({"N": 5, "local_ratio": 0.3}, 12), ({"N": 2, "max_cycles": 40}, 12), ({"N": 1}, 4), ({"N": 8}, 4)],
+    "key, arguments, episodes",
+    [
+        (SPREAD, {}, 60),
+        (SPREAD, {"N": 5, "local_ratio": 0.3}, 12),
+        (SPREAD, {"N": 2, "max_cycles": 40}, 12),
+        (SPREAD, {"N": 1}, 4),
+        (SPREAD, {"N": 8}, 4),
+        (SPEAKER, {}, 60),
+        (SPEAKER, {"max_cycles": 60}, 10),
+        (REFERENCE, {}, 60),
+        (REFERENCE, {"local_ratio": 0.2, "max_cycles": 60}, 10),
+    ],
     ids=str,
 )
-def test_every_step_is_the_same_bit_for_bit(arguments, episodes):
-    seeds = [3, 4, 99]
-    batched, single = BatchedSpread(seeds, **arguments), originals(seeds, **arguments)
+def test_every_step_is_the_same_bit_for_bit(key, arguments, episodes):
+    batched, single = TASKS[key][0](SEEDS, **arguments), originals(key, **arguments)
     rng = np.random.default_rng(0)
-    collisions = 0
+    paid = set()
     for episode in range(episodes):
         obs = batched.reset()
         for env in single:
             env.reset()
-        # Half the episodes drive everybody to one corner, so that agents push each other.
-        weights = [0.2] * 5 if episode % 2 else [0.02, 0.47, 0.02, 0.47, 0.02]
         ended = False
         while not ended:
             np.testing.assert_array_equal(obs, np.stack([env.get_obs() for env in single]))
-            actions = rng.choice(5, size=(3, batched.n_agents), p=weights)
+            actions = random_actions(rng, single, corner=episode % 2 == 0)
             obs, rewards, ended = batched.step(actions)
             steps = [env.step(action) for env, action in zip(single, actions, strict=True)]
             np.testing.assert_array_equal(rewards, np.array([step[1] for step in steps], dtype=float))
             assert {step[2] for step in steps} == {ended}
-            collisions += (rewards.max(axis=1) != rewards.min(axis=1)).sum()
+            paid |= set(rewards.ravel())
         np.testing.assert_array_equal(obs, np.stack([env.get_obs() for env in single]))
-    assert collisions > 0 or batched.n_agents < 3
+    assert len(paid) > 10 * episodes  # the episodes differ, and so do their steps
+
+
+def test_agents_push_each_other_in_the_spread_episodes_above():
+    batched, single = BatchedSpread(SEEDS), originals(SPREAD)
+    rng = np.random.default_rng(0)
+    apart = 0
+    for _ in range(24):
+        _, rewards, _ = batched.step(random_actions(rng, single, corner=True))
+        apart += (rewards.max(axis=1) != rewards.min(axis=1)).sum()  # only collisions tell agents apart
+    assert apart > 0
 
 
 def test_only_what_it_can_play_is_claimed():
-    assert supports(SPREAD, {}) and supports(f"epymarl_trust_region.suite.mpe:{SPREAD}", {"N": 8, "max_cycles": 50})
-    assert not supports(SPREAD, {"continuous_actions": True})
-    assert not supports("pz-mpe-simple-tag-v3", {})
+    assert find(SPREAD, {}) is BatchedSpread
+    assert find(f"epymarl_trust_region.suite.mpe:{SPREAD}", {"N": 8, "max_cycles": 50}) is BatchedSpread
+    assert find(SPEAKER, {}) is BatchedSpeakerListener and find(REFERENCE, {"local_ratio": 1}) is BatchedReference
+    assert find(SPREAD, {"continuous_actions": True}) is None
+    assert find(SPEAKER, {"N": 3}) is None
+    assert find("pz-mpe-simple-tag-v3", {}) is None

@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from epymarl_trust_region.runners.batched_mpe import SPREAD, BatchedSpread
+from epymarl_trust_region.runners.batched_mpe import TASKS, BatchedMPE
 from epymarl_trust_region.suite.lite import runner as lite
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
 
 pytest.importorskip("mpe2")
+
+SPREAD, SPEAKER, REFERENCE = TASKS
 
 
 class Recorder:
@@ -30,12 +32,13 @@ class Recorder:
         pass
 
     def select_actions(self, batch, t_ep, t_env, bs, test_mode=False):
-        assert batch["avail_actions"][bs, t_ep].all() and batch["filled"][bs, t_ep].all()
-        return torch.randint(5, (len(bs), self.n_agents), generator=self.generator)
+        avail = batch["avail_actions"][bs, t_ep].float()
+        assert batch["filled"][bs, t_ep].all()
+        return torch.multinomial(avail.flatten(0, 1), 1, generator=self.generator).view(len(bs), self.n_agents)
 
 
-def play(common_reward=True, scalarisation="sum", time_limit=25, render=False, n_agents=3, **arguments):
-    env_args = {"key": f"epymarl_trust_region.suite.mpe:{SPREAD}", "time_limit": time_limit, "seed": 7, **arguments}
+def play(key=SPREAD, common_reward=True, scalarisation="sum", time_limit=25, render=False, n_agents=3, **arguments):
+    env_args = {"key": f"epymarl_trust_region.suite.mpe:{key}", "time_limit": time_limit, "seed": 7, **arguments}
     args = SimpleNamespace(
         batch_size_run=4, env_args={**env_args, "pretrained_wrapper": None}, common_reward=common_reward,
         reward_scalarisation=scalarisation, device="cpu", render=render, test_nepisode=8, runner_log_interval=0,
@@ -51,7 +54,9 @@ def play(common_reward=True, scalarisation="sum", time_limit=25, render=False, n
         "terminated": {"vshape": (1,), "dtype": torch.uint8},
         "reward": {"vshape": (1 if common_reward else info["n_agents"],)},
     }
-    runner.setup(scheme, {"agents": n_agents}, {"actions": ("actions_onehot", [OneHot(out_dim=5)])}, recorder)
+    runner.setup(
+        scheme, {"agents": n_agents}, {"actions": ("actions_onehot", [OneHot(out_dim=info["n_actions"])])}, recorder
+    )
     batches = [runner.run(test_mode=test_mode).data.transition_data for test_mode in (False, True, True, False)]
     return runner, batches, recorder.logged
 
@@ -62,6 +67,9 @@ CASES = [
     dict(scalarisation="mean"),
     dict(time_limit=10),
     dict(time_limit=40),
+    dict(key=SPEAKER, n_agents=2),
+    dict(key=SPEAKER, n_agents=2, common_reward=False),
+    dict(key=REFERENCE, n_agents=2, local_ratio=0.3),
     dict(time_limit=12, max_cycles=12, N=2, n_agents=2, local_ratio=0.25),
 ]
 
@@ -69,7 +77,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_batches_and_statistics_are_the_same_bit_for_bit(case, monkeypatch):
     runner, batches, logged = play(**case)
-    assert isinstance(runner.batched, BatchedSpread) and len(runner.envs) == 1
+    assert isinstance(runner.batched, BatchedMPE) and len(runner.envs) == 1
     monkeypatch.setattr(lite, "make_batched", lambda *_: None)
     plain, expected, expected_log = play(**case)
     assert plain.batched is None and len(plain.envs) == 4
@@ -91,4 +99,4 @@ def test_rendering_and_unknown_arguments_are_left_to_the_environment_itself():
 def test_an_mpe2_that_plays_otherwise_is_noticed(monkeypatch, caplog):
     monkeypatch.setattr("epymarl_trust_region.runners.batched_mpe._DAMPING", 0.2500001)
     assert play()[0].batched is None
-    assert "differs" in caplog.text
+    assert "plays otherwise" in caplog.text

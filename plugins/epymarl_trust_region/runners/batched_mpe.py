@@ -1,8 +1,8 @@
-"""MPE simple_spread as arrays over all environments, equal to `mpe2` bit for bit.
+"""MPE's cooperative tasks as arrays over all environments, equal to `mpe2` bit for bit.
 
 Stepping B copies of `mpe2`'s own environment takes most of a rollout's time, nearly all of it Python. Here each
 operation is done for all copies at once, in the order in which `mpe2` does it for one, so that not even the last bit
-differs. Shape letters: B environments, N agents and landmarks, O observation.
+differs. Shape letters: B environments, N agents, L landmarks, O observation (padded to the longest).
 """
 
 from __future__ import annotations
@@ -17,59 +17,86 @@ _DT, _DAMPING, _SENSITIVITY = 0.1, 0.25, 5.0
 _CONTACT_FORCE, _CONTACT_MARGIN, _DIST_MIN = 1e2, 1e-3, 0.15 + 0.15
 _MOVES = np.array([[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]]) * _SENSITIVITY
 
-SPREAD = "pz-mpe-simple-spread-v3"
-_ARGUMENTS = {"N", "local_ratio", "max_cycles"}
 
+class BatchedMPE:
+    """B copies of one task, under the wrapper that the suite puts around PettingZoo's environments.
 
-def supports(key: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether `BatchedSpread` plays the Gymnasium id `key` with these arguments."""
-    return key.rpartition(":")[2] == SPREAD and set(arguments) <= _ARGUMENTS
+    A task says how it begins (`_begin`), what actions do (`_act`), what is paid (`_rewards`) and seen (`_observe`).
+    """
 
+    n_agents: int
 
-class BatchedSpread:
-    """B copies of `simple_spread_v3`, under the wrapper that the suite puts around PettingZoo's environments."""
-
-    def __init__(self, seeds: Sequence[int], N: int = 3, local_ratio: float = 0.5, max_cycles: int = 25) -> None:
+    def __init__(self, seeds: Sequence[int], max_cycles: int = 25) -> None:
         """
         Args:
             seeds: one per copy, [B]; a copy is seeded by a first reset, as the suite seeds it.
-            N: agents, and as many landmarks.
-            local_ratio: weight of an agent's own collisions; the rest goes to the distance to the landmarks.
             max_cycles: steps of an episode.
         """
-        self.n_agents, self.local_ratio, self.max_cycles = N, local_ratio, max_cycles
+        self.max_cycles = max_cycles
         self._generators = [seeding.np_random(seed)[0] for seed in seeds]
-        self._others = np.array([[j for j in range(N) if j != i] for i in range(N)], dtype=int).reshape(N, N - 1)
         self.reset()
 
     def reset(self) -> np.ndarray:
         """Start a new episode in every copy; observations [B, N, O], float32."""
-        places = np.stack([g.uniform(-1, +1, 4 * self.n_agents) for g in self._generators])
-        places = places.reshape(len(places), 2, self.n_agents, 2)
-        self._agents, self._landmarks = places[:, 0].copy(), places[:, 1]
-        self._velocity = np.zeros_like(self._agents)
+        self._begin()
         self._steps = 0
-        self._obs = self._observe()
+        self._obs = self._observe().astype(np.float32)
         return self._obs
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
         """Take one step in every copy.
 
         Args:
-            actions: [B, N]: stay, left, right, down, up.
+            actions: [B, N], as in `mpe2`.
 
         Returns:
             Observations [B, N, O], rewards [B, N], and whether the episodes have ended. The last step repeats the
             observations of the one before and pays nothing, as under the suite's wrapper.
         """
-        self._move(_MOVES[actions])
+        self._act(actions)
         self._steps += 1
         if self._steps >= self.max_cycles:
             return self._obs, np.zeros(actions.shape), True
-        self._obs = self._observe()
+        self._obs = self._observe().astype(np.float32)
         return self._obs, self._rewards(), False
 
-    def _move(self, force: np.ndarray) -> None:
+    def _place(self, n_agents: int, n_landmarks: int) -> None:
+        """Random places for agents, then landmarks, and agents at rest."""
+        places = np.stack([g.uniform(-1, +1, 2 * (n_agents + n_landmarks)) for g in self._generators])
+        places = places.reshape(len(places), -1, 2)
+        self._agents, self._landmarks = places[:, :n_agents].copy(), places[:, n_agents:]
+        self._velocity = np.zeros_like(self._agents)
+
+    def _integrate(self, force: np.ndarray) -> None:
+        """Newton's laws with damping: force [B, N, 2]."""
+        self._agents += self._velocity * _DT
+        self._velocity = self._velocity * (1 - _DAMPING)
+        self._velocity += force * _DT
+
+    def _landmarks_seen(self) -> np.ndarray:
+        """Landmarks from each agent's place, [B, N, 2L]."""
+        seen = self._landmarks[:, None] - self._agents[:, :, None]
+        return seen.reshape(*seen.shape[:2], -1)
+
+
+class BatchedSpread(BatchedMPE):
+    """`simple_spread_v3`: N agents cover N landmarks and do not collide."""
+
+    def __init__(self, seeds: Sequence[int], N: int = 3, local_ratio: float = 0.5, max_cycles: int = 25) -> None:
+        """
+        Args:
+            N: agents, and as many landmarks.
+            local_ratio: weight of an agent's own collisions; the rest goes to the distance to the landmarks.
+        """
+        self.n_agents, self.local_ratio = N, local_ratio
+        self._others = np.array([[j for j in range(N) if j != i] for i in range(N)], dtype=int).reshape(N, N - 1)
+        super().__init__(seeds, max_cycles)
+
+    def _begin(self) -> None:
+        self._place(self.n_agents, self.n_agents)
+
+    def _act(self, actions: np.ndarray) -> None:
+        force = _MOVES[actions]
         for a in range(self.n_agents):
             for b in range(a + 1, self.n_agents):
                 delta = self._agents[:, a] - self._agents[:, b]
@@ -78,9 +105,7 @@ class BatchedSpread:
                 push = _CONTACT_FORCE * delta / distance * penetration
                 force[:, a] = push + force[:, a]
                 force[:, b] = -push + force[:, b]
-        self._agents += self._velocity * _DT
-        self._velocity = self._velocity * (1 - _DAMPING)
-        self._velocity += force * _DT
+        self._integrate(force)
 
     def _rewards(self) -> np.ndarray:
         everyone = np.zeros(len(self._agents))
@@ -93,13 +118,88 @@ class BatchedSpread:
 
     def _observe(self) -> np.ndarray:
         size, n = len(self._agents), self.n_agents
-        landmarks = (self._landmarks[:, None] - self._agents[:, :, None]).reshape(size, n, -1)
         others = (self._agents[:, self._others] - self._agents[:, :, None]).reshape(size, n, -1)
         silence = np.zeros((size, n, 2 * (n - 1)))
-        parts = [self._velocity, self._agents, landmarks, others, silence]
-        return np.concatenate(parts, axis=-1).astype(np.float32)
+        return np.concatenate([self._velocity, self._agents, self._landmarks_seen(), others, silence], axis=-1)
+
+
+class BatchedSpeakerListener(BatchedMPE):
+    """`simple_speaker_listener_v4`: agent 0 sees the goal's colour and speaks, agent 1 hears it and moves."""
+
+    n_agents = 2
+    _COLOURS = np.array([[0.65, 0.15, 0.15], [0.15, 0.65, 0.15], [0.15, 0.15, 0.65]])
+
+    def _begin(self) -> None:
+        self._goal = np.array([int(g.integers(3)) for g in self._generators])
+        self._place(2, 3)
+        self._message = np.zeros((len(self._generators), 3))
+
+    def _act(self, actions: np.ndarray) -> None:
+        force = np.zeros_like(self._agents)
+        force[:, 1] = _MOVES[actions[:, 1]]
+        self._integrate(force)  # the speaker has no velocity and feels no force
+        self._message = np.eye(3)[actions[:, 0]]
+
+    def _rewards(self) -> np.ndarray:
+        goal = self._landmarks[np.arange(len(self._goal)), self._goal]
+        delta = np.square(self._agents[:, 1] - goal)
+        return np.repeat(-(delta[:, 0] + delta[:, 1])[:, None], 2, axis=1)
+
+    def _observe(self) -> np.ndarray:
+        seen = np.zeros((len(self._goal), 2, 11))
+        seen[:, 0, :3] = self._COLOURS[self._goal]
+        seen[:, 1] = np.concatenate([self._velocity[:, 1], self._landmarks_seen()[:, 1], self._message], axis=-1)
+        return seen
+
+
+class BatchedReference(BatchedMPE):
+    """`simple_reference_v3`: each of two agents knows where the other is to go, and both move and speak."""
+
+    n_agents = 2
+    _COLOURS = np.array([[0.75, 0.25, 0.25], [0.25, 0.75, 0.25], [0.25, 0.25, 0.75]])
+
+    def __init__(self, seeds: Sequence[int], local_ratio: float = 0.5, max_cycles: int = 25) -> None:
+        """
+        Args:
+            local_ratio: weight of an agent's own reward; the rest goes to the mean of both.
+        """
+        self.local_ratio = local_ratio
+        super().__init__(seeds, max_cycles)
+
+    def _begin(self) -> None:
+        self._goals = np.array([[int(g.integers(3)), int(g.integers(3))] for g in self._generators])
+        self._place(2, 3)
+        self._messages = np.zeros((len(self._generators), 2, 10))
+
+    def _act(self, actions: np.ndarray) -> None:
+        self._integrate(_MOVES[actions % 5])
+        self._messages = np.eye(10)[actions // 5]
+
+    def _rewards(self) -> np.ndarray:
+        goals = np.take_along_axis(self._landmarks, self._goals[:, :, None], axis=1)
+        own = -_norm(self._agents[:, ::-1] - goals)  # agent i's goal is where the other one is to be
+        both = (own[:, 0] + own[:, 1]) / 2
+        return both[:, None] * (1 - self.local_ratio) + own * self.local_ratio
+
+    def _observe(self) -> np.ndarray:
+        heard = self._messages[:, ::-1]
+        return np.concatenate([self._velocity, self._landmarks_seen(), self._COLOURS[self._goals], heard], axis=-1)
 
 
 def _norm(vectors: np.ndarray) -> np.ndarray:
     """Length of vectors [..., 2], squared and summed in `mpe2`'s order."""
     return np.sqrt(np.square(vectors[..., 0]) + np.square(vectors[..., 1]))
+
+
+#: Gymnasium id -> its batched form and the arguments that this form knows.
+TASKS: dict[str, tuple[type[BatchedMPE], frozenset[str]]] = {
+    "pz-mpe-simple-spread-v3": (BatchedSpread, frozenset({"N", "local_ratio", "max_cycles"})),
+    "pz-mpe-simple-speaker-listener-v4": (BatchedSpeakerListener, frozenset({"max_cycles"})),
+    "pz-mpe-simple-reference-v3": (BatchedReference, frozenset({"local_ratio", "max_cycles"})),
+}
+
+
+def find(key: str, arguments: Mapping[str, Any]) -> type[BatchedMPE] | None:
+    """The batched form of a Gymnasium id, with or without its module; None where it or an argument is unknown."""
+    batched, known = TASKS.get(key.rpartition(":")[2], (None, frozenset()))
+    return batched if set(arguments) <= known else None

@@ -200,7 +200,7 @@ class _BatchedRollout(_Rollout):
     def _show(self, obs: np.ndarray, t: int) -> None:
         self.views["obs"][:, t] = obs
         self.views["state"][:, t] = obs.reshape(len(obs), -1)
-        self.views["avail_actions"][:, t] = 1
+        self.views["avail_actions"][:, t] = self.envs[0].get_avail_actions()
         self.views["filled"][:, t] = 1
 
     def play(self, alive: list[int], t: int, actions: dict[int, np.ndarray]) -> list[int]:
