@@ -63,13 +63,13 @@ def test_a_resolved_id_is_found_by_a_process_that_knows_nothing_else():
 
 def test_resolved_gives_a_copy():
     env_args = {"key": CLIMBING, "time_limit": 1}
-    with resolved(env_args) as copy:
-        assert copy == {"key": f"epymarl_trust_region.games:{CLIMBING}", "time_limit": 1}
+    copy = resolved(env_args)
+    assert copy == {"key": f"epymarl_trust_region.games:{CLIMBING}", "time_limit": 1}
     assert env_args == {"key": CLIMBING, "time_limit": 1}
-    with resolved({"map_name": "3m"}) as copy:  # sc2 and the like have no key
-        assert copy == {"map_name": "3m"}
-    with resolved({"key": None}) as copy:
-        assert copy == {"key": None}
+    copy = resolved({"map_name": "3m"})  # sc2 and the like have no key
+    assert copy == {"map_name": "3m"}
+    copy = resolved({"key": None})
+    assert copy == {"key": None}
 
 
 def gymma(key, time_limit=25, **more) -> dict:

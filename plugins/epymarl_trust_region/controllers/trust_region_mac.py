@@ -14,8 +14,6 @@ from ..modules import files
 from ..modules.actors import ActorSet
 from ..modules.distributions import MaskedCategorical
 
-AGENT_FILE = "agent.th"
-
 
 class SampleSelector:
     """The suite's runners look for `mac.action_selector`; this MAC samples from its policies and has no epsilon."""
@@ -124,7 +122,7 @@ class TrustRegionMAC:
 
     def save_models(self, path: str) -> None:
         """Write the actors to `<path>/agent.th`."""
-        files.write(Path(path) / AGENT_FILE, self.agent.state_dict())
+        files.write(Path(path) / files.AGENT_FILE, self.agent.state_dict())
 
     def load_models(self, path: str) -> None:
         """Read the actors from `<path>/agent.th`.
@@ -133,6 +131,6 @@ class TrustRegionMAC:
             CheckpointError: the file is missing, truncated, or made for other shapes.
         """
         try:
-            self.agent.load_state_dict(files.read(Path(path) / AGENT_FILE))
+            self.agent.load_state_dict(files.read(Path(path) / files.AGENT_FILE))
         except RuntimeError as error:
             raise files.foreign(path, error) from error

@@ -10,6 +10,9 @@ import torch
 
 from ..errors import CheckpointError
 
+#: The actors' file in a checkpoint, under the suite's name for it.
+AGENT_FILE = "agent.th"
+
 
 def write(file: Path, state: dict[str, Any]) -> None:
     """Write `state` to `file`; a process that dies meanwhile leaves the old file as it was."""

@@ -45,7 +45,7 @@ def read(path: str) -> dict[str, Any]:
     return files.read(Path(path) / LEARNER_FILE)
 
 
-def check(path: str, names: tuple[str, ...] = ("agent.th", LEARNER_FILE)) -> None:
+def check(path: str) -> None:
     """Raise CheckpointError if one of the files of a checkpoint is missing or damaged."""
-    for name in names:
+    for name in (files.AGENT_FILE, LEARNER_FILE):
         files.read(Path(path) / name)

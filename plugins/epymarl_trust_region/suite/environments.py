@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -38,13 +37,12 @@ def resolve_key(key: str) -> str:
     return key
 
 
-@contextlib.contextmanager
-def resolved(env_args: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def resolved(env_args: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the environment's arguments with its key resolved."""
     copy = dict(env_args)
     if isinstance(copy.get("key"), str):
         copy["key"] = resolve_key(copy["key"])
-    yield copy
+    return copy
 
 
 def check_environment(config: Mapping[str, Any]) -> None:

@@ -56,11 +56,11 @@ def _with_plugin(make_runner: Callable, progress: Progress | None) -> Callable:
     @functools.wraps(make_runner, updated=())
     def make(args, logger):
         original = args.env_args
-        with resolved(original) as args.env_args:
-            try:
-                runner = make_runner(args=args, logger=logger)
-            finally:
-                args.env_args = original  # the learner and the logs keep the name that the user gave
+        args.env_args = resolved(original)
+        try:
+            runner = make_runner(args=args, logger=logger)
+        finally:
+            args.env_args = original  # the learner and the logs keep the name that the user gave
         return follow(runner, progress, args.t_max) if progress else runner
 
     make.without_plugin = make_runner
