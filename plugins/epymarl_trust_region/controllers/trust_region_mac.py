@@ -75,16 +75,26 @@ class TrustRegionMAC:
         inputs = self._inputs(ep_batch, slice(0, ep_batch.max_seq_length - 1))
         return inputs.permute(2, 0, 1, 3).contiguous()
 
-    def policy(self, agent: int, inputs: Tensor, avail_actions: Tensor) -> MaskedCategorical:
+    def policy(self, agent: int, inputs: Tensor, avail_actions: Tensor | None) -> MaskedCategorical:
         """pi_i over whole sequences from a zero hidden state.
 
         Args:
             agent: index i of the agent.
             inputs: [B, T, D], row i of `build_inputs`.
-            avail_actions: [B, T, A].
+            avail_actions: [B, T, A]; None: all actions are available.
         """
         logits, _ = self.agent.actor(agent)(inputs)
         return MaskedCategorical(logits, avail_actions)
+
+    def evaluate(
+        self, agent: int, inputs: Tensor, avail_actions: Tensor | None, actions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """log pi_i(a) and the entropy of pi_i over whole sequences, each [B, T], differentiable once.
+
+        The same as `policy(...)`'s `log_prob(actions)` and `entropy()`, faster.
+        """
+        logits, _ = self.agent.actor(agent)(inputs)
+        return MaskedCategorical.evaluate(logits, avail_actions, actions)
 
     def agent_parameters(self, agent: int) -> list[torch.nn.Parameter]:
         """The parameters that agent `agent` acts with; the same for every agent where actors are shared."""

@@ -11,9 +11,8 @@ from torch import Tensor
 from ..config import HAPPOConfig
 from ..onpolicy.diagnostics import factor_statistics
 from ..onpolicy.learner import OnPolicyLearner
-from ..onpolicy.losses import clipped_surrogate
+from ..onpolicy.losses import clipped_objective
 from ..onpolicy.order import agent_sequence
-from ..onpolicy.returns import masked_mean
 from ..onpolicy.rollout import Rollout
 
 
@@ -46,17 +45,20 @@ class HAPPOLearner(OnPolicyLearner):
             agent: i_m.
             factor: product of the ratios of the agents before it, [B, T], no gradient.
         """
-        policy = self.mac.policy(agent, rollout.inputs[agent], rollout.avail_actions[agent])
-        log_ratio = rollout.log_ratio(agent, policy.log_prob(rollout.actions[agent]))
-        joint_advantage = factor * rollout.advantage(agent)
-        surrogate = clipped_surrogate(log_ratio, joint_advantage, rollout.mask, self.config.eps_clip)
-        return -surrogate - self.config.entropy_coef * masked_mean(policy.entropy(), rollout.mask)
+        return -clipped_objective(
+            *rollout.evaluate(self.mac, agent),
+            rollout.old_log_probs[agent],
+            factor * rollout.advantage(agent),
+            rollout.mask,
+            self.config.eps_clip,
+            self.config.entropy_coef,
+        )
 
     @torch.no_grad()
     def new_ratio(self, rollout: Rollout, agent: int) -> Tensor:
         """pi_new / pi_old of the actions taken, after the agent's turn; [B, T], 1 at masked steps."""
-        policy = self.mac.policy(agent, rollout.inputs[agent], rollout.avail_actions[agent])
-        return rollout.log_ratio(agent, policy.log_prob(rollout.actions[agent])).exp()
+        log_prob, _ = rollout.evaluate(self.mac, agent)
+        return rollout.log_ratio(agent, log_prob).exp()
 
     def _clip(self, factor: Tensor) -> Tensor:
         """`factor_clip` trades bias for variance where many agents make the product's range large; not in the paper."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..numerics.flat import flatten, is_flat
+from ..numerics.gru import gru
+from ..numerics.mlp import mlp
 from .networks import linear
 
 # A small head keeps the first policy near uniform, so that the first ratios are near 1.
@@ -21,9 +24,11 @@ class Actor(nn.Module):
         self.rnn = nn.GRU(hidden_dim, hidden_dim, batch_first=True) if use_rnn else None
         self.core = None if use_rnn else linear(hidden_dim, hidden_dim)
         self.head = linear(hidden_dim, n_actions, _HEAD_GAIN)
+        self.in_order = tuple(self.parameters())  # to go through the module's own dictionaries costs as much as a layer
 
     def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """
+        """Differentiable once, in the parameters.
+
         Args:
             inputs: [B, T, D], a whole sequence at once.
             hidden: [B, H] at the first step (zeros when None); an MLP ignores it.
@@ -31,15 +36,31 @@ class Actor(nn.Module):
         Returns:
             logits [B, T, A], and the hidden state after the last step, [B, H] (None for an MLP).
         """
-        x = torch.relu(self.body(inputs))
         if self.rnn is None:
-            return self.head(torch.relu(self.core(x))), None
-        x, last = self.rnn(x, None if hidden is None else hidden.unsqueeze(0))
-        return self.head(x), last.squeeze(0)
+            return mlp(inputs, *self.in_order), None
+        if hidden is None:
+            hidden = inputs.new_zeros(len(inputs), self.hidden_dim)
+        if inputs.is_cuda:  # cuDNN's own does all steps in one launch
+            x, last = self.rnn(torch.relu(self.body(inputs)), hidden.unsqueeze(0))
+            return self.head(x), last.squeeze(0)
+        x = torch.relu(self.body(inputs.transpose(0, 1)))  # [T, B, H], as the GRU goes through it
+        x = gru(self._gates(x), hidden, self.rnn.weight_hh_l0, self.rnn.bias_hh_l0)
+        return self.head(x).transpose(0, 1), x[-1]
+
+    def _gates(self, x: Tensor) -> Tensor:
+        """The GRU's input part W_i x + b_i for all steps: x [T, B, H] -> [3, T, B, H]."""
+        weight, bias = self.rnn.weight_ih_l0, self.rnn.bias_ih_l0
+        weight = weight.view(3, -1, weight.shape[1]).transpose(1, 2)
+        gates = torch.baddbmm(bias.view(3, 1, -1), x.flatten(0, 1).expand(3, -1, -1), weight)
+        return gates.view(3, *x.shape)
 
 
 class ActorSet(nn.Module):
-    """The actors of all N agents: N networks, or a single shared one (`share_parameters`)."""
+    """The actors of all N agents: N networks, or a single shared one (`share_parameters`).
+
+    Their parameters lie in one matrix, a row per network, of which each parameter is a view. So a network is one vector
+    to an optimiser, and a layer of all networks is one tensor when they act together.
+    """
 
     def __init__(
         self, n_agents: int, input_dim: int, n_actions: int, hidden_dim: int, use_rnn: bool, share_parameters: bool
@@ -48,21 +69,76 @@ class ActorSet(nn.Module):
         self.n_agents, self.hidden_dim, self.use_rnn = n_agents, hidden_dim, use_rnn
         count = 1 if share_parameters else n_agents
         self.agents = nn.ModuleList(Actor(input_dim, n_actions, hidden_dim, use_rnn) for _ in range(count))
+        self._flatten()
+
+    def _flatten(self) -> None:
+        parameters = [list(actor.parameters()) for actor in self.agents]
+        size = sum(parameter.numel() for parameter in parameters[0])
+        self._rows = parameters[0][0].new_empty(len(parameters), size)
+        for row, of_actor in zip(self._rows, parameters, strict=True):
+            flatten(of_actor, row)
+        shapes = [parameter.shape for parameter in parameters[0]]
+        blocks = self._rows.split([shape.numel() for shape in shapes], dim=1)
+        self._layers = [block.view(len(parameters), *shape) for block, shape in zip(blocks, shapes, strict=True)]
+
+    def _together(self) -> None:
+        """Bring the parameters back into one matrix if something (a device, a copy) has taken them out of it."""
+        if not is_flat([self.agents[0].body.weight], self._rows):
+            self._flatten()
 
     def actor(self, agent: int) -> Actor:
         """The network that agent `agent` acts with."""
-        return self.agents[agent if len(self.agents) > 1 else 0]
+        return self.agents[self.network(agent)]
+
+    def network(self, agent: int) -> int:
+        """The index of that network."""
+        return agent if len(self.agents) > 1 else 0
+
+    def vector(self, agent: int) -> Tensor:
+        """All parameters of that network as one vector [P]; writing to it moves them."""
+        self._together()
+        return self._rows[self.network(agent)]
 
     def init_hidden(self, batch_size: int) -> Tensor | None:
         """Zero hidden states [B, N, H]; None for MLPs."""
         weight = self.agents[0].head.weight
         return weight.new_zeros(batch_size, self.n_agents, self.hidden_dim) if self.use_rnn else None
 
+    @torch.no_grad()
     def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """One step of all agents: inputs [B, N, D], hidden [B, N, H] or None -> logits [B, N, A], hidden [B, N, H]."""
-        outputs = [
-            self.actor(i)(inputs[:, i : i + 1], None if hidden is None else hidden[:, i].contiguous())
-            for i in range(self.n_agents)
-        ]
-        logits = torch.cat([logits for logits, _ in outputs], dim=1)
-        return logits, torch.stack([h for _, h in outputs], dim=1) if self.use_rnn else None
+        """One step of all agents at once, without gradient.
+
+        Args:
+            inputs: [B, N, D].
+            hidden: [B, N, H], or None for MLPs.
+
+        Returns:
+            logits [B, N, A] and the next hidden [B, N, H] (None for MLPs).
+        """
+        self._together()
+        shape = inputs.shape[:2]
+        x = torch.relu_(self._linear(self._by_network(inputs), *self._layers[:2]))
+        if not self.use_rnn:
+            x = torch.relu_(self._linear(x, *self._layers[2:4]))
+            return self._by_agent(self._linear(x, *self._layers[4:]), shape), None
+        x = self._gru_cell(x, self._by_network(hidden))
+        return self._by_agent(self._linear(x, *self._layers[6:]), shape), self._by_agent(x, shape)
+
+    def _by_network(self, x: Tensor) -> Tensor:
+        """[B, N, D] -> [N, B, D], or [1, N*B, D] where all agents share one network."""
+        return x.transpose(0, 1).reshape(len(self.agents), -1, x.shape[-1])
+
+    def _by_agent(self, x: Tensor, shape: torch.Size) -> Tensor:
+        """The way back."""
+        return x.reshape(shape[1], shape[0], -1).transpose(0, 1)
+
+    @staticmethod
+    def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+
+    def _gru_cell(self, x: Tensor, hidden: Tensor) -> Tensor:
+        weight_x, weight_h, bias_x, bias_h = self._layers[2:6]  # in the order of torch.nn.GRU
+        g_r, g_z, g_n = self._linear(x, weight_x, bias_x).chunk(3, -1)
+        u_r, u_z, u_n = self._linear(hidden, weight_h, bias_h).chunk(3, -1)
+        new = torch.tanh(g_n + torch.sigmoid(g_r + u_r) * u_n)
+        return new + torch.sigmoid(g_z + u_z) * (hidden - new)

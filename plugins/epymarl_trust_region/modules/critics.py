@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..numerics.mlp import mlp
 from .networks import linear
 from .value_norm import make_value_head
 
@@ -19,9 +20,10 @@ class _ValueNet(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(linear(input_dim, hidden_dim), nn.ReLU(), linear(hidden_dim, hidden_dim), nn.ReLU())
         self.head = make_value_head(hidden_dim, n_values, value_norm, beta)
+        self.in_order = tuple(self.parameters())
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.head(self.layers(inputs))
+        return mlp(inputs, *self.in_order)
 
 
 class CentralCritic(nn.Module):

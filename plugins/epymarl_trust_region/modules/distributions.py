@@ -8,10 +8,38 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # Far below any logit, yet small enough that a difference of two stays finite: exp of it is exactly 0 in float32 and
 # float64, and 0 * (it - it) is 0 rather than NaN.
 _UNAVAILABLE = -1e10
+
+
+class _Evaluate(torch.autograd.Function):
+    """log pi(a) and H from logits as one node of the graph. With p = softmax(logits):
+
+    d log pi(a) / d logit_b = [a = b] - p_b,  dH / d logit_b = -p_b (log p_b + H).
+    """
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, avail_actions: Tensor | None, actions: Tensor):
+        # Actions first, in memory too: sums over a short last dimension are slow.
+        logits = logits.movedim(-1, 0).contiguous()
+        if avail_actions is not None:
+            logits = logits.masked_fill(avail_actions.movedim(-1, 0) == 0, _UNAVAILABLE)
+        log_probs = torch.log_softmax(logits, dim=0)
+        probs = log_probs.exp()
+        entropy = (probs * log_probs).sum(0).neg_()
+        ctx.save_for_backward(log_probs, probs, entropy, actions)
+        return log_probs.gather(0, actions.unsqueeze(0)).squeeze(0), entropy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_log_prob: Tensor, of_entropy: Tensor):
+        log_probs, probs, entropy, actions = ctx.saved_tensors
+        gradient = (log_probs + entropy).mul_(of_entropy).add_(of_log_prob).mul_(probs).neg_()
+        gradient.scatter_add_(0, actions.unsqueeze(0), of_log_prob.unsqueeze(0))
+        return gradient.movedim(0, -1), None, None
 
 
 class MaskedCategorical:
@@ -21,14 +49,26 @@ class MaskedCategorical:
     steps) the policy is uniform, so that every quantity stays finite; such steps carry mask 0.
     """
 
-    def __init__(self, logits: Tensor, avail_actions: Tensor) -> None:
+    def __init__(self, logits: Tensor, avail_actions: Tensor | None) -> None:
         """
         Args:
             logits: [..., A].
-            avail_actions: [..., A], non-zero where the action is available.
+            avail_actions: [..., A], non-zero where the action is available; None: all are.
         """
-        masked = torch.where(avail_actions.bool(), logits, _UNAVAILABLE)
-        self.log_probs = torch.log_softmax(masked, dim=-1)
+        if avail_actions is not None:
+            logits = torch.where(avail_actions.bool(), logits, _UNAVAILABLE)
+        self.log_probs = torch.log_softmax(logits, dim=-1)
+
+    @staticmethod
+    def evaluate(logits: Tensor, avail_actions: Tensor | None, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """`log_prob(actions)` and `entropy()` of such a policy, each [...], differentiable once and faster so.
+
+        Args:
+            logits: [..., A].
+            avail_actions: [..., A], or None.
+            actions: [...], int64.
+        """
+        return _Evaluate.apply(logits, avail_actions, actions)
 
     @property
     def probs(self) -> Tensor:

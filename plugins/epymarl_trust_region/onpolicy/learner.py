@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from ..config import OnPolicyConfig
 from ..errors import CheckpointError, NonFiniteError
 from ..modules import files
 from ..modules.critics import make_critic
+from ..numerics.flat import flatten
 from . import checkpoint
 from .diagnostics import policy_statistics, value_statistics
 from .returns import masked_mean
@@ -18,12 +20,19 @@ from .rollout import Rollout, make_rollout
 
 
 class Optimiser:
-    """Adam on one set of parameters, with gradient clipping and a guard against NaN."""
+    """Adam on one set of parameters as one vector, with gradient clipping and a guard against NaN."""
 
-    def __init__(self, owner: str, parameters, lr: float, config: OnPolicyConfig) -> None:
+    def __init__(self, owner: str, parameters, lr: float, config: OnPolicyConfig, vector: Tensor | None = None) -> None:
+        """
+        Args:
+            owner: whose parameters they are, for messages.
+            vector: the vector of which the parameters are views already; None makes one of them.
+        """
         self.owner, self.grad_norm_clip = owner, config.grad_norm_clip
         self.parameters = list(parameters)
-        self.adam = torch.optim.Adam(self.parameters, lr=lr, eps=config.optim_eps, fused=True)
+        self.vector = torch.nn.Parameter(flatten(self.parameters) if vector is None else vector)
+        self.vector.grad = torch.zeros_like(self.vector)
+        self.adam = torch.optim.Adam([self.vector], lr=lr, eps=config.optim_eps, fused=True)
         self.grad_norm = 0.0
 
     def step(self, loss: Tensor) -> None:
@@ -32,14 +41,16 @@ class Optimiser:
         Raises:
             NonFiniteError: the gradient is NaN or infinite; the parameters are left as they were.
         """
-        self.adam.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm_clip).item()
+        gradients = torch.autograd.grad(loss, self.parameters)
+        torch.cat([gradient.reshape(-1) for gradient in gradients], out=self.vector.grad)
+        norm = math.sqrt(torch.dot(self.vector.grad, self.vector.grad).item())
         if not norm < float("inf"):
             raise NonFiniteError(
                 f"the gradient of {self.owner} is {norm}: training has diverged; lower lr or critic_lr, or go on from "
                 "the last checkpoint with checkpoint_path"
             )
+        if norm > self.grad_norm_clip:
+            self.vector.grad.mul_(self.grad_norm_clip / (norm + 1e-6))
         self.adam.step()
         self.grad_norm = norm
 
@@ -67,12 +78,16 @@ class OnPolicyLearner:
         # The suite's wrappers store the time limit as a termination; this is how to tell the two apart.
         self.episode_limit: int | None = args.env_args.get("time_limit")
         self.critic = make_critic(scheme, args)
-        networks = range(len(mac.agent.agents))  # one optimiser per network: N, or one if actors are shared
-        self.actor_optimisers = [
-            Optimiser(f"agent {i}'s actor", mac.agent_parameters(i), self.config.lr, self.config) for i in networks
-        ]
-        self.critic_optimiser = Optimiser("the critic", self.critic.parameters(), self.config.critic_lr, self.config)
+        self._make_optimisers()
         self.log_stats_t = -self.config.learner_log_interval - 1
+
+    def _make_optimisers(self) -> None:
+        mac, config = self.mac, self.config
+        self.actor_optimisers = [  # one per network: N, or one if actors are shared
+            Optimiser(f"agent {i}'s actor", mac.agent_parameters(i), config.lr, config, mac.agent.vector(i))
+            for i in range(len(mac.agent.agents))
+        ]
+        self.critic_optimiser = Optimiser("the critic", self.critic.parameters(), config.critic_lr, config)
 
     # One update -------------------------------------------------------------------------------------------------
 
@@ -133,9 +148,10 @@ class OnPolicyLearner:
     # The suite's remaining interface ----------------------------------------------------------------------------
 
     def cuda(self) -> None:
-        """Move everything to the GPU."""
+        """Move everything to the GPU; to be called before the first update, as both hosts do."""
         self.mac.cuda()
-        self.critic.cuda()  # parameters stay the same objects, so the optimisers keep theirs
+        self.critic.cuda()
+        self._make_optimisers()  # on the vectors' new place
 
     def save_models(self, path: str) -> None:
         """Write actors, critic, normaliser, optimisers and random state under `path`."""

@@ -19,7 +19,7 @@ class Rollout:
     """Actor-side tensors are agent by agent, so that `x[i]` is contiguous."""
 
     inputs: Tensor  # [N, B, T, D]
-    avail_actions: Tensor  # [N, B, T, A]
+    avail_actions: tuple  # N times [B, T, A], bool, or None where an agent always has all of its actions
     actions: Tensor  # [N, B, T], int64
     old_policies: tuple  # N distributions over [B, T], without gradient
     old_log_probs: Tensor  # [N, B, T]
@@ -38,6 +38,10 @@ class Rollout:
     def advantage(self, agent: int) -> Tensor:
         """[B, T]: the joint advantage, or agent's own where rewards are individual."""
         return self.advantages[..., agent if self.advantages.shape[-1] > 1 else 0]
+
+    def evaluate(self, mac, agent: int) -> tuple[Tensor, Tensor]:
+        """log pi_i of the actions taken, and pi_i's entropy, under the MAC's present parameters: both [B, T]."""
+        return mac.evaluate(agent, self.inputs[agent], self.avail_actions[agent], self.actions[agent])
 
     def log_ratio(self, agent: int, log_probs: Tensor) -> Tensor:
         """log pi_new / pi_old of the actions taken, 0 at masked steps: log_probs [B, T] -> [B, T]."""
@@ -59,20 +63,20 @@ def make_rollout(batch, mac, critic, config, common_reward: bool, episode_limit:
     Raises:
         NonFiniteError: a reward of a valid step, or an observation or state, the last included, is NaN or infinite.
     """
-    mask = step_mask(batch["filled"], batch["terminated"])
+    mask = step_mask(batch["filled"], batch["terminated"]).to(batch["reward"].dtype)
     check_finite(batch["reward"][:, :-1], mask, "reward")
     for key, what in (("obs", "observation"), ("state", "state")):  # the last ones too: values are read off them
         check_finite(batch[key].flatten(2), batch["filled"], what)
     inputs = mac.build_inputs(batch)
     actions = batch["actions"][:, :-1].squeeze(-1).permute(2, 0, 1).contiguous()
-    avail = batch["avail_actions"][:, :-1].permute(2, 0, 1, 3).contiguous()
+    avail = _availability(batch["avail_actions"][:, :-1], mask)
     policies = tuple(mac.policy(i, inputs[i], avail[i]) for i in range(len(inputs)))
 
     critic_inputs = critic.inputs(batch)
     values = critic.denormalise(critic(critic_inputs))
     if common_reward:
         values = values.mean(-1, keepdim=True)
-    done = true_terminations(batch["terminated"][:, :-1], episode_limit, config.add_value_last_step)
+    done = true_terminations(batch["terminated"][:, :-1], episode_limit, config.add_value_last_step).to(mask.dtype)
     rewards = torch.where(mask.bool(), batch["reward"][:, :-1], 0.0)  # whatever padding holds, 0 * NaN would be NaN
     advantages = gae(rewards, values, done, mask, config.gamma, config.gae_lambda)
     mean_std = _std(advantages, mask)
@@ -89,6 +93,13 @@ def make_rollout(batch, mac, critic, config, common_reward: bool, episode_limit:
         raw_advantage_std=mean_std,
         critic_inputs=critic_inputs[:, :-1],
     )
+
+
+def _availability(avail_actions: Tensor, mask: Tensor) -> tuple[Tensor | None, ...]:
+    """Agent by agent, [B, T, A] as bool; None, which costs nothing later, if all are available at all valid steps."""
+    available = avail_actions.permute(2, 0, 1, 3) != 0
+    everything = (available | (mask == 0)).flatten(1).all(1).tolist()
+    return tuple(None if full else own.contiguous() for full, own in zip(everything, available, strict=True))
 
 
 def _std(x: Tensor, mask: Tensor) -> Tensor:
