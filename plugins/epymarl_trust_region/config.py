@@ -49,6 +49,8 @@ class OnPolicyConfig:
 
     name: str = key()
     runner: str = key()
+    env_processes: int | None = key(ge=1, optional=True)
+    batched_envs: str = key(choices=("exact", "any", "none"))
     mac: str = key(choices=("trust_region_mac",))
     learner: str = key()
     t_max: int = key(gt=0)

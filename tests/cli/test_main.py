@@ -103,6 +103,7 @@ def test_a_run_uses_one_thread_and_seeds_every_environment_apart(capsys):
 
     gymnasium.register("SeedNote-v0", lambda: Note(climbing_game()))
     params = ["env_args.key=SeedNote-v0", "env_args.time_limit=1", "t_max=5", "test_nepisode=10", "seed=70"]
+    params.append("env_processes=1")  # to be seen from here
     torch.set_num_threads(2)
     try:
         flags = ["--suite=lite", "--config=happo", "--env-config=gymma", "--quiet", "--progress=off"]

@@ -179,6 +179,7 @@ def test_a_nan_reward_stops_the_run_and_keeps_what_was_saved(capsys):
 
     gymnasium.register("Poisoned-v0", lambda **kw: Poisoned(climbing_game(), **kw))
     params = ("env_args.key=Poisoned-v0", "env_args.time_limit=1", *SHORT, "test_nepisode=1", "test_interval=1000")
+    params = (*params, "env_processes=1")  # it counts its plays
     assert run(*params, "save_model=True", "save_model_interval=1") == 2
     error = capsys.readouterr().err
     assert re.search(r"error: .*reward.*nan", error) and "Traceback" not in error

@@ -220,6 +220,13 @@ def _load_epymarl(home: Path):
     return ParallelRunner, OneHot
 
 
+def _vector_runner():
+    """This plugin's runner on the EPyMARL that is on the path."""
+    from epymarl_trust_region.suite import epymarl
+
+    return epymarl.vector_runner
+
+
 def _register_with_epymarl_wrapper(key: str) -> None:
     """The id `key` on EPyMARL's own PettingZoo wrapper, with mpe2 where PettingZoo had its MPE."""
     module = key.removeprefix("pz-mpe-").replace("-", "_")
@@ -234,11 +241,15 @@ def main() -> None:
     parser.add_argument("--epymarl", type=Path, required=True, help="root of an EPyMARL checkout")
     parser.add_argument("--out", type=Path, default=RECORDING, help="npz file to write")
     parser.add_argument("--long", action="store_true", help="play LONG_CASES as well")
+    parser.add_argument("--vector", type=int, metavar="N", help="with this plugin's runner, in N processes")
     options = parser.parse_args()
     th.set_num_threads(1)
     runner, one_hot = _load_epymarl(options.epymarl)
+    changes = {}
+    if options.vector:
+        runner, changes = _vector_runner(), {"env_processes": options.vector, "batched_envs": "none"}
     cases = CASES | ({f"long-{name}": case for name, case in LONG_CASES.items()} if options.long else {})
-    results = {name: drive(runner, one_hot, case) for name, case in cases.items()}
+    results = {name: drive(runner, one_hot, case, **changes) for name, case in cases.items()}
     command = ["git", "-C", str(options.epymarl), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
     save(options.out, results, {"epymarl": commit, **versions()})

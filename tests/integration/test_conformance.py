@@ -13,7 +13,7 @@ import pytest
 import yaml
 from data import record
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
-from epymarl_trust_region.suite.lite.runner import Runner
+from epymarl_trust_region.suite.lite.registries import vector_runner
 
 pytestmark = pytest.mark.integration
 
@@ -22,19 +22,37 @@ ALL_CASES = record.CASES | {f"long-{name}": case for name, case in record.LONG_C
 
 @pytest.fixture(scope="module")
 def of_epymarl(epymarl_home: Path, tmp_path_factory) -> dict:
-    out = tmp_path_factory.mktemp("conformance") / "rollouts.npz"
-    command = [sys.executable, "-W", "ignore", record.__file__, "--epymarl", epymarl_home, "--long", "--out", out]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    )
+    return _record(epymarl_home, tmp_path_factory.mktemp("conformance") / "rollouts.npz")
+
+
+def _record(home: Path, out: Path, *options: str) -> dict:
+    command = [sys.executable, "-W", "ignore", record.__file__, "--epymarl", home, "--long", "--out", out, *options]
+    plugins = str(Path(__file__).resolve().parents[2] / "plugins")
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": plugins}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return record.load(out)[0]
+
+
+@pytest.mark.parametrize("processes", ["1", "2", "3"])
+def test_the_vector_runner_on_epymarl_plays_the_same_as_its_parallel_runner(
+    processes: str, of_epymarl: dict, epymarl_home: Path, tmp_path: Path
+) -> None:
+    """One, two and three processes for three environments, on EPyMARL's own batches and wrappers."""
+    ours = _record(epymarl_home, tmp_path / "vector.npz", "--vector", processes)
+    for name, (expected, expected_notes) in of_epymarl.items():
+        fields, notes = ours[name]
+        assert fields.keys() == expected.keys()
+        for key, value in expected.items():
+            assert fields[key].dtype == value.dtype, (name, key)
+            assert np.array_equal(fields[key], value), (name, key)
+        assert notes == expected_notes
 
 
 @pytest.mark.parametrize("name", ALL_CASES)
 def test_same_rollouts_as_epymarl(name: str, of_epymarl: dict) -> None:
     expected, expected_notes = of_epymarl[name]
-    fields, notes = record.drive(Runner, OneHot, ALL_CASES[name])
+    fields, notes = record.drive(vector_runner, OneHot, ALL_CASES[name])
     assert fields.keys() == expected.keys()
     for key, value in expected.items():
         assert fields[key].dtype == value.dtype, key

@@ -103,10 +103,15 @@ def test_the_suites_own_algorithms_run_through_epymarl_tr(config, epymarl_home, 
 
 def test_a_worker_that_dies_is_reported_and_not_waited_for(epymarl_home, tmp_path):
     broken = ("env_args.key=trust-region-climbing-v0", "env_args.time_limit=1", "env_args.max_steps=-1")
-    result = through_us(tmp_path, epymarl_home, *broken, *SMALL)
+    result = through_us(tmp_path, epymarl_home, *broken, *SMALL, "runner=parallel")
     assert result.returncode == 2
     assert "error: environment worker" in result.stderr and "exit code" in result.stderr
     assert "max_steps" in result.stderr  # the worker's own words
+    result = through_us(
+        tmp_path, epymarl_home, *broken, *SMALL
+    )  # the vector runner makes the first one in this process
+    assert result.returncode == 2
+    assert "error: env_args.max_steps is -1" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_a_missing_simulator_gives_the_hosts_own_error(epymarl_home, tmp_path):

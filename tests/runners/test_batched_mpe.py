@@ -54,15 +54,19 @@ def test_every_step_is_the_same_bit_for_bit(key, arguments, episodes):
     rng = np.random.default_rng(0)
     paid = set()
     for episode in range(episodes):
-        obs = batched.reset()
+        obs = batched.reset().obs
         for env in single:
             env.reset()
         ended = False
         while not ended:
             np.testing.assert_array_equal(obs, np.stack([env.get_obs() for env in single]))
             actions = random_actions(rng, single, corner=episode % 2 == 0)
-            obs, rewards, ended = batched.step(actions)
+            (obs, state, avail), rewards, terminated, truncated, _ = batched.step(actions)
             steps = [env.step(action) for env, action in zip(single, actions, strict=True)]
+            np.testing.assert_array_equal(state, np.stack([env.get_state() for env in single]))
+            np.testing.assert_array_equal(avail, np.stack([env.get_avail_actions() for env in single]))
+            ended = terminated.all()
+            assert terminated.any() == ended and not truncated.any()
             np.testing.assert_array_equal(rewards, np.array([step[1] for step in steps], dtype=float))
             assert {step[2] for step in steps} == {ended}
             paid |= set(rewards.ravel())
@@ -75,7 +79,7 @@ def test_agents_push_each_other_in_the_spread_episodes_above():
     rng = np.random.default_rng(0)
     apart = 0
     for _ in range(24):
-        _, rewards, _ = batched.step(random_actions(rng, single, corner=True))
+        rewards = batched.step(random_actions(rng, single, corner=True)).rewards
         apart += (rewards.max(axis=1) != rewards.min(axis=1)).sum()  # only collisions tell agents apart
     assert apart > 0
 

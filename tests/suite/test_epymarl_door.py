@@ -33,6 +33,7 @@ def make_suite(home: Path, git_too: bool = True) -> Path:
         "src/learners/__init__.py": "REGISTRY = {'l': 1}\n",
         "src/controllers/__init__.py": "REGISTRY = {'c': 2}\n",
         "src/runners/__init__.py": "REGISTRY = {'r': 3}\n",
+        "src/envs/__init__.py": "REGISTRY = {'e': 4}\n",
     }
     for name, text in files.items():
         (home / name).parent.mkdir(parents=True, exist_ok=True)

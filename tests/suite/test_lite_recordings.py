@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from data import record
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
-from epymarl_trust_region.suite.lite.runner import Runner
+from epymarl_trust_region.suite.lite.registries import vector_runner
 
 RECORDED, MADE_BY = record.load(record.RECORDING)
 PACKAGE = {"spread": "mpe2", "speaker": "mpe2", "lbf": "lbforaging", "toy": "gymnasium"}
@@ -20,7 +20,7 @@ def test_same_rollouts_as_recorded(name: str) -> None:
         "If a package changed its environment, record anew: python tests/data/record.py --epymarl <checkout>"
     )
     expected, expected_notes = RECORDED[name]
-    fields, notes = record.drive(Runner, OneHot, record.CASES[name])
+    fields, notes = record.drive(vector_runner, OneHot, record.CASES[name])
     assert fields.keys() == expected.keys(), why
     for key, value in expected.items():
         assert fields[key].dtype == value.dtype, key + why

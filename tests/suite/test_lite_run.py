@@ -92,7 +92,14 @@ def make_config(tmp_path: Path, **changes) -> dict:
     config |= yaml.safe_load((CONFIGS / "envs" / "gymma.yaml").read_text())
     config["env_args"] |= {"key": "FiveSteps-v0", "time_limit": 8, "seed": 0}
     config |= {"runner": "parallel", "mac": "note_mac", "learner": "note_learner", "name": "note", "seed": 0}
-    config |= {"batch_size_run": 2, "batch_size": 2, "buffer_size": 2, "test_nepisode": 4, "t_max": 30}
+    config |= {
+        "batch_size_run": 2,
+        "batch_size": 2,
+        "buffer_size": 2,
+        "test_nepisode": 4,
+        "t_max": 30,
+        "env_processes": 1,
+    }
     config |= {"test_interval": 20, "log_interval": 20, "local_results_path": str(tmp_path), "use_cuda": False}
     return config | changes
 

@@ -10,8 +10,9 @@ import pytest
 import torch as th
 from data import record
 from epymarl_trust_region.errors import ConfigError, NonFiniteError
+from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
-from epymarl_trust_region.suite.lite.runner import Runner
+from epymarl_trust_region.suite.lite.registries import vector_runner
 from gymnasium.spaces import Box, Discrete, Tuple
 
 
@@ -69,15 +70,15 @@ class ListLogger(list):
         self.append((key, float(value), t))
 
 
-def make_runner(n_envs: int = 3, common_reward: bool = True, **changes) -> tuple[Runner, ListLogger, AlwaysOne]:
+def make_runner(n_envs: int = 3, common_reward: bool = True, **changes) -> tuple[VectorRunner, ListLogger, AlwaysOne]:
     env_args = {"key": "Planned-v0", "time_limit": 4, "seed": 1, **changes.pop("env_args", {})}
     args = SimpleNamespace(
-        env_args=env_args, common_reward=common_reward, reward_scalarisation="sum", batch_size_run=n_envs, device="cpu",
-        render=False, test_nepisode=n_envs, runner_log_interval=10, n_agents=2,
+        env="gymma", env_args=env_args, env_processes=1, common_reward=common_reward, reward_scalarisation="sum",
+        batch_size_run=n_envs, device="cpu", render=False, test_nepisode=n_envs, runner_log_interval=10, n_agents=2,
     )  # fmt: skip
     vars(args).update(changes)
     logger, mac = ListLogger(), AlwaysOne()
-    runner = Runner(args, logger)
+    runner = vector_runner(args, logger)
     info = runner.get_env_info()
     assert info == {"state_shape": 2, "obs_shape": 1, "n_actions": 2, "n_agents": 2, "episode_limit": 4}
     preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=2)])}
@@ -96,7 +97,7 @@ def test_batch_of_environments_that_end_one_after_the_other() -> None:
     # At the last observation actions are chosen and stored, and not played.
     assert batch["actions"][:, :, 0, 0].tolist() == [[1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]
     assert mac.asked == [[0, 1, 2], [0, 1, 2], [1, 2], [2]]
-    assert [env._env.unwrapped.played for env in runner.envs] == [[[1, 1]] * 1, [[1, 1]] * 2, [[1, 1]] * 3]
+    assert [env._env.unwrapped.played for env in runner.own.envs.values()] == [[[1, 1]] * 1, [[1, 1]] * 2, [[1, 1]] * 3]
     assert runner.t_env == 6
 
 
@@ -168,8 +169,8 @@ def test_reward_that_is_no_number_stops_the_rollout(bad: float, common_reward: b
 
 def test_batch_on_another_device_follows_step_by_step() -> None:
     """'cpu:0' is the CPU under a name that is not 'cpu': it takes the way of a GPU."""
-    fields, notes = record.drive(Runner, OneHot, record.CASES["toy-each"])
-    mirrored, mirrored_notes = record.drive(Runner, OneHot, record.CASES["toy-each"], device="cpu:0")
+    fields, notes = record.drive(vector_runner, OneHot, record.CASES["toy-each"])
+    mirrored, mirrored_notes = record.drive(vector_runner, OneHot, record.CASES["toy-each"], device="cpu:0")
     assert all(notes["shown"])
     assert mirrored_notes == notes
     assert fields.keys() == mirrored.keys()
@@ -180,7 +181,7 @@ def test_batch_on_another_device_follows_step_by_step() -> None:
 def test_render_draws_the_first_environment_in_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     runner, _, _ = make_runner(render=True)
     drawn = []
-    for i, env in enumerate(runner.envs):
+    for i, env in runner.own.envs.items():
         monkeypatch.setattr(env, "render", lambda i=i: drawn.append(i))
     runner.run(test_mode=False)
     assert drawn == []

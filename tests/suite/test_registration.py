@@ -38,6 +38,11 @@ class HostRunner:
         return {"reward": torch.tensor([[[1.0], [2.0]], [[5.0], [0.0]]])}
 
 
+def VECTOR(args, logger):
+    """In the place of this plugin's own runner."""
+    return HostRunner(args, logger)
+
+
 class NoteProgress:
     def __init__(self) -> None:
         self.started, self.updates = [], []
@@ -55,10 +60,10 @@ def make_args():
 
 def test_ours_stand_beside_the_hosts_own():
     learners, controllers, runners = {"q": 1}, {"basic_mac": 2}, {"parallel": HostRunner}
-    registration.register_into(learners, controllers, runners)
+    registration.register_into(learners, controllers, runners, VECTOR)
     assert learners == {"q": 1, **LEARNERS}
     assert controllers == {"basic_mac": 2, **CONTROLLERS}
-    assert list(runners) == ["parallel"]
+    assert list(runners) == ["parallel", "vector"]
     assert runners["parallel"].without_plugin is HostRunner and runners["parallel"].__name__ == "HostRunner"
 
 
@@ -66,7 +71,7 @@ def test_twice_is_once_and_the_last_progress_is_shown():
     learners, controllers, runners = {}, {}, {"parallel": HostRunner}
     first, second = NoteProgress(), NoteProgress()
     for progress in (first, second):
-        registration.register_into(learners, controllers, runners, progress)
+        registration.register_into(learners, controllers, runners, VECTOR, progress)
     assert (learners, controllers) == (LEARNERS, CONTROLLERS)
     assert runners["parallel"].without_plugin is HostRunner
     runners["parallel"](args=make_args(), logger=None).run()
@@ -82,13 +87,13 @@ def test_a_name_that_is_taken_is_refused_by_name(kind, registries):
     before = [dict(registry) for registry in registries]
     name = next(iter({**registries[0], **registries[1]}))
     with pytest.raises(SuiteError, match=rf"the {kind} name `{name}` is taken by 'Else'.*uninstall one"):
-        registration.register_into(*registries)
+        registration.register_into(*registries, VECTOR)
     assert registries["learner controller".split().index(kind)] == before["learner controller".split().index(kind)]
 
 
 def wrapped(progress=None):
     runners = {"parallel": HostRunner}
-    registration.register_into({}, {}, runners, progress)
+    registration.register_into({}, {}, runners, VECTOR, progress)
     return runners["parallel"]
 
 
@@ -108,7 +113,7 @@ def test_the_key_is_put_back_when_the_runner_cannot_be_made():
 
     runners, args = {"parallel": broken}, make_args()
     original = args.env_args
-    registration.register_into({}, {}, runners)
+    registration.register_into({}, {}, runners, VECTOR)
     with pytest.raises(ZeroDivisionError):
         runners["parallel"](args=args, logger=None)
     assert args.env_args is original

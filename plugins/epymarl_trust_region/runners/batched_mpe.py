@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from gymnasium.utils import seeding
 
+from .batched import Played, Seen
+
 _DT, _DAMPING, _SENSITIVITY = 0.1, 0.25, 5.0
 _CONTACT_FORCE, _CONTACT_MARGIN, _DIST_MIN = 1e2, 1e-3, 0.15 + 0.15
 _MOVES = np.array([[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]]) * _SENSITIVITY
@@ -25,6 +27,7 @@ class BatchedMPE:
     """
 
     n_agents: int
+    n_actions: tuple[int, ...]  # per agent; set by the class, or before `__init__`
 
     def __init__(self, seeds: Sequence[int], max_cycles: int = 25) -> None:
         """
@@ -34,31 +37,36 @@ class BatchedMPE:
         """
         self.max_cycles = max_cycles
         self._generators = [seeding.np_random(seed)[0] for seed in seeds]
+        actions = np.arange(max(self.n_actions)) < np.array(self.n_actions)[:, None]
+        self._avail = np.repeat(actions[None].astype(np.int32), len(seeds), axis=0)
+        self._never, self._always = np.zeros(len(seeds), bool), np.ones(len(seeds), bool)
+        self._infos: list[dict[str, Any]] = [{} for _ in seeds]
         self.reset()
 
-    def reset(self) -> np.ndarray:
-        """Start a new episode in every copy; observations [B, N, O], float32."""
+    def reset(self) -> Seen:
+        """Start a new episode in every copy."""
         self._begin()
         self._steps = 0
-        self._obs = self._observe().astype(np.float32)
-        return self._obs
+        return self._look()
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Take one step in every copy.
+    def step(self, actions: np.ndarray) -> Played:
+        """Take one step in every copy: actions [B, N], as in `mpe2`.
 
-        Args:
-            actions: [B, N], as in `mpe2`.
-
-        Returns:
-            Observations [B, N, O], rewards [B, N], and whether the episodes have ended. The last step repeats the
-            observations of the one before and pays nothing, as under the suite's wrapper.
+        The last step repeats the observations of the one before and pays nothing, as under the suite's wrapper.
         """
         self._act(actions)
         self._steps += 1
         if self._steps >= self.max_cycles:
-            return self._obs, np.zeros(actions.shape), True
-        self._obs = self._observe().astype(np.float32)
-        return self._obs, self._rewards(), False
+            return Played(self._seen, np.zeros(actions.shape), self._always, self._never, self._infos)
+        return Played(self._look(), self._rewards(), self._never, self._never, self._infos)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _look(self) -> Seen:
+        obs = self._observe().astype(np.float32)
+        self._seen = Seen(obs, obs.reshape(len(obs), -1), self._avail)
+        return self._seen
 
     def _place(self, n_agents: int, n_landmarks: int) -> None:
         """Random places for agents, then landmarks, and agents at rest."""
@@ -88,7 +96,7 @@ class BatchedSpread(BatchedMPE):
             N: agents, and as many landmarks.
             local_ratio: weight of an agent's own collisions; the rest goes to the distance to the landmarks.
         """
-        self.n_agents, self.local_ratio = N, local_ratio
+        self.n_agents, self.n_actions, self.local_ratio = N, N * (5,), local_ratio
         self._others = np.array([[j for j in range(N) if j != i] for i in range(N)], dtype=int).reshape(N, N - 1)
         super().__init__(seeds, max_cycles)
 
@@ -126,7 +134,7 @@ class BatchedSpread(BatchedMPE):
 class BatchedSpeakerListener(BatchedMPE):
     """`simple_speaker_listener_v4`: agent 0 sees the goal's colour and speaks, agent 1 hears it and moves."""
 
-    n_agents = 2
+    n_agents, n_actions = 2, (3, 5)
     _COLOURS = np.array([[0.65, 0.15, 0.15], [0.15, 0.65, 0.15], [0.15, 0.15, 0.65]])
 
     def _begin(self) -> None:
@@ -155,7 +163,7 @@ class BatchedSpeakerListener(BatchedMPE):
 class BatchedReference(BatchedMPE):
     """`simple_reference_v3`: each of two agents knows where the other is to go, and both move and speak."""
 
-    n_agents = 2
+    n_agents, n_actions = 2, (50, 50)
     _COLOURS = np.array([[0.75, 0.25, 0.25], [0.25, 0.75, 0.25], [0.25, 0.25, 0.75]])
 
     def __init__(self, seeds: Sequence[int], local_ratio: float = 0.5, max_cycles: int = 25) -> None:

@@ -27,12 +27,16 @@ from typing import Any, ClassVar
 
 from epymarl_trust_region.config import nearest
 from epymarl_trust_region.errors import ConfigError, SuiteError, WorkerDiedError
+from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite import patching
 from epymarl_trust_region.suite.host import Host
 
 PINNED_COMMIT = "cbc38c09588064eab978501d0f12c2cf58fa7fc2"
 REPOSITORY_URL = "https://github.com/uoe-agents/epymarl"
 HOST_MODULES = ("components", "controllers", "envs", "learners", "modules", "run", "runners", "utils")
+
+#: The modules that hold EPyMARL's registries, and what they are called here.
+REGISTRIES = {"learners": "learners", "controllers": "controllers", "runners": "runners", "envs": "environments"}
 
 _STUBS = Path(__file__).resolve().parent / "stubs"
 _NEEDED = (
@@ -161,13 +165,25 @@ def load(path: Path) -> Host:
             for message in _IMPORT_WARNINGS:
                 warnings.filterwarnings("ignore", message=message, category=UserWarning)
             run = importlib.import_module("run").run
-            registries = [importlib.import_module(name).REGISTRY for name in ("learners", "controllers", "runners")]
+            registries = [importlib.import_module(name).REGISTRY for name in REGISTRIES]
     except (ImportError, AttributeError) as error:
         raise SuiteError(f"EPyMARL at {status.path} cannot be imported: {error}; see `epymarl-tr doctor`") from error
     _refuse_foreign(source, "uninstall the package of that name, or take it off the path")
     for message in _RUN_WARNINGS:
         warnings.filterwarnings("ignore", message=message, category=UserWarning)
-    return Host("epymarl", status.path, status.commit, source / "config", *registries, run=run, check=_check_names)
+    known = dict(zip(REGISTRIES.values(), registries, strict=True))
+    place = {"home": status.path, "commit": status.commit, "config_dir": source / "config"}
+    return Host("epymarl", **place, **known, vector_runner=vector_runner, run=run, check=_check_names)
+
+
+def vector_runner(args, logger) -> VectorRunner:
+    """This plugin's runner on EPyMARL's batches and environments: the constructor behind `runner: vector`."""
+    envs = importlib.import_module("envs")
+    # It registers its two StarCraft wrappers only when they are wanted: the packages behind them exclude each other.
+    if register := {"sc2": "register_smac", "sc2v2": "register_smacv2"}.get(args.env):
+        getattr(envs, register)()
+    batch = importlib.import_module("components.episode_buffer").EpisodeBatch
+    return VectorRunner(args, logger, batch, envs.REGISTRY[args.env])
 
 
 def _check_names(config: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 class Host:
     """A suite that can run an experiment: a real EPyMARL checkout, or the built-in one.
 
-    The three registries are the host's live dictionaries: what is added to them, its `run` finds.
+    The registries are the host's live dictionaries: what is added to them, its `run` finds.
     """
 
     name: str  # "epymarl" or "lite"
@@ -26,6 +26,8 @@ class Host:
     learners: dict[str, Any]
     controllers: dict[str, Any]
     runners: dict[str, Any]
+    environments: dict[str, Any]
+    vector_runner: Callable[..., Any]  # (args, logger) -> this plugin's runner, on this host's batches and environments
     run: Callable[..., None]  # run(_run, config, log)
     check: Callable[[Mapping[str, Any]], Any]  # raises if the configuration names what the host does not have
 

@@ -40,14 +40,30 @@ def add(registry: dict[str, Any], name: str, component: Any, kind: str) -> None:
     registry[name] = component
 
 
-def register_into(learners: dict, controllers: dict, runners: dict, progress: Progress | None = None) -> None:
-    """Register this plugin's learners and controllers, and let the host's runners find this plugin's environments."""
+def register_into(
+    learners: dict,
+    controllers: dict,
+    runners: dict,
+    vector_runner: Callable,
+    progress: Progress | None = None,
+) -> None:
+    """Register this plugin's parts, and let the host's runners find this plugin's environments.
+
+    Args:
+        vector_runner: the constructor of the runner `vector` on this host.
+    """
     for name, learner in LEARNERS.items():
         add(learners, name, learner, "learner")
     for name, controller in CONTROLLERS.items():
         add(controllers, name, controller, "controller")
+    add({name: _unwrapped(runner) for name, runner in runners.items()}, "vector", vector_runner, "runner")
+    runners.setdefault("vector", vector_runner)
     for name, make_runner in runners.items():
-        runners[name] = _with_plugin(getattr(make_runner, "without_plugin", make_runner), progress)
+        runners[name] = _with_plugin(_unwrapped(make_runner), progress)
+
+
+def _unwrapped(make_runner: Callable) -> Callable:
+    return getattr(make_runner, "without_plugin", make_runner)
 
 
 def _with_plugin(make_runner: Callable, progress: Progress | None) -> Callable:
@@ -69,8 +85,10 @@ def _with_plugin(make_runner: Callable, progress: Progress | None) -> Callable:
 
 def register() -> None:
     """Register into the EPyMARL that is being run: the hook of patches/0001."""
+    from .epymarl import vector_runner
+
     host = [importlib.import_module(name).REGISTRY for name in ("learners", "controllers", "runners")]
-    register_into(*host)
+    register_into(*host, vector_runner)
     _watch_workers_for_good()
 
 

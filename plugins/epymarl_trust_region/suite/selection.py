@@ -21,6 +21,8 @@ def lite_host() -> Host:
         learners=registries.LEARNERS,
         controllers=registries.CONTROLLERS,
         runners=registries.RUNNERS,
+        environments=registries.ENVIRONMENTS,
+        vector_runner=registries.vector_runner,
         run=run.run,
         check=run.find_parts,
     )

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from epymarl_trust_region.runners.vector import VectorRunner
+from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch
 from epymarl_trust_region.suite.lite.gymma import GymmaEnv
-from epymarl_trust_region.suite.lite.runner import Runner
 
 LEARNERS: dict[str, type] = {}
 CONTROLLERS: dict[str, type] = {}
-RUNNERS: dict[str, type] = {"parallel": Runner, "episode": Runner}
 ENVIRONMENTS: dict[str, type] = {"gymma": GymmaEnv}
+
+
+def vector_runner(args, logger) -> VectorRunner:
+    """The only runner of the built-in suite, on its batches and environments."""
+    return VectorRunner(args, logger, EpisodeBatch, ENVIRONMENTS[args.env])
+
+
+RUNNERS = {"vector": vector_runner, "parallel": vector_runner, "episode": vector_runner}

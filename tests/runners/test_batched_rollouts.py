@@ -1,4 +1,4 @@
-"""The built-in runner with all environments as one against the same runner stepping them one by one."""
+"""The vector runner with all environments as one against the same runner stepping them one by one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from epymarl_trust_region.runners import choice
 from epymarl_trust_region.runners.batched_mpe import TASKS, BatchedMPE
-from epymarl_trust_region.suite.lite import runner as lite
+from epymarl_trust_region.runners.share import BatchedShare, Share
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
+from epymarl_trust_region.suite.lite.registries import vector_runner
 
 pytest.importorskip("mpe2")
 
@@ -38,13 +40,15 @@ class Recorder:
 
 
 def play(key=SPREAD, common_reward=True, scalarisation="sum", time_limit=25, render=False, n_agents=3, **arguments):
+    batched_envs, processes = arguments.pop("batched_envs", "exact"), arguments.pop("processes", 1)
     env_args = {"key": f"epymarl_trust_region.suite.mpe:{key}", "time_limit": time_limit, "seed": 7, **arguments}
     args = SimpleNamespace(
-        batch_size_run=4, env_args={**env_args, "pretrained_wrapper": None}, common_reward=common_reward,
+        env="gymma", env_processes=processes, batched_envs=batched_envs, batch_size_run=4,
+        env_args={**env_args, "pretrained_wrapper": None}, common_reward=common_reward,
         reward_scalarisation=scalarisation, device="cpu", render=render, test_nepisode=8, runner_log_interval=0,
     )  # fmt: skip
     recorder = Recorder(n_agents)
-    runner = lite.Runner(args, recorder)
+    runner = vector_runner(args, recorder)
     info = runner.get_env_info()
     scheme = {
         "state": {"vshape": info["state_shape"]},
@@ -58,6 +62,7 @@ def play(key=SPREAD, common_reward=True, scalarisation="sum", time_limit=25, ren
         scheme, {"agents": n_agents}, {"actions": ("actions_onehot", [OneHot(out_dim=info["n_actions"])])}, recorder
     )
     batches = [runner.run(test_mode=test_mode).data.transition_data for test_mode in (False, True, True, False)]
+    runner.close_env()
     return runner, batches, recorder.logged
 
 
@@ -74,29 +79,33 @@ CASES = [
 ]
 
 
+def is_batched(runner) -> bool:
+    return isinstance(runner.share, BatchedShare) and isinstance(runner.share.env, BatchedMPE)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_batches_and_statistics_are_the_same_bit_for_bit(case, monkeypatch):
+def test_batches_and_statistics_are_the_same_bit_for_bit(case):
     runner, batches, logged = play(**case)
-    assert isinstance(runner.batched, BatchedMPE) and len(runner.envs) == 1
-    monkeypatch.setattr(lite, "make_batched", lambda *_: None)
-    plain, expected, expected_log = play(**case)
-    assert plain.batched is None and len(plain.envs) == 4
-    for batch, other in zip(batches, expected, strict=True):
-        assert set(batch) == set(other)
-        for key in batch:
-            assert batch[key].dtype == other[key].dtype
-            np.testing.assert_array_equal(batch[key].numpy(), other[key].numpy(), err_msg=key)
-    assert logged == expected_log and len(logged) > 4
-    assert runner.t_env == plain.t_env > 0
+    assert is_batched(runner)
+    for processes in (1, 3):
+        plain, expected, expected_log = play(**case, batched_envs="none", processes=processes)
+        assert isinstance(plain.share, Share) and len(plain.workers) == processes - 1
+        for batch, other in zip(batches, expected, strict=True):
+            assert set(batch) == set(other)
+            for key in batch:
+                assert batch[key].dtype == other[key].dtype
+                np.testing.assert_array_equal(batch[key].numpy(), other[key].numpy(), err_msg=key)
+        assert logged == expected_log and len(logged) > 4
+        assert runner.t_env == plain.t_env > 0
 
 
 def test_rendering_and_unknown_arguments_are_left_to_the_environment_itself():
-    assert play(dynamic_rescaling=False)[0].batched is None
+    assert not is_batched(play(dynamic_rescaling=False)[0])
     args = SimpleNamespace(render=True, env_args={"key": SPREAD, "seed": 0, "time_limit": 25})
-    assert lite.make_batched(args, None) is None
+    assert choice.make_batched(args, None) is None
 
 
 def test_an_mpe2_that_plays_otherwise_is_noticed(monkeypatch, caplog):
     monkeypatch.setattr("epymarl_trust_region.runners.batched_mpe._DAMPING", 0.2500001)
-    assert play()[0].batched is None
+    assert not is_batched(play()[0])
     assert "plays otherwise" in caplog.text

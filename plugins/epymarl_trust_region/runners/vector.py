@@ -1,0 +1,239 @@
+"""The runner `vector`: the same rollouts as the suite's `parallel`, from one process per core and without its waiting.
+
+Shape letters: B environments, T+1 observations per episode, N agents.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from ..errors import ConfigError
+from .choice import make_batched
+from .share import BatchedShare, Ended, Field, Share
+from .workers import Worker
+
+_log = logging.getLogger(__name__)
+
+
+class VectorRunner:
+    """Plays one episode in each of B environments, all of them step by step together, and logs their returns.
+
+    Where a batched form of the environment gives the same numbers, it is stepped as one; else the environments are
+    shared out among processes, one per core, of which this one is the first. All write into one shared batch.
+
+    It reads from `args`: env, env_args (environment i gets seed + i), batch_size_run, common_reward,
+    reward_scalarisation, device, render, test_nepisode, runner_log_interval; and, where the configuration has them,
+    env_processes and batched_envs. Public: `batch_size`, `t_env` (environment steps taken in training) and
+    `log_train_stats_t` (the step of the last training log), which the suite's `run` reads and sets.
+    """
+
+    def __init__(self, args, logger, episode_batch: type, make_environment) -> None:
+        """
+        Args:
+            args: the suite's arguments.
+            logger: the suite's logger.
+            episode_batch: the host's class EpisodeBatch.
+            make_environment: the host's constructor of `args.env`, called with keywords.
+
+        Raises:
+            ConfigError: runner=episode with several environments.
+        """
+        self.args, self.logger = args, logger
+        self.episode_batch = episode_batch
+        self.batch_size = args.batch_size_run
+        if getattr(args, "runner", None) == "episode" and self.batch_size != 1:
+            raise ConfigError(f"runner=episode needs batch_size_run=1, not {self.batch_size}; or set runner=vector")
+        self._make_env = partial(_make_env, make_environment, dict(args.env_args), _reward_arguments(args))
+        self.task = args.env_args.get("map_name") or args.env_args.get("key")
+        self.workers: list[Worker] = []
+        self._share_out()
+        self.t_env = 0
+        self.train_returns: list = []
+        self.test_returns: list = []
+        self.train_stats: Counter = Counter()
+        self.test_stats: Counter = Counter()
+        self.log_train_stats_t = -100_000  # so that the first rollout is logged
+
+    def _share_out(self) -> None:
+        batched = make_batched(self.args, self._make_env)
+        processes = min(getattr(self.args, "env_processes", None) or _cores(), self.batch_size)
+        # The last block is the smallest, and this process's: it has the networks to run as well.
+        blocks = [block.tolist() for block in np.array_split(np.arange(self.batch_size)[::-1], processes)]
+        own, *others = [sorted(block) for block in reversed(blocks)]
+        self._blocks = [] if batched else others
+        # A batched form needs one environment beside it, for its sizes and for what only it can do.
+        self.own = Share(self._make_env, own[:1] if batched else own, self.task)
+        self.env_info = self.own.envs[0].get_env_info()
+        self.episode_limit = self.env_info["episode_limit"]
+        self.share = self.own
+        if batched:
+            env, reward = batched
+            self.share = BatchedShare(env, self.batch_size, self.episode_limit, reward, self.task)
+            _log.info(f"{self.batch_size} environments ({self.task}) as one: {type(env).__name__}")
+        else:
+            _log.info(f"{self.batch_size} environments ({self.task}) in {processes} processes")
+
+    def setup(self, scheme, groups, preprocess, mac) -> None:
+        """Say what to record and who acts; starts the workers. Call it once, before `run`."""
+        self.mac, self.preprocess = mac, preprocess or {}
+        new = (scheme, groups, self.batch_size, self.episode_limit + 1)
+        self.live = self.episode_batch(*new, preprocess=preprocess, device="cpu")
+        fields = self.live.data.transition_data
+        shared = {key: Field.like(field.numpy()) for key, field in fields.items()}
+        fields |= {key: torch.from_numpy(field.array()) for key, field in shared.items()}
+        self.share.attach(shared)
+        self.workers = [
+            Worker(number, self._make_env, block, self.task, shared) for number, block in enumerate(self._blocks, 1)
+        ]
+        # Elsewhere than on the CPU, what MACs read is a copy that follows step by step.
+        self.shown = self.live
+        if str(self.args.device) != "cpu":
+            self.shown = self.episode_batch(*new, preprocess=preprocess, device=self.args.device)
+
+    def get_env_info(self) -> dict[str, int]:
+        """The sizes that MAC and learner are built from."""
+        return self.env_info
+
+    def save_replay(self) -> None:
+        """Let the first environment save a replay, if it can."""
+        self.own.envs[0].save_replay()
+
+    def close_env(self) -> None:
+        """Close the environments and end the workers."""
+        for worker in self.workers:
+            worker.close()
+        self.share.close()
+        if self.share is not self.own:
+            self.own.close()
+
+    def run(self, test_mode: bool = False):
+        """Play one episode per environment and log what is due.
+
+        Actions are also chosen, stored and never played at an episode's last observation: learners may bootstrap there.
+
+        Returns:
+            An EpisodeBatch of its own memory, [B, T+1, ...]; steps after an episode's end are zero.
+
+        Raises:
+            NonFiniteError: a reward is NaN or infinite. Nothing has been learnt from it.
+            WorkerDiedError: a worker process is gone, or its environment failed.
+        """
+        episodes = self._play(test_mode)
+        if not test_mode:
+            self.t_env += sum(episode.length for episode in episodes)
+        self._count(episodes, test_mode)
+        batch = self.shown
+        fields = {key: field.clone() for key, field in batch.data.transition_data.items()}
+        data = SimpleNamespace(transition_data=fields, episode_data={})
+        size = (batch.batch_size, batch.max_seq_length)
+        return self.episode_batch(batch.scheme, batch.groups, *size, data=data, device=batch.device)
+
+    def _play(self, test_mode: bool) -> list[Ended]:
+        """One rollout into the shared batch; gives the episodes in the order in which they ended."""
+        for field in self.live.data.transition_data.values():
+            field.zero_()
+        self._all("reset")
+        self.mac.init_hidden(batch_size=self.batch_size)
+        listed, alive, t = list(range(self.batch_size)), list(range(self.batch_size)), 0
+        episodes: list[Ended] = []
+        while True:
+            self._show(t)
+            with torch.inference_mode():  # for the networks alone: environments may compute with torch themselves
+                actions = self.mac.select_actions(self.shown, t_ep=t, t_env=self.t_env, bs=listed, test_mode=test_mode)
+            self._store(actions, listed, t)
+            if not alive:
+                return episodes
+            ended = self._all("step", t)
+            episodes += sorted(ended, key=lambda episode: episode.index)
+            over = {episode.index for episode in ended}
+            listed, alive = alive, [i for i in alive if i not in over] if over else alive
+            if test_mode and self.args.render and listed[0] == 0:
+                self.own.envs[0].render()
+            t += 1
+
+    def _all(self, what: str, *arguments) -> list[Ended]:
+        """Let all shares do the same thing at the same time."""
+        for worker in self.workers:
+            getattr(worker, f"begin_{what}")(*arguments)
+        ended = getattr(self.share, what)(*arguments) or []
+        for worker in self.workers:
+            ended += worker.finish()
+        return ended
+
+    def _show(self, t: int) -> None:
+        """Bring the copy that MACs read up to date: observations up to step t, rewards up to t-1."""
+        if self.shown is self.live:
+            return
+        if t == 0:
+            for key, field in self.shown.data.transition_data.items():
+                field.copy_(self.live[key])
+        for key in ("state", "obs", "avail_actions", "filled", "reward", "terminated"):
+            recent = slice(max(t - 1, 0), t + 1)
+            self.shown[key][:, recent] = self.live[key][:, recent].to(self.shown.device)
+
+    def _store(self, actions: torch.Tensor, listed: list[int], t: int) -> None:
+        """Keep the actions [len(listed), N], and what the suite derives from them (their indicators)."""
+        rows = slice(None) if len(listed) == self.batch_size else listed
+        derived, transforms = self.preprocess.get("actions", (None, ()))
+        for batch in [self.live] if self.shown is self.live else [self.live, self.shown]:
+            chosen = actions.unsqueeze(-1).to(batch.device)
+            batch["actions"][rows, t] = chosen
+            for transform in transforms:
+                chosen = transform.transform(chosen)
+            if derived:
+                batch[derived][rows, t] = chosen
+
+    # Statistics, as the suite's own runners log them -------------------------------------------------------------
+
+    def _count(self, episodes: list[Ended], test_mode: bool) -> None:
+        returns, stats = (self.test_returns, self.test_stats) if test_mode else (self.train_returns, self.train_stats)
+        returns.extend(episode.episode_return for episode in sorted(episodes, key=lambda episode: episode.index))
+        stats.update(n_episodes=self.batch_size, ep_length=sum(episode.length for episode in episodes))
+        for episode in episodes:
+            stats.update(episode.info)
+        n_test = max(1, self.args.test_nepisode // self.batch_size) * self.batch_size
+        if test_mode and len(returns) == n_test:
+            self._log_all(returns, stats, "test_")
+        elif self.t_env - self.log_train_stats_t >= self.args.runner_log_interval:
+            self._log_all(returns, stats, "test_" if test_mode else "")
+            epsilon = getattr(getattr(self.mac, "action_selector", None), "epsilon", None)
+            if epsilon is not None:
+                self.logger.log_stat("epsilon", epsilon, self.t_env)
+            self.log_train_stats_t = self.t_env
+
+    def _log_all(self, returns: list, stats: Counter, prefix: str) -> None:
+        """Log means over the episodes since the last log, and forget them."""
+        table = np.array(returns)
+        columns = {"return": table}
+        if not self.args.common_reward:
+            columns = {f"agent_{i}_return": table[:, i] for i in range(table.shape[1])}
+            columns["total_return"] = table.sum(axis=-1)
+        for name, column in columns.items():
+            self.logger.log_stat(f"{prefix}{name}_mean", column.mean(), self.t_env)
+            self.logger.log_stat(f"{prefix}{name}_std", column.std(), self.t_env)
+        episodes = stats.pop("n_episodes")
+        for name, total in stats.items():
+            self.logger.log_stat(f"{prefix}{name}_mean", total / episodes, self.t_env)
+        returns.clear()
+        stats.clear()
+
+
+def _reward_arguments(args) -> dict:
+    return {"common_reward": args.common_reward, "reward_scalarisation": args.reward_scalarisation}
+
+
+def _make_env(make_environment, env_args: dict, reward_arguments: dict, index: int):
+    """Environment `index` of the rollout."""
+    return make_environment(**{**env_args, **reward_arguments, "seed": env_args["seed"] + index})
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

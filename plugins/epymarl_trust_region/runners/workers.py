@@ -1,0 +1,108 @@
+"""A share of the environments in a process of its own: one message each way per step, the data in shared memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import signal
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+import cloudpickle
+import torch
+
+from ..errors import TrustRegionError, WorkerDiedError
+from .share import Ended, Field, MakeEnv, Share
+
+_RESET, _STEP, _CLOSE = b"r", b"s", b"c"
+_FAILED = b"!"  # no pickle begins with it
+
+
+class Worker:
+    """The parent's end. `begin_*` sends, `finish` waits for the answer; so all workers work at the same time."""
+
+    def __init__(self, number: int, make_env: MakeEnv, indices: Sequence[int], name: str, fields: dict[str, Field]):
+        """
+        Raises:
+            WorkerDiedError: from any method, when the process is gone or its environment fails.
+            TrustRegionError: what the environment's own code raised as such.
+        """
+        self.title = f"environment worker {number} (environments {indices[0]} to {indices[-1]} of {name})"
+        self.connection, remote = multiprocessing.Pipe()
+        # Pickled by value where need be, so that start methods other than "fork" work too.
+        job = cloudpickle.dumps((make_env, list(indices), name))
+        self.process = multiprocessing.Process(target=_serve, args=(remote, self.connection, job, fields), daemon=True)
+        self.process.start()
+        remote.close()  # then its death ends the connection, and `finish` does not wait for ever
+
+    def begin_reset(self) -> None:
+        """Ask for a new episode in each of its environments."""
+        self._send(_RESET)
+
+    def begin_step(self, t: int) -> None:
+        """Ask for step t, with the actions in the shared memory."""
+        self._send(_STEP + t.to_bytes(4, "little"))
+
+    def finish(self) -> list[Ended]:
+        """Wait for the answer: the episodes that have ended."""
+        try:
+            answer = self.connection.recv_bytes()
+        except (EOFError, ConnectionResetError):
+            self._report_death()
+        if answer.startswith(_FAILED):
+            self._report_failure(answer[1:])
+        return pickle.loads(answer) if answer else []
+
+    def close(self) -> None:
+        """End the process."""
+        try:
+            self.connection.send_bytes(_CLOSE)
+            self.process.join(5)
+        except OSError:
+            pass  # it is gone already
+        self.process.terminate()
+
+    def _send(self, message: bytes) -> None:
+        try:
+            self.connection.send_bytes(message)
+        except OSError:  # its last words, if any, are still to be read
+            self.finish()
+            self._report_death()
+
+    def _report_death(self) -> None:
+        self.process.join(5)
+        raise WorkerDiedError(
+            f"{self.title} ended with exit code {self.process.exitcode}; a negative one is a signal (-9: killed, often "
+            "for want of memory). Free memory or lower batch_size_run; env_processes=1 runs everything in one process"
+        ) from None
+
+    def _report_failure(self, answer: bytes) -> None:
+        error, text = pickle.loads(answer)
+        if not isinstance(error, TrustRegionError):
+            error = WorkerDiedError(
+                f"{self.title} failed: {error}; env_processes=1 runs it in this process, where a debugger can reach it"
+            )
+        error.add_note(f"In the worker:\n{text}")  # shown with a traceback only, so under --debug
+        raise error
+
+
+def _serve(connection: Connection, parents_end: Connection, job: bytes, fields: dict[str, Field]) -> None:
+    """The worker's life: make the environments, then do as it is told."""
+    parents_end.close()  # a forked process has it too, and would never see it closed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    torch.set_num_threads(1)  # the other cores have workers of their own
+    try:
+        make_env, indices, name = cloudpickle.loads(job)
+        share = Share(make_env, indices, name)
+        share.attach(fields)
+        while (message := connection.recv_bytes()) != _CLOSE:
+            ended = share.reset() if message == _RESET else share.step(int.from_bytes(message[1:], "little"))
+            connection.send_bytes(pickle.dumps(ended) if ended else b"")
+        share.close()
+    except EOFError:
+        pass  # the parent is gone
+    except Exception as error:
+        known = error if isinstance(error, TrustRegionError) else f"{type(error).__name__}: {error}"
+        connection.send_bytes(_FAILED + pickle.dumps((known, traceback.format_exc())))

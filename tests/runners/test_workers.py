@@ -1,0 +1,197 @@
+"""Environments shared out among processes: what comes back, and what happens when one of them fails or dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+from types import SimpleNamespace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from data import record
+from epymarl_trust_region.errors import ConfigError, NonFiniteError, WorkerDiedError
+from epymarl_trust_region.runners.vector import VectorRunner
+from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch, OneHot
+from epymarl_trust_region.suite.lite.gymma import GymmaEnv
+from gymnasium.spaces import Box, Discrete, Tuple
+
+
+class Troubled(gym.Env):
+    """Two agents, five steps. At step 2 the environment with the seed `who` does what `trouble` says."""
+
+    n_agents = 2
+    action_space = Tuple([Discrete(2), Discrete(2)])
+    observation_space = Tuple([Box(-99, 99, (1,)), Box(-99, 99, (1,))])
+
+    def __init__(self, trouble: str = "none", who: int = 0) -> None:
+        self.trouble, self.who = trouble, who
+
+    def seed(self, seed: int) -> None:
+        self.n = seed
+        if self.trouble == "make" and seed == self.who:
+            raise SystemExit(7)  # GymmaEnv tries `reset` after any Exception
+        if self.trouble == "draw":
+            random.random(), np.random.seed(seed), torch.manual_seed(seed)
+
+    def reset(self, *, seed=None, options=None):
+        self.t = 0
+        return (np.array([self.n]), np.array([os.getpid() % 99])), {}
+
+    def step(self, actions):
+        self.t += 1
+        reward = 1.0
+        if self.t == 2 and self.n == self.who:
+            match self.trouble:
+                case "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "exit":
+                    os._exit(3)
+                case "raise":
+                    raise ZeroDivisionError("a bug of the environment's")
+                case "refuse":
+                    raise ConfigError("env_args.x=1: choose 2")
+                case "nan":
+                    reward = float("nan")
+        return (np.array([self.n]), np.array([self.t])), [reward, reward], self.t == 5, False, {}
+
+
+gym.register("Troubled-v0", entry_point=Troubled)
+
+
+class AlwaysOne:
+    action_selector = None
+
+    def init_hidden(self, batch_size: int) -> None:
+        pass
+
+    def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False):
+        return torch.ones(len(bs), 2, dtype=torch.long)
+
+
+def make_runner(trouble="none", who=0, processes=2, n_envs=5, episode_batch=EpisodeBatch) -> VectorRunner:
+    args = SimpleNamespace(
+        env="gymma", env_args={"key": "Troubled-v0", "time_limit": 9, "seed": 0, "trouble": trouble, "who": who},
+        env_processes=processes, common_reward=True, reward_scalarisation="sum", batch_size_run=n_envs, device="cpu",
+        render=False, test_nepisode=5, runner_log_interval=10**9, n_agents=2,
+    )  # fmt: skip
+    runner = VectorRunner(args, SimpleNamespace(log_stat=lambda *_: None), episode_batch, GymmaEnv)
+    preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=2)])}
+    runner.setup(record._scheme(runner.get_env_info(), True), {"agents": 2}, preprocess, AlwaysOne())
+    return runner
+
+
+@pytest.mark.parametrize(
+    "processes, n_envs, blocks",
+    [(2, 5, [[0, 1], [2, 3, 4]]), (3, 5, [[0], [1, 2], [3, 4]]), (1, 3, [[0, 1, 2]]), (9, 2, [[0], [1]])],
+)
+def test_environments_are_shared_out_in_blocks_and_the_first_process_has_the_fewest(processes, n_envs, blocks):
+    runner = make_runner(processes=processes, n_envs=n_envs)
+    try:
+        assert [list(runner.own.envs), *runner._blocks] == blocks
+        batch = runner.run()
+        assert batch["obs"][:, 0, 0, 0].tolist() == list(range(n_envs))  # each environment in its own row
+        pids = batch["obs"][:, 0, 1, 0].tolist()  # and in its block's process
+        assert [len({pids[i] for i in block}) for block in blocks] == [1] * len(blocks)
+        assert len(set(pids)) == len(blocks)
+        assert batch["reward"][..., 0].tolist() == [[2, 2, 2, 2, 2, 0, 0, 0, 0, 0]] * n_envs
+    finally:
+        runner.close_env()
+
+
+def test_each_rollout_has_its_own_memory_and_starts_from_zeros():
+    runner = make_runner()
+    first = runner.run()
+    kept = first["obs"].clone()
+    second = runner.run()
+    second["obs"][:] = -1
+    assert torch.equal(first["obs"], kept)
+    runner.close_env()
+
+
+@pytest.mark.parametrize("trouble, code", [("die", -9), ("exit", 3)])
+def test_a_worker_that_dies_is_reported_within_seconds(trouble, code):
+    runner = make_runner(trouble, who=3)
+    signal.alarm(20)  # instead of waiting for ever
+    with pytest.raises(WorkerDiedError, match=rf"worker 1 \(environments 2 to 4 of Troubled-v0\).*exit code {code};"):
+        runner.run()
+    with pytest.raises(WorkerDiedError):
+        runner.run()  # and again, for who tries once more
+    signal.alarm(0)
+    runner.close_env()
+
+
+def test_a_worker_that_cannot_make_its_environment_is_reported():
+    runner = make_runner("make", who=4)
+    with pytest.raises(WorkerDiedError, match="exit code 7"):
+        runner.run()
+    runner.close_env()
+
+
+def test_an_error_in_a_workers_environment_is_shown_with_the_workers_traceback():
+    runner = make_runner("raise", who=2)
+    with pytest.raises(
+        WorkerDiedError, match="worker 1 .*failed: ZeroDivisionError: a bug of the environment's"
+    ) as caught:
+        runner.run()
+    assert "in step" in caught.value.__notes__[0]
+    runner.close_env()
+
+
+@pytest.mark.parametrize("who", [0, 4])
+def test_an_error_in_this_process_and_an_error_of_ours_keep_their_type(who):
+    runner = make_runner("refuse", who)
+    with pytest.raises(ConfigError, match="env_args.x=1: choose 2"):
+        runner.run()
+    runner.close_env()
+    runner = make_runner("nan", who)
+    with pytest.raises(NonFiniteError, match=rf"environment {who} \(Troubled-v0\) gave the reward nan at step 1"):
+        runner.run()
+    runner.close_env()
+
+
+def test_closing_ends_the_processes():
+    runner = make_runner(processes=3)
+    processes = [worker.process for worker in runner.workers]
+    runner.run()
+    runner.close_env()
+    for process in processes:
+        process.join(5)
+        assert process.exitcode == 0
+
+
+def test_a_worker_ends_when_its_parent_is_gone():
+    runner = make_runner()
+    (worker,) = runner.workers
+    worker.connection.close()
+    worker.process.join(5)
+    assert worker.process.exitcode == 0
+
+
+def test_environments_that_draw_or_seed_when_made_do_not_move_the_networks_random_numbers():
+    states = []
+    for trouble in ("none", "draw"):
+        random.seed(5), np.random.seed(5), torch.manual_seed(5)
+        make_runner(trouble, processes=1).close_env()
+        states.append((random.random(), np.random.random(), torch.rand(1).item()))
+    assert states[0] == states[1]
+
+
+def test_without_fork_the_rollouts_are_the_same(monkeypatch):
+    """Started with "spawn", a worker shares nothing with this process but what is handed to it."""
+    case = record.CASES["lbf-each"]
+    pytest.importorskip("lbforaging")
+
+    def vector(args, logger):
+        return VectorRunner(args, logger, EpisodeBatch, GymmaEnv)
+
+    fields, notes = record.drive(vector, OneHot, case, env_processes=1)
+    spawn = multiprocessing.get_context("spawn")
+    monkeypatch.setattr("epymarl_trust_region.runners.workers.multiprocessing", spawn)
+    spawned, spawned_notes = record.drive(vector, OneHot, case, env_processes=3)
+    assert notes == spawned_notes
+    for key, value in fields.items():
+        assert np.array_equal(spawned[key], value), key
