@@ -51,6 +51,8 @@ setup(
     ],
     extras_require={
         "envs": ["mpe2", "lbforaging", "pettingzoo"],
+        "vmas": ["vmas[gymnasium]>=1.5.1"],
+        "smax": ["jaxmarl>=0.2"],
         "dev": ["pytest", "ruff", "scipy", "pandas", "build"],
     },
     entry_points={

@@ -100,7 +100,8 @@ def run_experiment(options: Options) -> None:
     host, lines = choose(options.suite)
     print("\n".join(lines))
     progress = Progress(enabled=options.progress == "auto")
-    register_into(host.learners, host.controllers, host.runners, host.vector_runner, progress)
+    registries = (host.learners, host.controllers, host.runners, host.environments)
+    register_into(*registries, host.vector_runner, progress)
 
     config, params, defaults = assemble(host, options.params)
     check_overrides(params, config)

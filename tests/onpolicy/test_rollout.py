@@ -234,13 +234,3 @@ def test_popart_takes_in_the_valid_returns_once_and_before_the_regression():
     assert head.weight == 0.25
     torch.testing.assert_close(head.first_moment, 0.25 * valid.mean(0))
     torch.testing.assert_close(head.second_moment, 0.25 * (valid**2).mean(0))
-
-
-def test_huber_is_half_the_square_below_its_threshold_and_a_line_above():
-    learner = make_learner(make_batch(), huber_delta=2.0)
-    error = torch.tensor([0.0, 0.5, -1.5, 2.0, 3.0, -10.0], requires_grad=True)
-    penalty = learner._penalty(error)
-    assert penalty.tolist() == [0.0, 0.125, 1.125, 2.0, 2 * (3 - 1), 2 * (10 - 1)]
-    penalty.sum().backward()
-    assert error.grad.tolist() == [0.0, 0.5, -1.5, 2.0, 2.0, -2.0]
-    assert make_learner(make_batch())._penalty(error).tolist() == [0.0, 0.125, 1.125, 2.0, 4.5, 50.0]

@@ -101,7 +101,7 @@ def test_batches_and_statistics_are_the_same_bit_for_bit(case):
 
 def test_rendering_and_unknown_arguments_are_left_to_the_environment_itself():
     assert not is_batched(play(dynamic_rescaling=False)[0])
-    args = SimpleNamespace(render=True, env_args={"key": SPREAD, "seed": 0, "time_limit": 25})
+    args = SimpleNamespace(env="gymma", render=True, env_args={"key": SPREAD, "seed": 0, "time_limit": 25})
     assert choice.make_batched(args, None) is None
 
 

@@ -60,7 +60,7 @@ def make_args():
 
 def test_ours_stand_beside_the_hosts_own():
     learners, controllers, runners = {"q": 1}, {"basic_mac": 2}, {"parallel": HostRunner}
-    registration.register_into(learners, controllers, runners, VECTOR)
+    registration.register_into(learners, controllers, runners, {}, VECTOR)
     assert learners == {"q": 1, **LEARNERS}
     assert controllers == {"basic_mac": 2, **CONTROLLERS}
     assert list(runners) == ["parallel", "vector"]
@@ -71,7 +71,7 @@ def test_twice_is_once_and_the_last_progress_is_shown():
     learners, controllers, runners = {}, {}, {"parallel": HostRunner}
     first, second = NoteProgress(), NoteProgress()
     for progress in (first, second):
-        registration.register_into(learners, controllers, runners, VECTOR, progress)
+        registration.register_into(learners, controllers, runners, {}, VECTOR, progress)
     assert (learners, controllers) == (LEARNERS, CONTROLLERS)
     assert runners["parallel"].without_plugin is HostRunner
     runners["parallel"](args=make_args(), logger=None).run()
@@ -87,13 +87,13 @@ def test_a_name_that_is_taken_is_refused_by_name(kind, registries):
     before = [dict(registry) for registry in registries]
     name = next(iter({**registries[0], **registries[1]}))
     with pytest.raises(SuiteError, match=rf"the {kind} name `{name}` is taken by 'Else'.*uninstall one"):
-        registration.register_into(*registries, VECTOR)
+        registration.register_into(*registries, {}, VECTOR)
     assert registries["learner controller".split().index(kind)] == before["learner controller".split().index(kind)]
 
 
 def wrapped(progress=None):
     runners = {"parallel": HostRunner}
-    registration.register_into({}, {}, runners, VECTOR, progress)
+    registration.register_into({}, {}, runners, {}, VECTOR, progress)
     return runners["parallel"]
 
 
@@ -113,7 +113,7 @@ def test_the_key_is_put_back_when_the_runner_cannot_be_made():
 
     runners, args = {"parallel": broken}, make_args()
     original = args.env_args
-    registration.register_into({}, {}, runners, VECTOR)
+    registration.register_into({}, {}, runners, {}, VECTOR)
     with pytest.raises(ZeroDivisionError):
         runners["parallel"](args=args, logger=None)
     assert args.env_args is original
@@ -137,7 +137,7 @@ def test_without_progress_the_runner_is_left_alone():
 
 
 def test_the_patched_suites_hook_registers_and_watches_over_workers(monkeypatch):
-    host = {name: types.SimpleNamespace(REGISTRY={}) for name in ("learners", "controllers", "runners")}
+    host = {name: types.SimpleNamespace(REGISTRY={}) for name in epymarl.REGISTRIES}
     host["runners"].REGISTRY["parallel"] = HostRunner
     monkeypatch.setattr(registration.importlib, "import_module", host.__getitem__)
     watching = []

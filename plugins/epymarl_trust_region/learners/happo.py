@@ -11,7 +11,7 @@ from torch import Tensor
 from ..config import HAPPOConfig
 from ..onpolicy.diagnostics import factor_statistics
 from ..onpolicy.learner import OnPolicyLearner
-from ..onpolicy.losses import clipped_objective
+from ..onpolicy.losses import clipped_loss
 from ..onpolicy.order import agent_sequence
 from ..onpolicy.rollout import Rollout
 
@@ -29,13 +29,15 @@ class HAPPOLearner(OnPolicyLearner):
 
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
         """Algorithm 3, lines 8 to 13. The advantage is computed once and serves all agents."""
-        factor = torch.ones_like(rollout.mask)  # M^{i_1} = A
+        factor, before = torch.ones_like(rollout.mask), None  # M^{i_1} = A
         for agent in agent_sequence(rollout.n_agents, self.config.agent_order):
+            if before is not None:
+                factor = factor * self.new_ratio(rollout, before)  # M^{i_1:m+1} = M^{i_1:m} pi_new / pi_old
             used_factor = self._clip(factor)
             for _ in range(self.config.epochs):
                 policy_loss = self.policy_loss(rollout, agent, used_factor)
                 self.actor_optimisers[agent].step(policy_loss)
-            factor = factor * self.new_ratio(rollout, agent)  # M^{i_1:m+1} = M^{i_1:m} pi_new / pi_old
+            before = agent
         return {"pg_loss": policy_loss.item(), **factor_statistics(used_factor, rollout.mask)}
 
     def policy_loss(self, rollout: Rollout, agent: int, factor: Tensor) -> Tensor:
@@ -45,7 +47,7 @@ class HAPPOLearner(OnPolicyLearner):
             agent: i_m.
             factor: product of the ratios of the agents before it, [B, T], no gradient.
         """
-        return -clipped_objective(
+        return clipped_loss(
             *rollout.evaluate(self.mac, agent),
             rollout.old_log_probs[agent],
             factor * rollout.advantage(agent),

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from ..config import OnPolicyConfig
 from ..errors import CheckpointError, NonFiniteError
@@ -15,7 +16,7 @@ from ..modules.critics import make_critic
 from ..numerics.flat import flatten
 from . import checkpoint
 from .diagnostics import policy_statistics, value_statistics
-from .returns import masked_mean
+from .losses import value_loss
 from .rollout import Rollout, make_rollout
 
 
@@ -51,8 +52,21 @@ class Optimiser:
             )
         if norm > self.grad_norm_clip:
             self.vector.grad.mul_(self.grad_norm_clip / (norm + 1e-6))
-        self.adam.step()
+        self._descend()
         self.grad_norm = norm
+
+    def _descend(self) -> None:
+        """`self.adam.step()`, without its hooks and searches, which on one small vector take most of its time."""
+        state = self.adam.state.get(self.vector)
+        if not state:
+            self.adam.step()  # which makes the state
+            return
+        group = self.adam.param_groups[0]
+        moments = [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]]
+        options = {name: group[name] for name in ("fused", "amsgrad", "lr", "weight_decay", "eps", "maximize")}
+        with torch.no_grad():
+            beta1, beta2 = group["betas"]
+            adam([self.vector], [self.vector.grad], *moments, beta1=beta1, beta2=beta2, **options)
 
 
 class OnPolicyLearner:
@@ -119,17 +133,9 @@ class OnPolicyLearner:
         critic.update_normaliser(rollout.returns[rollout.mask.bool()])
         targets = critic.normalise(rollout.returns)
         for _ in range(self.config.critic_epochs):
-            error = critic(rollout.critic_inputs) - targets
-            loss = masked_mean(self._penalty(error), mask.expand_as(error))
+            loss = value_loss(critic(rollout.critic_inputs), targets, mask, self.config.huber_delta)
             self.critic_optimiser.step(loss)
         return loss.item()
-
-    def _penalty(self, error: Tensor) -> Tensor:
-        """Half the squared error, or Huber's loss where `huber_delta` is set."""
-        delta = self.config.huber_delta
-        if delta is None:
-            return 0.5 * error**2
-        return torch.nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta)
 
     # Diagnostics ------------------------------------------------------------------------------------------------
 

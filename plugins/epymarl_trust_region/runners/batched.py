@@ -5,6 +5,7 @@ Shape letters: B environments, N agents, A actions, O observation, S state.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,7 +26,7 @@ class Played(NamedTuple):
     rewards: np.ndarray  # [B, N], or [B] where the environment pays the team
     terminated: np.ndarray  # [B], bool
     truncated: np.ndarray  # [B], bool: cut off by the environment's own limit
-    infos: list[dict[str, Any]]  # B of them; read only where an episode ends
+    infos: Sequence[dict[str, Any]]  # B of them; read only where an episode ends
 
 
 class BatchedEnv(Protocol):

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from . import batched_mpe, batched_vmas
 from .batched import BatchedEnv
-from .batched_mpe import find
+from .batched_smax import BatchedSMAX
 from .share import MakeEnv
 
 _OWN_KEYS = {"key", "time_limit", "seed", "pretrained_wrapper"}  # of env_args; the rest is the environment's
@@ -25,26 +26,44 @@ def make_batched(args, make_env: MakeEnv) -> tuple[BatchedEnv, Callable] | None:
 
     Args:
         args: of the run; read are env, env_args, batch_size_run, common_reward, reward_scalarisation and render, and
-            batched_envs where it is there: "exact" (the default) takes a form only if it gives the same numbers.
+            batched_envs where it is there: "exact" (the default) takes a form only if it gives the same numbers, "any"
+            also takes one whose random starts differ, "none" takes none.
         make_env: makes environment i by itself.
     """
-    if args.render or getattr(args, "batched_envs", "exact") == "none" or not isinstance(args.env_args.get("key"), str):
+    allowed = getattr(args, "batched_envs", "exact")
+    make = {"gymma": _gymma, "smax": _smax}.get(args.env)
+    if args.render or allowed == "none" or make is None:
         return None
-    reward = functools.partial(share, common_reward=args.common_reward, scalarisation=args.reward_scalarisation)
     arguments = {key: value for key, value in args.env_args.items() if key not in _OWN_KEYS}
-    form = find(args.env_args["key"], arguments)
-    if form is None or args.env_args.get("pretrained_wrapper"):
-        return None
     seeds = [args.env_args["seed"] + i for i in range(args.batch_size_run)]
-    if not _same(form(seeds[:1], **arguments), make_env(0), reward):
-        _log.warning("the installed mpe2 plays otherwise than its batched form: stepping it one by one")
+    reward = functools.partial(share, common_reward=args.common_reward, scalarisation=args.reward_scalarisation)
+    env = make(args, seeds, arguments, make_env, reward, allowed)
+    return None if env is None else (env, reward)
+
+
+def _gymma(args, seeds, arguments, make_env, reward, allowed) -> BatchedEnv | None:
+    key = args.env_args["key"]
+    if args.env_args.get("pretrained_wrapper"):  # it changes what is played
         return None
-    return form(seeds, **arguments), reward
+    if form := batched_mpe.find(key, arguments):
+        if _same(form(seeds[:1], **arguments), make_env(0), reward):
+            return form(seeds, **arguments)
+        _log.warning("the installed mpe2 plays otherwise than its batched form: stepping it one by one")
+    if allowed == "any" and (form := batched_vmas.find(key, arguments)):
+        _log.warning(f"{key} as one (batched_envs=any): the same game, but all its starts are drawn from one stream")
+        return form(seeds, **arguments)
+    return None
+
+
+def _smax(args, seeds, arguments, make_env, reward, allowed) -> BatchedEnv | None:
+    if not args.common_reward:  # the single environment says why not
+        return None
+    return BatchedSMAX(seeds, **arguments, time_limit=args.env_args["time_limit"])
 
 
 def share(rewards: np.ndarray, common_reward: bool, scalarisation: str) -> np.ndarray:
-    """Agents' rewards [B, N] as the run wants them: [B, N], or [B] added up in the order in which `sum` does it."""
-    if not common_reward:
+    """Rewards [B, N] or [B] as the run wants them: [B, N], or [B] added up in the order in which `sum` does it."""
+    if not common_reward or rewards.ndim == 1:  # the team is paid already
         return rewards
     total = functools.reduce(operator.add, rewards.T)
     return total / rewards.shape[1] if scalarisation == "mean" else total

@@ -16,13 +16,14 @@ _PACKAGE = "epymarl_trust_region."
 _REGISTERED_BY = {
     "pz-mpe-": "epymarl_trust_region.suite.mpe",
     "trust-region-": "epymarl_trust_region.games",
+    "vmas-": "epymarl_trust_region.suite.vmas",
 }
 _INSTALL = {
     "lbforaging": "pip install lbforaging",
     "rware": "pip install rware",
     "matrixgames": "pip install git+https://github.com/uoe-agents/matrix-games.git",
     "smaclite": "pip install git+https://github.com/uoe-agents/smaclite.git",
-    "vmas": "pip install 'vmas[gymnasium]'",
+    "vmas": "pip install 'vmas[gymnasium]>=1.5.1'",
 }
 
 

@@ -21,6 +21,7 @@ from .checkpoints import check_folder
 from .environments import check_environment, resolved
 from .host import config_root
 from .progress import Progress, follow
+from .smax import SMAXEnv
 
 #: Folder with `algs/`, searched by a patched EPyMARL after its own.
 config_dir: Path = config_root()
@@ -44,6 +45,7 @@ def register_into(
     learners: dict,
     controllers: dict,
     runners: dict,
+    environments: dict,
     vector_runner: Callable,
     progress: Progress | None = None,
 ) -> None:
@@ -56,6 +58,7 @@ def register_into(
         add(learners, name, learner, "learner")
     for name, controller in CONTROLLERS.items():
         add(controllers, name, controller, "controller")
+    add(environments, "smax", SMAXEnv, "environment")
     add({name: _unwrapped(runner) for name, runner in runners.items()}, "vector", vector_runner, "runner")
     runners.setdefault("vector", vector_runner)
     for name, make_runner in runners.items():
@@ -85,10 +88,10 @@ def _with_plugin(make_runner: Callable, progress: Progress | None) -> Callable:
 
 def register() -> None:
     """Register into the EPyMARL that is being run: the hook of patches/0001."""
-    from .epymarl import vector_runner
+    from .epymarl import REGISTRIES, vector_runner
 
-    host = [importlib.import_module(name).REGISTRY for name in ("learners", "controllers", "runners")]
-    register_into(*host, vector_runner)
+    host = {kind: importlib.import_module(module).REGISTRY for module, kind in REGISTRIES.items()}
+    register_into(**host, vector_runner=vector_runner)
     _watch_workers_for_good()
 
 
