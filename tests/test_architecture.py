@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "numerics": set(),
     "games": set(),
     "runners": {"games"},
-    "experiments": {"main", "config"},
+    "experiments": {"main", "config", "suite"},
 }
 # The only third-party packages that these parts may import.
 THIRD_PARTY = {"numerics": {"torch", "numpy"}, "games": {"numpy"}}

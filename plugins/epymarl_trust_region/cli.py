@@ -19,6 +19,7 @@ _PASSED_ON = {
     "run": "epymarl_trust_region.main",
     "sweep": "epymarl_trust_region.experiments.sweep",
     "report": "epymarl_trust_region.experiments.report",
+    "bench": "epymarl_trust_region.experiments.bench",
 }
 _SUITE_COMMANDS = ("fetch", "patch", "unpatch", "path")
 _COMMANDS = (*_PASSED_ON, "suite", "doctor")
@@ -32,6 +33,7 @@ commands:
   suite patch PATH | suite unpatch PATH    let EPyMARL's own src/main.py find plugins, or undo that
   suite path                               print the folder of the EPyMARL that would be used
   sweep ... | report ...                   many runs, and their tables and figures
+  bench [--against PATH] [--check] ...     the speed of HAPPO against EPyMARL's mappo_ns on this machine
   doctor                                   what is installed, and how to get what is missing
 """
 

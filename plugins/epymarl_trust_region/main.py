@@ -185,7 +185,7 @@ def assemble(host: Host, params: list[str]) -> tuple[dict[str, Any], list[str], 
     merged = _merge(_merge(deepcopy(defaults), environment), algorithm)
     merged["plugin"] = {
         "epymarl_trust_region": __version__,
-        "plugin_commit": _own_commit(),
+        "plugin_commit": own_commit(),
         "host": host.name,
         "host_commit": host.commit,
     }
@@ -269,7 +269,7 @@ def _results_folder(config: Mapping[str, Any], params: list[str]) -> str:
     return str(Path(values["local_results_path"]) / "sacred" / values["name"] / str(task).strip("'\""))
 
 
-def _own_commit() -> str | None:
+def own_commit() -> str | None:
     """The commit of the plugin's checkout; None when it is installed from a wheel."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():

@@ -68,6 +68,7 @@ def exact_setting(seed: int):
     learner = make_learner(batch, hidden_dim=8, entropy_coef=0.0, eps_clip=0.9)
     learner.mac.agent.double()
     learner.critic.double()
+    learner._make_optimisers()  # on the converted parameters
     for actor, policy in zip(learner.mac.agent.agents, old, strict=True):
         set_table(actor, policy)
     rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, True, None)
@@ -95,7 +96,8 @@ def test_each_agents_gradient_is_that_of_its_exact_gain(seed, order):
     factor = torch.ones_like(rollout.mask)
     for m, agent in enumerate(order):
         actor = learner.mac.agent.agents[agent]
-        gradient = torch.autograd.grad(-learner.policy_loss(rollout, agent, factor), actor.head.weight)[0]
+        learner.policy_loss(rollout, agent, factor)
+        gradient = -dict(zip(actor.in_order, learner.actor_optimisers[agent].gradients, strict=True))[actor.head.weight]
         gain, p = gain_in_turn(game, old, new, order, m), old[agent]
         # d/d logit_a of sum_b p_b g_b is p_a (g_a - sum_b p_b g_b), weighted by the share of the state.
         expected = WEIGHTS[:, None] * p * (gain - (p * gain).sum(-1, keepdims=True))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
-from epymarl_trust_region.modules.actors import Actor, ActorSet
-from epymarl_trust_region.modules.critics import _ValueNet
+from epymarl_trust_region.modules.actors import Actor, ActorSet, autograd_vjp
+from epymarl_trust_region.modules.critics import make_critic
 from epymarl_trust_region.modules.distributions import MaskedCategorical
 from epymarl_trust_region.numerics.flat import flatten, views
-from epymarl_trust_region.numerics.gru import gru
-from epymarl_trust_region.numerics.mlp import mlp
+from epymarl_trust_region.numerics.gru import gru_vjp
+from epymarl_trust_region.numerics.mlp import mlp_vjp
+from epymarl_trust_region.onpolicy.rollout import make_rollout
+from support import make_batch, make_learner
 from torch import nn
 
 
@@ -28,41 +31,45 @@ def assert_same(ours, theirs, tolerance=1e-12):
         assert a.abs().max() > 0
 
 
+def pulled(pull, gradient, parameters):
+    """What `pull` writes, into memory that held something else."""
+    out = [torch.full_like(parameter, 7.0) for parameter in parameters]
+    pull(gradient, out)
+    return out
+
+
 @pytest.mark.parametrize("sizes", [(5, 3), (5, 8, 3), (5, 8, 6, 3), (5, 8, 6, 4, 1)])
-@pytest.mark.parametrize("shape", [(7,), (2, 7)])
-def test_mlp_is_its_layers(sizes, shape):
+def test_mlp_is_its_layers(sizes):
     torch.manual_seed(0)
     layers = [nn.Linear(a, b).double() for a, b in zip(sizes, sizes[1:], strict=False)]
     parts = [part for layer in layers for part in (layer, nn.ReLU())][:-1]
     plain = perturbed(nn.Sequential(*parts))
-    x = torch.randn(*shape, 5, dtype=torch.float64)
-    weights = torch.randn(*shape, sizes[-1], dtype=torch.float64)
-    parameters = list(plain.parameters())
-    fused = mlp(x, *parameters)
-    assert_same([fused], [plain(x)])
-    gradients = (torch.autograd.grad((y * weights).sum(), parameters) for y in (fused, plain(x)))
-    assert_same(*gradients)
+    x, weights = torch.randn(7, 5, dtype=torch.float64), torch.randn(7, sizes[-1], dtype=torch.float64)
+    parameters, expected = list(plain.parameters()), plain(x)
+    with torch.no_grad():
+        y, pull = mlp_vjp(x, parameters)
+        found = pulled(pull, weights, parameters)
+    assert_same([y], [expected])
+    assert_same(found, torch.autograd.grad(expected, parameters, weights))
 
 
 @pytest.mark.parametrize("steps, size", [(1, 4), (9, 4), (30, 1)])
-def test_gru_is_pytorch_s(steps, size):
+def test_gru_is_pytorchs(steps, size):
     torch.manual_seed(1)
     plain = perturbed(nn.GRU(3, 5).double())
-    x = torch.randn(steps, size, 3, dtype=torch.float64, requires_grad=True)
-    hidden = torch.randn(size, 5, dtype=torch.float64, requires_grad=True)
+    x, hidden = torch.randn(steps, size, 3, dtype=torch.float64), torch.randn(size, 5, dtype=torch.float64)
     weights = torch.randn(steps, size, 5, dtype=torch.float64)
     weight_x, weight_h, bias_x, bias_h = plain.parameters()
-    gates = (x @ weight_x.t() + bias_x).view(steps, size, 3, 5).permute(2, 0, 1, 3)
-    fused, (expected, _) = gru(gates, hidden, weight_h, bias_h), plain(x, hidden[None])
-    assert_same([fused], [expected])
-    wrt = [x, hidden, *plain.parameters()]
-    assert_same(*(torch.autograd.grad((y * weights).sum(), wrt) for y in (fused, expected)))
-
-
-def written_out(actor: Actor, inputs):
-    """The actor by PyTorch's own layers."""
-    x = torch.relu(actor.body(inputs))
-    return actor.head(torch.relu(actor.core(x)) if actor.rnn is None else actor.rnn(x)[0])
+    expected, _ = plain(x, hidden[None])
+    with torch.no_grad():
+        gates = (x @ weight_x.t() + bias_x).view(steps, size, 3, 5).permute(2, 0, 1, 3)
+        found, pull = gru_vjp(gates, hidden, weight_h, bias_h)
+        of_weight, of_bias = torch.empty_like(weight_h), torch.empty_like(bias_h)
+        of_gates = pull(weights, of_weight, of_bias)
+    assert_same([found], [expected])
+    by_hand = of_gates.permute(1, 2, 0, 3).flatten(0, 1).flatten(1)  # [T B, 3H]: on to the input's weights
+    ours = [by_hand.t() @ x.flatten(0, 1), of_weight, by_hand.sum(0), of_bias]
+    assert_same(ours, torch.autograd.grad(expected, list(plain.parameters()), weights))
 
 
 @pytest.mark.parametrize("use_rnn", [False, True])
@@ -70,10 +77,15 @@ def test_actor_is_its_layers(use_rnn):
     torch.manual_seed(2)
     actor = perturbed(Actor(4, 3, 8, use_rnn)).double()
     inputs, weights = torch.randn(5, 6, 4).double(), torch.randn(5, 6, 3).double()
-    logits, _ = actor(inputs)
-    expected = written_out(actor, inputs)
-    assert_same([logits], [expected])
-    assert_same(*(torch.autograd.grad((y * weights).sum(), actor.parameters()) for y in (logits, expected)))
+    expected, _ = actor(inputs)
+    parameters = list(actor.parameters())
+    for vjp in (actor.vjp, lambda x: autograd_vjp(lambda: actor(x)[0], actor.in_order)):
+        with torch.no_grad():
+            logits, pull = vjp(inputs)
+            assert not logits.requires_grad
+            found = pulled(pull, weights, parameters)
+        assert_same([logits], [expected])
+        assert_same(found, torch.autograd.grad(expected, parameters, weights, retain_graph=True))
 
 
 @pytest.mark.parametrize("use_rnn", [False, True])
@@ -96,13 +108,22 @@ def test_acting_together_is_acting_one_by_one(use_rnn, shared):
     assert len({tuple(row.flatten().tolist()) for row in together.transpose(0, 2)}) == 3
 
 
-def test_critic_is_its_layers():
+@pytest.mark.parametrize("kind", ["central", "individual"])
+def test_critic_is_its_layers(kind):
     torch.manual_seed(4)
-    net = perturbed(_ValueNet(4, 2, 8, "popart", 0.9)).double()
-    x = torch.randn(3, 5, 4).double()
-    expected = net.head(net.layers(x))
-    assert_same([net(x)], [expected])
-    assert_same(*(torch.autograd.grad(y.square().sum(), net.parameters()) for y in (net(x), expected)))
+    args = SimpleNamespace(
+        critic=kind, common_reward=False, n_agents=3, obs_individual_obs=False, critic_hidden_dim=8,
+        value_norm="popart", value_norm_beta=0.9,
+    )  # fmt: skip
+    critic = perturbed(make_critic({"state": {"vshape": 4}, "obs": {"vshape": 4}}, args)).double()
+    inputs = torch.randn(*((2, 5, 4) if kind == "central" else (2, 5, 3, 4))).double()
+    weights, parameters = torch.randn(2, 5, 3).double(), list(critic.parameters())
+    expected = critic(inputs)
+    with torch.no_grad():
+        values, pull = critic.vjp(inputs)
+        found = pulled(pull, weights, parameters)
+    assert_same([values], [expected])
+    assert_same(found, torch.autograd.grad(expected, parameters, weights))
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -115,15 +136,34 @@ def test_evaluate_is_log_prob_and_entropy(masked):
     actions = torch.zeros(4, 6, dtype=torch.int64) if masked else torch.randint(5, (4, 6), generator=g)
     avail = avail if masked else None
     policy = MaskedCategorical(logits, avail)
-    plain, fused = (policy.log_prob(actions), policy.entropy()), MaskedCategorical.evaluate(logits, avail, actions)
-    assert_same(fused, plain)
     weights = torch.randn(2, 4, 6, generator=g, dtype=torch.float64)
-    gradients = [
-        torch.autograd.grad(weights[0].mul(lp).sum() + weights[1].mul(h).sum(), logits) for lp, h in (plain, fused)
-    ]
-    assert_same(*gradients)
+    *found, pull = MaskedCategorical.evaluate(logits.detach(), avail, actions)
+    assert_same(found, (policy.log_prob(actions), policy.entropy()))
+    loss = (weights[0] * policy.log_prob(actions) + weights[1] * policy.entropy()).sum()
+    gradient = pull(*weights)
+    assert_same([gradient], torch.autograd.grad(loss, logits))
     if masked:
-        assert (gradients[1][0][avail == 0] == 0).all()
+        assert (gradient[avail == 0] == 0).all()
+
+
+@pytest.mark.parametrize("use_rnn", [False, True])
+def test_an_agents_whole_gradient_is_autograds(use_rnn, double_precision):
+    """From the loss down to the parameters, in the order in which the optimiser has them."""
+    batch = make_batch(lengths=[6, 3, 1, 5], avail=0.7)
+    learner = make_learner(batch, use_rnn=use_rnn, entropy_coef=0.1, hidden_dim=8)
+    perturbed(learner.mac.agent)
+    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, True, None)
+    perturbed(learner.mac.agent)  # another policy than the old one, so that some ratios are clipped
+    factor = torch.rand(4, 6) + 0.5
+    loss = learner.policy_loss(rollout, 1, factor)
+    policy = learner.mac.policy(1, rollout.inputs[1], rollout.avail_actions[1])
+    ratio = rollout.log_ratio(1, policy.log_prob(rollout.actions[1])).exp()
+    advantage = factor * rollout.advantage(1)
+    steps = torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage) + 0.1 * policy.entropy()
+    plain = -(steps * rollout.mask).sum() / rollout.mask.sum()
+    assert_same([loss], [plain])
+    expected = torch.autograd.grad(plain, learner.mac.agent_parameters(1))
+    assert_same(learner.actor_optimisers[1].gradients, expected)
 
 
 def test_flat_parameters_are_views():

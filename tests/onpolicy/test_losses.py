@@ -8,7 +8,8 @@ from epymarl_trust_region.onpolicy.losses import clipped_loss, value_loss
 def surrogate(ratio, advantage, mask=(1.0,)):
     log_ratio, advantage, mask = (torch.tensor([list(x)]) for x in (ratio, advantage, mask))
     old = torch.full_like(log_ratio, -1.5)
-    return -clipped_loss(log_ratio.log() + old, torch.full_like(old, 9.0), old, advantage, mask, 0.2, 0.0)
+    loss, *_ = clipped_loss(log_ratio.log() + old, torch.full_like(old, 9.0), old, advantage, mask, 0.2, 0.0)
+    return -loss
 
 
 def test_only_what_would_gain_is_clipped():
@@ -29,25 +30,25 @@ def test_the_mean_is_over_valid_steps():
 
 
 def test_clipped_steps_and_masked_ones_give_no_gradient():
-    log_ratio = torch.tensor([[1.5, 1.5, 1.1, 1.1]]).log().requires_grad_()
+    log_ratio = torch.tensor([[1.5, 1.5, 1.1, 1.1]]).log()
     advantage, mask = torch.tensor([[1.0, -1.0, 1.0, 1.0]]), torch.tensor([[1.0, 1.0, 1.0, 0.0]])
     nothing = torch.zeros_like(advantage)
-    clipped_loss(log_ratio, nothing, nothing, advantage, mask, 0.2, 0.0).backward()
-    torch.testing.assert_close(log_ratio.grad, torch.tensor([[0.0, 0.5, -1.1 / 3, 0.0]]))
+    _, slope, _ = clipped_loss(log_ratio, nothing, nothing, advantage, mask, 0.2, 0.0)
+    torch.testing.assert_close(slope, torch.tensor([[0.0, 0.5, -1.1 / 3, 0.0]]))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_value_and_gradient_are_those_of_autograd(seed):
+def test_value_and_slopes_are_those_of_autograd(seed):
     g = torch.Generator().manual_seed(seed)
     log_prob, entropy, old, advantage = torch.randn(4, 6, 7, generator=g, dtype=torch.float64)
     mask = (torch.rand(6, 7, generator=g) < 0.7).double()
+    loss, *slopes = clipped_loss(log_prob, entropy, old, advantage, mask, 0.3, 0.05)
     log_prob.requires_grad_(), entropy.requires_grad_()
-    fused = -3 * clipped_loss(log_prob, entropy, old, advantage, mask, 0.3, 0.05)
     ratio = ((log_prob - old) * mask).exp()
     steps = torch.min(ratio * advantage, ratio.clamp(0.7, 1.3) * advantage) + 0.05 * entropy
-    plain = 3 * (steps * mask).sum() / mask.sum()
-    torch.testing.assert_close(fused, plain, rtol=1e-13, atol=0)
-    for ours, theirs in zip(*(torch.autograd.grad(x, [log_prob, entropy]) for x in (fused, plain)), strict=True):
+    plain = -(steps * mask).sum() / mask.sum()
+    torch.testing.assert_close(loss, plain.detach(), rtol=1e-13, atol=0)
+    for ours, theirs in zip(slopes, torch.autograd.grad(plain, [log_prob, entropy]), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
         assert (ours != 0).any()
 
@@ -61,14 +62,21 @@ def test_value_loss_is_pytorchs_own_over_valid_steps(huber_delta, columns):
     mask = (torch.rand(6, 7, 1, generator=g) < 0.7).double()
     valid = [x.expand(6, 7, 3)[mask.bool().expand(6, 7, 3)] for x in (values, targets)]
     plain = torch.nn.functional.huber_loss(*valid, delta=huber_delta or 1e9)  # never reached: half the squared error
-    fused = value_loss(values, targets, mask, huber_delta)
-    torch.testing.assert_close(fused, plain, rtol=1e-13, atol=0)
-    ours, theirs = (torch.autograd.grad(2 * x, values)[0] for x in (fused, plain))
-    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-16)
+    loss, slope = value_loss(values.detach(), targets, mask, huber_delta)
+    torch.testing.assert_close(loss, plain.detach(), rtol=1e-13, atol=0)
+    torch.testing.assert_close(slope, torch.autograd.grad(plain, values)[0], rtol=1e-12, atol=1e-16)
 
 
 def test_huber_is_half_the_square_below_its_threshold_and_a_line_above():
     errors, one = torch.tensor([0.0, 1.0, -2.0, 3.0, -5.0]), torch.ones(1, 1, 1)
-    losses = [value_loss(error.view(1, 1, 1), torch.zeros(1, 1, 1), one, 2.0).item() for error in errors]
+    losses = [value_loss(error.view(1, 1, 1), torch.zeros(1, 1, 1), one, 2.0)[0].item() for error in errors]
     assert losses == [0.0, 0.5, 2.0, 4.0, 8.0]
-    assert value_loss(errors[4].view(1, 1, 1), torch.zeros(1, 1, 1), one, None) == 12.5
+    assert value_loss(errors[4].view(1, 1, 1), torch.zeros(1, 1, 1), one, None)[0] == 12.5
+
+
+def test_padding_may_hold_anything_finite():
+    """A ratio that overflows at a masked step must not turn 0 * inf into NaN."""
+    log_prob, mask = torch.tensor([[-1.0, 900.0]]), torch.tensor([[1.0, 0.0]])
+    loss, *slopes = clipped_loss(log_prob, torch.ones(1, 2), torch.full((1, 2), -1.0), mask, mask, 0.2, 0.1)
+    assert loss == -1.1
+    assert [slope.tolist() for slope in slopes] == [[[-1.0, 0.0]], [[pytest.approx(-0.1), 0.0]]]

@@ -5,6 +5,7 @@ Shape letters: B episodes, T steps, N agents, A actions, O observation, D actor 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -83,18 +84,35 @@ class TrustRegionMAC:
             inputs: [B, T, D], row i of `build_inputs`.
             avail_actions: [B, T, A]; None: all actions are available.
         """
-        logits, _ = self.agent.actor(agent)(inputs)
+        actor = self.agent.actor(agent)
+        logits, _ = actor(inputs) if torch.is_grad_enabled() else actor.vjp(inputs)
         return MaskedCategorical(logits, avail_actions)
 
+    @torch.no_grad()
     def evaluate(
         self, agent: int, inputs: Tensor, avail_actions: Tensor | None, actions: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """log pi_i(a) and the entropy of pi_i over whole sequences, each [B, T], differentiable once.
+    ) -> tuple[Tensor, Tensor, Callable]:
+        """log pi_i(a) and the entropy of pi_i over whole sequences, with their vector-Jacobian product.
 
-        The same as `policy(...)`'s `log_prob(actions)` and `entropy()`, faster.
+        The same as `policy(...)`'s `log_prob(actions)` and `entropy()`, faster and without autograd.
+
+        Args:
+            inputs: [B, T, D], row i of `build_inputs`.
+            avail_actions: [B, T, A]; None: all actions are available.
+            actions: [B, T], int64.
+
+        Returns:
+            log pi_i(a) and H, each [B, T], and `pull(gradient of log pi_i(a), gradient of H, out)`, which writes the
+            gradients of `agent_parameters(agent)` into the tensors `out`.
         """
-        logits, _ = self.agent.actor(agent)(inputs)
-        return MaskedCategorical.evaluate(logits, avail_actions, actions)
+        logits, pull_actor = self.agent.actor(agent).vjp(inputs)
+        log_prob, entropy, pull_policy = MaskedCategorical.evaluate(logits, avail_actions, actions)
+
+        @torch.no_grad()
+        def pull(of_log_prob: Tensor, of_entropy: Tensor, out: Sequence[Tensor]) -> None:
+            pull_actor(pull_policy(of_log_prob, of_entropy), out)
+
+        return log_prob, entropy, pull
 
     def agent_parameters(self, agent: int) -> list[torch.nn.Parameter]:
         """The parameters that agent `agent` acts with; the same for every agent where actors are shared."""

@@ -99,12 +99,18 @@ def plot_task(table, task: str, file: Path) -> None:
     plt.close(figure)
 
 
-def versions(sweep: Sweep) -> dict[str, Any]:
-    """What the runs were made with, from the runs themselves where they say so."""
+def package_versions() -> dict[str, Any]:
+    """Of Python and of the packages that decide the numbers."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # environments are extras
             found[name] = importlib.metadata.version(name)
+    return found
+
+
+def versions(sweep: Sweep) -> dict[str, Any]:
+    """What the runs were made with, from the runs themselves where they say so."""
+    found = package_versions()
     plugin = [
         json.loads((run / "config.json").read_text())["plugin"]
         for experiment in sweep.experiments

@@ -36,30 +36,33 @@ class HAPPOLearner(OnPolicyLearner):
             used_factor = self._clip(factor)
             for _ in range(self.config.epochs):
                 policy_loss = self.policy_loss(rollout, agent, used_factor)
-                self.actor_optimisers[agent].step(policy_loss)
+                self.actor_optimisers[agent].step()
             before = agent
         return {"pg_loss": policy_loss.item(), **factor_statistics(used_factor, rollout.mask)}
 
     def policy_loss(self, rollout: Rollout, agent: int, factor: Tensor) -> Tensor:
-        """The negative of equation (11)'s clipped objective with an entropy bonus, a scalar.
+        """The negative of equation (11)'s clipped objective with an entropy bonus; its gradient goes to the optimiser.
 
         Args:
             agent: i_m.
-            factor: product of the ratios of the agents before it, [B, T], no gradient.
+            factor: product of the ratios of the agents before it, [B, T].
         """
-        return clipped_loss(
-            *rollout.evaluate(self.mac, agent),
+        log_prob, entropy, pull = rollout.evaluate(self.mac, agent)
+        loss, *slopes = clipped_loss(
+            log_prob,
+            entropy,
             rollout.old_log_probs[agent],
             factor * rollout.advantage(agent),
             rollout.mask,
             self.config.eps_clip,
             self.config.entropy_coef,
         )
+        pull(*slopes, self.actor_optimisers[agent].gradients)
+        return loss
 
-    @torch.no_grad()
     def new_ratio(self, rollout: Rollout, agent: int) -> Tensor:
         """pi_new / pi_old of the actions taken, after the agent's turn; [B, T], 1 at masked steps."""
-        log_prob, _ = rollout.evaluate(self.mac, agent)
+        log_prob, _, _ = rollout.evaluate(self.mac, agent)
         return rollout.log_ratio(agent, log_prob).exp()
 
     def _clip(self, factor: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
 from ..numerics.flat import flatten, is_flat
-from ..numerics.gru import gru
-from ..numerics.mlp import mlp
+from ..numerics.gru import gru_vjp
+from ..numerics.mlp import Pull, affine_pull, mlp_vjp, relu_pull
 from .networks import linear
 
 # A small head keeps the first policy near uniform, so that the first ratios are near 1.
@@ -27,7 +29,7 @@ class Actor(nn.Module):
         self.in_order = tuple(self.parameters())  # to go through the module's own dictionaries costs as much as a layer
 
     def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Differentiable once, in the parameters.
+        """By PyTorch's own layers, for autograd.
 
         Args:
             inputs: [B, T, D], a whole sequence at once.
@@ -36,23 +38,59 @@ class Actor(nn.Module):
         Returns:
             logits [B, T, A], and the hidden state after the last step, [B, H] (None for an MLP).
         """
+        x = torch.relu(self.body(inputs))
         if self.rnn is None:
-            return mlp(inputs, *self.in_order), None
-        if hidden is None:
-            hidden = inputs.new_zeros(len(inputs), self.hidden_dim)
-        if inputs.is_cuda:  # cuDNN's own does all steps in one launch
-            x, last = self.rnn(torch.relu(self.body(inputs)), hidden.unsqueeze(0))
-            return self.head(x), last.squeeze(0)
-        x = torch.relu(self.body(inputs.transpose(0, 1)))  # [T, B, H], as the GRU goes through it
-        x = gru(self._gates(x), hidden, self.rnn.weight_hh_l0, self.rnn.bias_hh_l0)
-        return self.head(x).transpose(0, 1), x[-1]
+            return self.head(torch.relu(self.core(x))), None
+        x, last = self.rnn(x, None if hidden is None else hidden.unsqueeze(0))
+        return self.head(x), last.squeeze(0)
 
-    def _gates(self, x: Tensor) -> Tensor:
-        """The GRU's input part W_i x + b_i for all steps: x [T, B, H] -> [3, T, B, H]."""
-        weight, bias = self.rnn.weight_ih_l0, self.rnn.bias_ih_l0
-        weight = weight.view(3, -1, weight.shape[1]).transpose(1, 2)
-        gates = torch.baddbmm(bias.view(3, 1, -1), x.flatten(0, 1).expand(3, -1, -1), weight)
-        return gates.view(3, *x.shape)
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
+        """The same from a zero hidden state, much faster, with its vector-Jacobian product; under `torch.no_grad`.
+
+        Args:
+            inputs: [B, T, D].
+
+        Returns:
+            logits [B, T, A], and `pull(gradient of the logits, out)`, which writes the parameters' gradients.
+        """
+        if self.rnn is None:
+            logits, pull = mlp_vjp(inputs.flatten(0, 1), self.in_order)
+            return logits.view(*inputs.shape[:2], -1), lambda gradient, out: pull(gradient.flatten(0, 1), out)
+        if inputs.is_cuda:  # cuDNN's own does all steps in one launch
+            return autograd_vjp(lambda: self(inputs)[0], self.in_order)
+        return self._gru_vjp(inputs)
+
+    def _gru_vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
+        body, body_bias, weight_x, weight_h, bias_x, bias_h, head, head_bias = self.in_order
+        inputs = inputs.transpose(0, 1)  # [T, B, D], as the GRU goes through it
+        flat, shape = inputs.flatten(0, 1), (*inputs.shape[:2], self.hidden_dim)
+        x = torch.addmm(body_bias, flat, body.t()).relu_()
+        by_gate = weight_x.view(3, self.hidden_dim, -1)
+        gates = torch.baddbmm(bias_x.view(3, 1, -1), x.expand(3, -1, -1), by_gate.transpose(1, 2))
+        hidden, pull_gru = gru_vjp(gates.view(3, *shape), inputs.new_zeros(shape[1:]), weight_h, bias_h)
+        logits = torch.addmm(head_bias, hidden.flatten(0, 1), head.t())
+
+        def pull(gradient: Tensor, out: Sequence[Tensor]) -> None:
+            gradient = gradient.transpose(0, 1).flatten(0, 1)
+            affine_pull(gradient, hidden.flatten(0, 1), *out[6:])
+            of_gates = pull_gru((gradient @ head).view(shape), out[3], out[5]).flatten(1, 2)  # [3, T B, H]
+            torch.bmm(of_gates.transpose(1, 2), x.expand(3, -1, -1), out=out[2].view(3, self.hidden_dim, -1))
+            torch.sum(of_gates, 1, out=out[4].view(3, -1))
+            affine_pull(relu_pull(torch.bmm(of_gates, by_gate).sum(0), x), flat, *out[:2])
+
+        return logits.view(*shape[:2], -1).transpose(0, 1), pull
+
+
+def autograd_vjp(function: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> tuple[Tensor, Pull]:
+    """The output of `function` and its vector-Jacobian product, by autograd."""
+    with torch.enable_grad():
+        output = function()
+
+    def pull(gradient: Tensor, out: Sequence[Tensor]) -> None:
+        for place, value in zip(out, torch.autograd.grad(output, parameters, gradient), strict=True):
+            place.copy_(value)
+
+    return output.detach(), pull
 
 
 class ActorSet(nn.Module):

@@ -5,10 +5,12 @@ K is 1 for a common reward and N for individual rewards: one value per column of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from ..numerics.mlp import mlp
+from ..numerics.mlp import Pull, mlp_vjp
 from .networks import linear
 from .value_norm import make_value_head
 
@@ -23,7 +25,11 @@ class _ValueNet(nn.Module):
         self.in_order = tuple(self.parameters())
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return mlp(inputs, *self.in_order)
+        return self.head(self.layers(inputs))
+
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
+        """The same for inputs [M, D] under `torch.no_grad`, with its vector-Jacobian product."""
+        return mlp_vjp(inputs, self.in_order)
 
 
 class CentralCritic(nn.Module):
@@ -45,6 +51,11 @@ class CentralCritic(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs [B, T, D] -> values [B, T, K], in the head's units."""
         return self.net(inputs)
+
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
+        """`forward` under `torch.no_grad`, faster, with `pull(gradient of the values, out)` for the parameters'."""
+        values, pull = self.net.vjp(inputs.flatten(0, 1))
+        return values.view(*inputs.shape[:2], -1), lambda gradient, out: pull(gradient.flatten(0, 1), out)
 
     def normalise(self, returns: Tensor) -> Tensor:
         """Returns [B, T, K] to the head's units."""
@@ -80,6 +91,18 @@ class IndividualCritic(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs [B, T, N, O] -> values [B, T, N], in each head's units."""
         return torch.cat([net(inputs[:, :, i]) for i, net in enumerate(self.nets)], dim=-1)
+
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
+        """As `CentralCritic.vjp`."""
+        parts = [net.vjp(inputs[:, :, i].flatten(0, 1)) for i, net in enumerate(self.nets)]
+        values = torch.cat([values for values, _ in parts], dim=-1).view(*inputs.shape[:2], -1)
+
+        def pull(gradient: Tensor, out: Sequence[Tensor]) -> None:
+            size = len(out) // len(parts)
+            for i, (_, pull_net) in enumerate(parts):
+                pull_net(gradient[..., i].reshape(-1, 1), out[i * size : (i + 1) * size])
+
+        return values, pull
 
     def _per_net(self, method: str, x: Tensor) -> list[Tensor]:
         columns = x.expand(*x.shape[:-1], len(self.nets)).split(1, dim=-1)

@@ -6,40 +6,14 @@ Shape letters: A actions; a leading `...` stands for any batch shape, such as [B
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 # Far below any logit, yet small enough that a difference of two stays finite: exp of it is exactly 0 in float32 and
 # float64, and 0 * (it - it) is 0 rather than NaN.
 _UNAVAILABLE = -1e10
-
-
-class _Evaluate(torch.autograd.Function):
-    """log pi(a) and H from logits as one node of the graph. With p = softmax(logits):
-
-    d log pi(a) / d logit_b = [a = b] - p_b,  dH / d logit_b = -p_b (log p_b + H).
-    """
-
-    @staticmethod
-    def forward(ctx, logits: Tensor, avail_actions: Tensor | None, actions: Tensor):
-        # Actions first, in memory too: sums over a short last dimension are slow.
-        logits = logits.movedim(-1, 0).contiguous()
-        if avail_actions is not None:
-            logits = logits.masked_fill(avail_actions.movedim(-1, 0) == 0, _UNAVAILABLE)
-        log_probs = torch.log_softmax(logits, dim=0)
-        probs = log_probs.exp()
-        entropy = (probs * log_probs).sum(0).neg_()
-        ctx.save_for_backward(log_probs, probs, entropy, actions)
-        return log_probs.gather(0, actions.unsqueeze(0)).squeeze(0), entropy
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, of_log_prob: Tensor, of_entropy: Tensor):
-        log_probs, probs, entropy, actions = ctx.saved_tensors
-        gradient = (log_probs + entropy).mul_(of_entropy).add_(of_log_prob).mul_(probs).neg_()
-        gradient.scatter_add_(0, actions.unsqueeze(0), of_log_prob.unsqueeze(0))
-        return gradient.movedim(0, -1), None, None
 
 
 class MaskedCategorical:
@@ -60,15 +34,32 @@ class MaskedCategorical:
         self.log_probs = torch.log_softmax(logits, dim=-1)
 
     @staticmethod
-    def evaluate(logits: Tensor, avail_actions: Tensor | None, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """`log_prob(actions)` and `entropy()` of such a policy, each [...], differentiable once and faster so.
+    def evaluate(logits: Tensor, avail_actions: Tensor | None, actions: Tensor) -> tuple[Tensor, Tensor, Callable]:
+        """`log_prob(actions)` and `entropy()` of such a policy with their vector-Jacobian product.
+
+        With p = softmax(logits): d log pi(a) / d logit_b = [a = b] - p_b and dH / d logit_b = -p_b (log p_b + H).
 
         Args:
             logits: [..., A].
             avail_actions: [..., A], or None.
             actions: [...], int64.
+
+        Returns:
+            log pi(a) and H, each [...], and `pull(gradient of log pi(a), gradient of H)`, the gradient of the logits.
         """
-        return _Evaluate.apply(logits, avail_actions, actions)
+        # Actions first, in memory too: sums over a short last dimension are slow.
+        logits = logits.movedim(-1, 0).contiguous()
+        if avail_actions is not None:
+            logits = logits.masked_fill(avail_actions.movedim(-1, 0) == 0, _UNAVAILABLE)
+        log_probs, index = torch.log_softmax(logits, dim=0), actions.unsqueeze(0)
+        probs = log_probs.exp()
+        entropy = (probs * log_probs).sum(0).neg_()
+
+        def pull(of_log_prob: Tensor, of_entropy: Tensor) -> Tensor:
+            gradient = (log_probs + entropy).mul_(of_entropy).add_(of_log_prob).mul_(probs).neg_()
+            return gradient.scatter_add_(0, index, of_log_prob.unsqueeze(0)).movedim(0, -1)
+
+        return log_probs.gather(0, index).squeeze(0), entropy, pull
 
     @property
     def probs(self) -> Tensor:

@@ -13,7 +13,7 @@ from ..config import OnPolicyConfig
 from ..errors import CheckpointError, NonFiniteError
 from ..modules import files
 from ..modules.critics import make_critic
-from ..numerics.flat import flatten
+from ..numerics.flat import flatten, views
 from . import checkpoint
 from .diagnostics import policy_statistics, value_statistics
 from .losses import value_loss
@@ -33,17 +33,16 @@ class Optimiser:
         self.parameters = list(parameters)
         self.vector = torch.nn.Parameter(flatten(self.parameters) if vector is None else vector)
         self.vector.grad = torch.zeros_like(self.vector)
+        self.gradients = views(self.vector.grad, self.parameters)
         self.adam = torch.optim.Adam([self.vector], lr=lr, eps=config.optim_eps, fused=True)
         self.grad_norm = 0.0
 
-    def step(self, loss: Tensor) -> None:
-        """One descent step.
+    def step(self) -> None:
+        """One descent step along `gradients`, into which a network's `pull` has written.
 
         Raises:
             NonFiniteError: the gradient is NaN or infinite; the parameters are left as they were.
         """
-        gradients = torch.autograd.grad(loss, self.parameters)
-        torch.cat([gradient.reshape(-1) for gradient in gradients], out=self.vector.grad)
         norm = math.sqrt(torch.dot(self.vector.grad, self.vector.grad).item())
         if not norm < float("inf"):
             raise NonFiniteError(
@@ -105,6 +104,7 @@ class OnPolicyLearner:
 
     # One update -------------------------------------------------------------------------------------------------
 
+    @torch.no_grad()  # gradients are pulled back through the networks by hand
     def train(self, batch, t_env: int, episode_num: int) -> None:
         """Update actors and critic from one batch of fresh episodes.
 
@@ -127,14 +127,17 @@ class OnPolicyLearner:
         """The algorithm: update all actors in place; returns what it wants logged."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def fit_critic(self, rollout: Rollout) -> float:
         """Regress V on the returns for `critic_epochs` passes; the last loss, in the critic's units."""
         critic, mask = self.critic, rollout.mask.unsqueeze(-1)
         critic.update_normaliser(rollout.returns[rollout.mask.bool()])
         targets = critic.normalise(rollout.returns)
         for _ in range(self.config.critic_epochs):
-            loss = value_loss(critic(rollout.critic_inputs), targets, mask, self.config.huber_delta)
-            self.critic_optimiser.step(loss)
+            values, pull = critic.vjp(rollout.critic_inputs)
+            loss, slope = value_loss(values, targets, mask, self.config.huber_delta)
+            pull(slope, self.critic_optimiser.gradients)
+            self.critic_optimiser.step()
         return loss.item()
 
     # Diagnostics ------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Shape letters: B episodes, T steps, N agents, A actions, D actor inputs, K rewar
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -40,8 +41,8 @@ class Rollout:
         """[B, T]: the joint advantage, or agent's own where rewards are individual."""
         return self.advantages[..., agent if self.advantages.shape[-1] > 1 else 0]
 
-    def evaluate(self, mac, agent: int) -> tuple[Tensor, Tensor]:
-        """log pi_i of the actions taken, and pi_i's entropy, under the MAC's present parameters: both [B, T]."""
+    def evaluate(self, mac, agent: int) -> tuple[Tensor, Tensor, Callable]:
+        """log pi_i of the actions taken and pi_i's entropy, [B, T], under the MAC's present parameters, and `pull`."""
         return mac.evaluate(agent, self.inputs[agent], self.avail_actions[agent], self.actions[agent])
 
     def log_ratio(self, agent: int, log_probs: Tensor) -> Tensor:
@@ -74,7 +75,7 @@ def make_rollout(batch, mac, critic, config, common_reward: bool, episode_limit:
     policies = tuple(mac.policy(i, inputs[i], avail[i]) for i in range(len(inputs)))
 
     critic_inputs = critic.inputs(batch)
-    values = critic.denormalise(critic(critic_inputs))
+    values = critic.denormalise(critic.vjp(critic_inputs)[0])
     if common_reward:
         values = values.mean(-1, keepdim=True)
     done = true_terminations(batch["terminated"][:, :-1], episode_limit, config.add_value_last_step).to(mask.dtype)

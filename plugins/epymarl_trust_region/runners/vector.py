@@ -129,16 +129,11 @@ class VectorRunner:
         if not test_mode:
             self.t_env += sum(episode.length for episode in episodes)
         self._count(episodes, test_mode)
-        batch = self.shown
-        fields = {key: field.clone() for key, field in batch.data.transition_data.items()}
-        data = SimpleNamespace(transition_data=fields, episode_data={})
-        size = (batch.batch_size, batch.max_seq_length)
-        return self.episode_batch(batch.scheme, batch.groups, *size, data=data, device=batch.device)
+        return self._copy()
 
     def _play(self, test_mode: bool) -> list[Ended]:
         """One rollout into the shared batch; gives the episodes in the order in which they ended."""
-        for field in self.live.data.transition_data.values():
-            field.zero_()
+        self._clear()
         self._all("reset")
         self.mac.init_hidden(batch_size=self.batch_size)
         listed, alive, t = list(range(self.batch_size)), list(range(self.batch_size)), 0
@@ -166,6 +161,18 @@ class VectorRunner:
         for worker in self.workers:
             ended += worker.finish()
         return ended
+
+    def _clear(self) -> None:
+        for field in self.live.data.transition_data.values():
+            field.zero_()
+
+    def _copy(self):
+        """The rollout in an EpisodeBatch of its own memory."""
+        batch = self.shown
+        fields = {key: field.clone() for key, field in batch.data.transition_data.items()}
+        data = SimpleNamespace(transition_data=fields, episode_data={})
+        size = (batch.batch_size, batch.max_seq_length)
+        return self.episode_batch(batch.scheme, batch.groups, *size, data=data, device=batch.device)
 
     def _show(self, t: int) -> None:
         """Bring the copy that MACs read up to date: observations up to step t, rewards up to t-1."""

@@ -29,7 +29,7 @@ from epymarl_trust_region.config import nearest
 from epymarl_trust_region.errors import ConfigError, SuiteError, WorkerDiedError
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite import patching
-from epymarl_trust_region.suite.host import Host
+from epymarl_trust_region.suite.host import BatchParts, Host
 
 PINNED_COMMIT = "cbc38c09588064eab978501d0f12c2cf58fa7fc2"
 REPOSITORY_URL = "https://github.com/uoe-agents/epymarl"
@@ -173,7 +173,16 @@ def load(path: Path) -> Host:
         warnings.filterwarnings("ignore", message=message, category=UserWarning)
     known = dict(zip(REGISTRIES.values(), registries, strict=True))
     place = {"home": status.path, "commit": status.commit, "config_dir": source / "config"}
-    return Host("epymarl", **place, **known, vector_runner=vector_runner, run=run, check=_check_names)
+    return Host(
+        "epymarl", **place, **known, vector_runner=vector_runner, run=run, batch_parts=batch_parts, check=_check_names
+    )
+
+
+def batch_parts() -> BatchParts:
+    """EPyMARL's classes for batches; it must have been imported by `load`."""
+    buffers = importlib.import_module("components.episode_buffer")
+    one_hot = importlib.import_module("components.transforms").OneHot
+    return BatchParts(buffers.EpisodeBatch, buffers.ReplayBuffer, one_hot)
 
 
 def vector_runner(args, logger) -> VectorRunner:
@@ -182,8 +191,7 @@ def vector_runner(args, logger) -> VectorRunner:
     # It registers its two StarCraft wrappers only when they are wanted: the packages behind them exclude each other.
     if register := {"sc2": "register_smac", "sc2v2": "register_smacv2"}.get(args.env):
         getattr(envs, register)()
-    batch = importlib.import_module("components.episode_buffer").EpisodeBatch
-    return VectorRunner(args, logger, batch, envs.REGISTRY[args.env])
+    return VectorRunner(args, logger, batch_parts().episode_batch, envs.REGISTRY[args.env])
 
 
 def _check_names(config: Mapping[str, Any]) -> None:

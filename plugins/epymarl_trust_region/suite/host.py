@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from epymarl_trust_region.errors import SuiteError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class BatchParts(NamedTuple):
+    """A host's classes for batches of episodes, all with EPyMARL's interface."""
+
+    episode_batch: type
+    replay_buffer: type
+    one_hot: type
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class Host:
     environments: dict[str, Any]
     vector_runner: Callable[..., Any]  # (args, logger) -> this plugin's runner, on this host's batches and environments
     run: Callable[..., None]  # run(_run, config, log)
+    batch_parts: Callable[[], BatchParts]
     check: Callable[[Mapping[str, Any]], Any]  # raises if the configuration names what the host does not have
 
 

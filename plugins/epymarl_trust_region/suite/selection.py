@@ -24,6 +24,7 @@ def lite_host() -> Host:
         environments=registries.ENVIRONMENTS,
         vector_runner=registries.vector_runner,
         run=run.run,
+        batch_parts=registries.batch_parts,
         check=run.find_parts,
     )
 

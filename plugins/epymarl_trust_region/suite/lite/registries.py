@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from epymarl_trust_region.runners.vector import VectorRunner
-from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch
+from epymarl_trust_region.suite.host import BatchParts
+from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch, OneHot, ReplayBuffer
 from epymarl_trust_region.suite.lite.gymma import GymmaEnv
 
 LEARNERS: dict[str, type] = {}
@@ -14,6 +15,11 @@ ENVIRONMENTS: dict[str, type] = {"gymma": GymmaEnv}
 def vector_runner(args, logger) -> VectorRunner:
     """The only runner of the built-in suite, on its batches and environments."""
     return VectorRunner(args, logger, EpisodeBatch, ENVIRONMENTS[args.env])
+
+
+def batch_parts() -> BatchParts:
+    """The built-in suite's classes for batches."""
+    return BatchParts(EpisodeBatch, ReplayBuffer, OneHot)
 
 
 RUNNERS = {"vector": vector_runner, "parallel": vector_runner, "episode": vector_runner}

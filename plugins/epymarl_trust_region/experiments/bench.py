@@ -1,0 +1,304 @@
+"""`epymarl-tr bench`: HAPPO against EPyMARL's `mappo_ns` at the same samples, on this machine.
+
+Each row compares two processes that take turns, so that whatever else the machine does falls on both. HAPPO has the
+network sizes of the suite's defaults here (64 units), as `mappo_ns` has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, SuiteError
+from ..main import own_commit
+from ..suite import epymarl
+from .bench_work import PHASES, Sample, Side, Work
+from .report import package_versions
+
+_SPREAD = {"key": "pz-mpe-simple-spread-v3", "time_limit": 25}
+_SAME_NETWORKS = {"hidden_dim": 64, "critic_hidden_dim": 64}
+# In an update on its own HAPPO makes 5 passes over the batch to the other's 4; in whole iterations both make 4.
+_UPDATE = _SAME_NETWORKS | {"epochs": 5, "critic_epochs": 5}
+_ITERATION = _SAME_NETWORKS | {"epochs": 4, "critic_epochs": 4}
+_WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: two sides, and how many times as fast ours has to be."""
+
+    name: str
+    title: str
+    must: float | None
+    aim: float | None
+    ours: Work
+    theirs: Work
+    repetitions: int = 15
+    needs: str | None = None  # a package
+
+    @property
+    def missing(self) -> str | None:
+        """Why the row cannot be measured here, or None."""
+        found = self.needs is None or importlib.util.find_spec(self.needs)
+        return None if found else f"the package {self.needs} is not installed"
+
+
+def _update_row(agents: int, steps: int, use_rnn: bool, must: float, aim: float, repetitions: int) -> Row:
+    made = {"environment": "gymma", "env_args": _SPREAD, "agents": agents, "steps": steps, "made_batch": True}
+    kind = "GRU" if use_rnn else "MLP"
+    return Row(
+        f"train-{kind.lower()}-n{agents}-10x{steps}",
+        f"train(), {kind}, {agents} agents, 10 x {steps} steps",
+        must,
+        aim,
+        Work("happo", **made, overrides=_UPDATE | {"use_rnn": use_rnn}),
+        Work("mappo_ns", **made, overrides={"use_rnn": use_rnn}),
+        repetitions,
+    )
+
+
+def _iteration_row(name: str, title: str, must: float, aim: float, settings: dict, **ours: Any) -> Row:
+    return Row(
+        name,
+        title,
+        must,
+        aim,
+        Work("happo", **{key: value for key, value in settings.items() if key != "needs"}, overrides=_ITERATION | ours),
+        Work("mappo_ns", **{key: value for key, value in settings.items() if key != "needs"}),
+        needs=settings.get("needs"),
+    )
+
+
+_ON_SPREAD = {"environment": "gymma", "env_args": _SPREAD}
+_ON_SMACLITE = {"environment": "smaclite", "env_args": {"map_name": "2s3z", "time_limit": 150}, "needs": "smaclite"}
+ROWS = (
+    _update_row(3, 25, False, 4.5, 8, 25),
+    _update_row(3, 150, False, 11, 14, 9),
+    _update_row(8, 25, False, 5, 8, 15),
+    _update_row(3, 25, True, 2, 4, 15),
+    _update_row(3, 150, True, 2, 4, 7),
+    _iteration_row("spread-vector", "spread, the environment's own code", 2.5, 2.7, _ON_SPREAD, batched_envs="none"),
+    _iteration_row("spread-batched", "spread, batched environments", 10, 13, _ON_SPREAD),
+    _iteration_row("smaclite-2s3z", "SMAClite 2s3z", 1.3, 2.4, _ON_SMACLITE),
+)
+
+
+@dataclass
+class Result:
+    """What came of a row; seconds are medians of one repetition."""
+
+    name: str
+    title: str
+    must: float | None
+    aim: float | None
+    skipped: str | None = None
+    ours: dict[str, Any] | None = None
+    theirs: dict[str, Any] | None = None
+    ratios: list[float] = dataclasses.field(default_factory=list)  # theirs / ours, pair by pair
+
+    @property
+    def ratio(self) -> float:
+        """The median; NaN where there is nothing to compare."""
+        return statistics.median(self.ratios) if self.ratios else math.nan
+
+    @property
+    def below(self) -> bool:
+        """Whether it was measured and is too slow."""
+        return self.must is not None and self.ratio < self.must
+
+
+def measure(row: Row, checkout: Path | None, repetitions: int | None = None) -> Result:
+    """Measure one row; without a checkout of EPyMARL only our side, on the built-in suite.
+
+    Raises:
+        SuiteError: a side cannot be built.
+    """
+    result = Result(row.name, row.title, row.must, row.aim, skipped=row.missing)
+    if result.skipped:
+        return result
+    works = {"ours": row.ours} | ({"theirs": row.theirs} if checkout else {})
+    sides = {name: Side(work, checkout) for name, work in works.items()}
+    try:
+        samples = _take_turns(sides, repetitions or row.repetitions)
+    except RuntimeError as error:
+        raise SuiteError(f"{row.name} cannot be measured: {error}") from None
+    finally:
+        peaks = {name: side.end() for name, side in sides.items()}
+    for name, taken in samples.items():
+        setattr(result, name, _summary(taken, peaks[name]))
+    if checkout:
+        result.ratios = [b.wall / a.wall for a, b in zip(samples["ours"], samples["theirs"], strict=True)]
+    return result
+
+
+def _take_turns(sides: dict[str, Side], repetitions: int) -> dict[str, list[Sample]]:
+    for side in sides.values():
+        side.ready()
+    samples: dict[str, list[Sample]] = {name: [] for name in sides}
+    for _ in range(_WARM_UP + repetitions):
+        for name, side in sides.items():
+            samples[name].append(side.once())
+    return {name: taken[_WARM_UP:] for name, taken in samples.items()}
+
+
+def _summary(samples: list[Sample], peak: float) -> dict[str, Any]:
+    """Medians in seconds, all single times, and the peak memory in MiB."""
+    phases = {phase: statistics.median(sample.phases.get(phase, 0.0) for sample in samples) for phase in PHASES}
+    return {
+        "wall_s": statistics.median(sample.wall for sample in samples),
+        "cpu_s": statistics.median(sample.cpu for sample in samples),
+        "peak_mib": peak,
+        "phases_s": phases,
+        "all_wall_s": [sample.wall for sample in samples],
+    }
+
+
+_HEADER = (
+    f"{'':44}{'mappo_ns':>10}{'HAPPO':>10}{'ratio':>8}{'middle half':>14}{'must':>7}{'aim':>6}{'CPU':>7}{'MiB':>13}"
+)
+
+
+def line(result: Result) -> str:
+    """A result as a line of the table."""
+    if result.skipped:
+        return f"{result.title:44}  skipped: {result.skipped}"
+    ours, theirs = result.ours, result.theirs
+    text = f"{result.title:44}"
+    if theirs is None:
+        return f"{text}{'-':>10}{_ms(ours):>10}{'-':>8}"
+    quarters = statistics.quantiles(result.ratios, n=4)
+    text += f"{_ms(theirs):>10}{_ms(ours):>10}{result.ratio:>7.1f}x{f'{quarters[0]:.1f} - {quarters[2]:.1f}':>14}"
+    wanted = ["-" if number is None else f"{number:g}" for number in (result.must, result.aim)]
+    cpu = f"{theirs['cpu_s'] / ours['cpu_s']:.1f}x"
+    memory = f"{theirs['peak_mib']:.0f} : {ours['peak_mib']:.0f}"
+    return f"{text}{wanted[0]:>7}{wanted[1]:>6}{cpu:>7}{memory:>13}"
+
+
+def _ms(side: dict[str, Any]) -> str:
+    return f"{1000 * side['wall_s']:.1f} ms"
+
+
+def _phase_lines(results: Iterable[Result]) -> list[str]:
+    """Where the time of an iteration goes, in ms; what is not in a phase is the runners' own Python."""
+    lines = [f"{'ms per iteration':44}" + "".join(f"{phase:>13}" for phase in (*PHASES, "other"))]
+    for result in results:
+        for side, name in ((result.theirs, "mappo_ns"), (result.ours, "HAPPO")):
+            if side:
+                phases = [side["phases_s"][phase] for phase in PHASES]
+                numbers = [*phases, max(0.0, side["wall_s"] - sum(phases))]
+                lines.append(
+                    f"{f'{result.name}: {name}':44}" + "".join(f"{1000 * number:>13.1f}" for number in numbers)
+                )
+    return lines
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    model = next(
+        (text.partition(":")[2].strip() for text in lines if text.startswith("model name")), platform.machine()
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": model, "cores": cores, "system": platform.system(), "torch_threads": 1}
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="epymarl-tr bench", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--against", type=Path, metavar="PATH", help="an EPyMARL checkout (default: the one that runs use)"
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="ROW", help="some rows only: " + ", ".join(row.name for row in ROWS)
+    )
+    parser.add_argument("--repetitions", type=int, metavar="N", help="measured turns of each side (default: 7 to 25)")
+    parser.add_argument(
+        "--growth", action="store_true", help="also how the cost grows with agents, episodes, steps, units"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw phases.png (and growth.png) into FOLDER")
+    parser.add_argument("--check", action="store_true", help="exit with 1, naming them, if rows are below their `must`")
+    options = parser.parse_args(argv)
+    if options.repetitions is not None and options.repetitions < 2:
+        raise ConfigError(f"--repetitions={options.repetitions} is out of range; at least 2")
+    unknown = set(options.only or ()) - {row.name for row in ROWS}
+    if unknown:
+        raise ConfigError(f"--only: no row {', '.join(sorted(unknown))}; there are {', '.join(r.name for r in ROWS)}")
+    return options
+
+
+def _checkout(options: argparse.Namespace) -> Path | None:
+    """EPyMARL's folder; None, with a line that says so, if there is none and none was asked for."""
+    if options.against:
+        return epymarl.check(options.against).path
+    found = epymarl.find()
+    if found is None and options.check:
+        raise SuiteError("--check needs EPyMARL to compare with; `epymarl-tr suite fetch`, or --against PATH")
+    if found is None:
+        print("no EPyMARL was found (`epymarl-tr suite fetch`): our own times only, on the built-in suite")
+    return found[0] if found else None
+
+
+def main(argv: list[str]) -> int:
+    """The command line; 1 if `--check` finds a row below its `must`."""
+    options = _options(argv)
+    checkout = _checkout(options)
+    rows = [row for row in ROWS if not options.only or row.name in options.only]
+    if checkout is None:
+        rows = [row for row in rows if row.ours.environment == "gymma"]
+    print(
+        f"{machine()['processor']}, {machine()['cores']} cores; medians, in ms per update or iteration\n{_HEADER}",
+        flush=True,
+    )
+    results = []
+    for row in rows:
+        results.append(measure(row, checkout, options.repetitions))
+        print(line(results[-1]), flush=True)
+    iterations = [result for result in results if not result.name.startswith("train") and not result.skipped]
+    if iterations:
+        print("\n" + "\n".join(_phase_lines(iterations)), flush=True)
+    growth = _growth(checkout) if options.growth else []
+    _write(options, checkout, results, iterations, growth)
+    below = [result for result in results if result.below]
+    if options.check and below:
+        shortfalls = ", ".join(f"{r.name} ({r.ratio:.1f}x, must {r.must:g}x)" for r in below)
+        print(f"below their must: {shortfalls}", file=sys.stderr)
+    return int(options.check and bool(below))
+
+
+def _growth(checkout: Path | None) -> list[dict[str, Any]]:
+    from .bench_growth import measure_growth
+
+    return measure_growth(checkout)
+
+
+def _write(options: argparse.Namespace, checkout: Path | None, results, iterations, growth) -> None:
+    if options.json:
+        status = epymarl.check(checkout) if checkout else None
+        made_by = {"plugin_commit": own_commit(), "epymarl_commit": status and status.commit, **package_versions()}
+        rows = [
+            dataclasses.asdict(result) | {"ratio": None if math.isnan(result.ratio) else result.ratio}
+            for result in results
+        ]
+        content = {"machine": machine(), "made_by": made_by, "rows": rows, "growth": growth}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
+    if options.figures:
+        from .bench_figures import draw_growth, draw_phases
+
+        options.figures.mkdir(parents=True, exist_ok=True)
+        if iterations:
+            draw_phases(iterations, options.figures / "phases.png")
+        if growth:
+            draw_growth(growth, options.figures / "growth.png")

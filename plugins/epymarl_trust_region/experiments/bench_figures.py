@@ -1,0 +1,64 @@
+"""The pictures of `epymarl-tr bench`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from .bench_work import PHASES
+
+_COLOURS = dict(
+    zip((*PHASES, "other"), ("#4c72b0", "#dd8452", "#8c8c8c", "#55a868", "#c44e52", "#d9d9d9"), strict=True)
+)
+
+
+def draw_phases(results: Sequence[Any], file: Path) -> None:
+    """Where the time of one iteration goes: a bar for each side of each result."""
+    sides = [
+        (f"{r.name}\n{name}", side)
+        for r in results
+        for name, side in (("mappo_ns", r.theirs), ("HAPPO", r.ours))
+        if side
+    ]
+    figure = Figure(figsize=(9, 1.2 + 0.55 * len(sides)), layout="constrained")
+    axes = figure.subplots()
+    left = [0.0] * len(sides)
+    for phase, colour in _COLOURS.items():
+        widths = [1000 * _seconds(side, phase) for _, side in sides]
+        axes.barh(range(len(sides)), widths, left=left, color=colour, label=phase)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    for row, (total, (_, side)) in enumerate(zip(left, sides, strict=True)):
+        axes.text(total, row, f" {1000 * side['wall_s']:.0f}", va="center")
+    axes.set_yticks(range(len(sides)), [label for label, _ in sides])
+    axes.invert_yaxis()
+    axes.set_xlabel("ms per iteration (a rollout and an update), medians")
+    axes.legend(ncols=len(_COLOURS), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    figure.savefig(file, dpi=120)
+
+
+def _seconds(side: dict[str, Any], phase: str) -> float:
+    phases = side["phases_s"]
+    return phases[phase] if phase in phases else max(0.0, side["wall_s"] - sum(phases.values()))
+
+
+def draw_growth(points: Sequence[dict[str, Any]], file: Path) -> None:
+    """Cost over each axis, both logarithmic; the dotted lines grow in proportion."""
+    axes_of = {point["axis"]: None for point in points}
+    figure = Figure(figsize=(4 * len(axes_of), 3.6), layout="constrained")
+    for axes, axis in zip(figure.subplots(1, len(axes_of), squeeze=False)[0], axes_of, strict=True):
+        here = [point for point in points if point["axis"] == axis]
+        values = [point["value"] for point in here]
+        for name in here[0]["seconds"]:
+            seconds = [1000 * point["seconds"][name] for point in here]
+            (drawn,) = axes.plot(values, seconds, marker="o", label=name)
+            proportional = [seconds[-1] * value / values[-1] for value in values]
+            axes.plot(values, proportional, linestyle=":", linewidth=0.8, color=drawn.get_color())
+        axes.set(xscale="log", yscale="log", xlabel=axis, ylabel="ms")
+        axes.set_xticks(values, [str(value) for value in values], minor=False)
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(file, dpi=120)
