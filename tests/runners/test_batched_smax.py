@@ -17,7 +17,8 @@ from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
 from epymarl_trust_region.runners.batched_smax import BatchedSMAX
 
 # Not importorskip: it would start JAX, and its threads, in a process in which other tests fork workers.
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("jaxmarl") is None, reason="jaxmarl is not installed")
+if importlib.util.find_spec("jaxmarl") is None:
+    pytest.skip("jaxmarl is not installed", allow_module_level=True)
 
 # Under `focus_fire` on 3m: a defeat, a victory without losses, a draw (all die in one step), a victory.
 SEEDS = [2, 52, 963, 7]

@@ -15,7 +15,8 @@ from epymarl_trust_region.runners.batched_smax import BatchedSMAX
 from epymarl_trust_region.suite.smax import SMAXEnv
 
 # Not importorskip: it would start JAX, and its threads, in a process in which other tests fork workers.
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("jaxmarl") is None, reason="jaxmarl is not installed")
+if importlib.util.find_spec("jaxmarl") is None:
+    pytest.skip("jaxmarl is not installed", allow_module_level=True)
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[2] / "configs/envs/smax.yaml").read_text(encoding="utf-8"))
 TEAM = {"common_reward": True, "reward_scalarisation": "sum"}

@@ -15,6 +15,9 @@ _COLOURS = dict(
 )
 
 
+_LABELS = {"messages": "messages and waiting", "other": "the runner itself"}
+
+
 def draw_phases(results: Sequence[Any], file: Path) -> None:
     """Where the time of one iteration goes: a bar for each side of each result."""
     sides = [
@@ -28,12 +31,13 @@ def draw_phases(results: Sequence[Any], file: Path) -> None:
     left = [0.0] * len(sides)
     for phase, colour in _COLOURS.items():
         widths = [1000 * _seconds(side, phase) for _, side in sides]
-        axes.barh(range(len(sides)), widths, left=left, color=colour, label=phase)
+        axes.barh(range(len(sides)), widths, left=left, color=colour, label=_LABELS.get(phase, phase))
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for row, (total, (_, side)) in enumerate(zip(left, sides, strict=True)):
         axes.text(total, row, f" {1000 * side['wall_s']:.0f}", va="center")
     axes.set_yticks(range(len(sides)), [label for label, _ in sides])
     axes.invert_yaxis()
+    axes.margins(x=0.08)  # room for the totals
     axes.set_xlabel("ms per iteration (a rollout and an update), medians")
     axes.legend(ncols=len(_COLOURS), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     figure.savefig(file, dpi=120)
