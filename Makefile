@@ -10,11 +10,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fetch train lint test clean
+.PHONY: help venv fetch train bench lint test clean
 
 help:
 	@echo "make train [STEPS=$(STEPS)] [TRAIN_ARGS='seed=1 ...']   train HAPPO on MPE simple_spread"
 	@echo "make test  [PYTEST_ARGS='-m \"not slow\"']   lint, then every test"
+	@echo "make bench                     HAPPO against EPyMARL's mappo_ns, in seconds, on this machine"
 	@echo "make lint                      ruff alone"
 	@echo "make fetch                     get EPyMARL at the tested commit into the cache"
 	@echo "make venv [PYTHON=$(PYTHON)]      only the virtual environment $(VENV)"
@@ -37,6 +38,9 @@ fetch: $(STAMP)
 
 train: fetch
 	$(BIN)/epymarl-tr run --quiet --config=happo --env-config=gymma with $(ENV_ARGS) t_max=$(STEPS) $(TRAIN_ARGS)
+
+bench: fetch
+	$(BIN)/epymarl-tr bench
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -51,7 +51,7 @@ class VectorRunner:
         if getattr(args, "runner", None) == "episode" and self.batch_size != 1:
             raise ConfigError(f"runner=episode needs batch_size_run=1, not {self.batch_size}; or set runner=vector")
         self._make_env = partial(_make_env, make_environment, dict(args.env_args), _reward_arguments(args))
-        self.task = args.env_args.get("map_name") or args.env_args.get("key")
+        self.task = str(args.env_args.get("map_name") or args.env_args.get("key")).rpartition(":")[2]
         self.workers: list[Worker] = []
         self._share_out()
         self.t_env = 0

@@ -1,0 +1,138 @@
+"""A batched environment whose copies end at different steps, against the same copies stepped one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from epymarl_trust_region.errors import NonFiniteError
+from epymarl_trust_region.runners.batched import Played, Seen
+from epymarl_trust_region.runners.share import BatchedShare, Field, Share
+
+B, T, N = 4, 6, 2
+
+
+class Single:
+    """Copy i ends by itself after i + 2 steps, pays what was done, and calls its own end the time limit if i is odd."""
+
+    def __init__(self, i: int, bad_step: int | None = None) -> None:
+        self.i, self.bad_step = i, bad_step
+
+    def reset(self) -> None:
+        self.t = 0
+        self.total = 0.1 * self.i
+
+    def step(self, actions):
+        self.t += 1
+        self.total += float(actions.sum())
+        over = self.t == self.i + 2
+        reward = float("nan") if self.t == self.bad_step else self.total + 1e-9 * self.t
+        return None, reward, over, False, {"episode_limit": self.i % 2 == 1, "won": self.i}
+
+    def get_obs(self):
+        return np.full((N, 3), self.total, np.float32)
+
+    def get_state(self):
+        return np.full(N * 3, -self.total, np.float32)
+
+    def get_avail_actions(self):
+        return [[1, 1, self.i % 2]] * N
+
+    def close(self) -> None:
+        self.i = None
+
+
+class Batched:
+    """All of them as one; what the ended ones give is nonsense, as it may be."""
+
+    def __init__(self, bad: dict[int, int] | None = None) -> None:
+        self.copies = [Single(i, (bad or {}).get(i)) for i in range(B)]
+
+    def reset(self) -> Seen:
+        for copy in self.copies:
+            copy.reset()
+        self.over = np.zeros(B, bool)
+        return self._seen()
+
+    def _seen(self) -> Seen:
+        look = [(copy.get_obs(), copy.get_state(), copy.get_avail_actions()) for copy in self.copies]
+        seen = Seen(*(np.array(part) for part in zip(*look, strict=True)))
+        seen.obs[self.over] = seen.state[self.over] = np.nan
+        return seen
+
+    def step(self, actions: np.ndarray) -> Played:
+        steps = [copy.step(own) for copy, own in zip(self.copies, actions, strict=True)]
+        rewards = np.array([step[1] for step in steps])
+        rewards[self.over] = np.nan
+        played = Played(
+            self._seen(), rewards, np.array([s[2] for s in steps]), np.zeros(B, bool), [s[4] for s in steps]
+        )
+        self.over |= played.terminated
+        return played
+
+    def close(self) -> None:
+        for copy in self.copies:
+            copy.close()
+
+
+def fields() -> dict[str, Field]:
+    shapes = {
+        "obs": ((N, 3), np.float32), "state": ((N * 3,), np.float32), "avail_actions": ((N, 3), np.int32),
+        "actions": ((N, 1), np.int64), "reward": ((1,), np.float32), "terminated": ((1,), np.uint8),
+        "filled": ((1,), np.int64),
+    }  # fmt: skip
+    return {key: Field.like(np.zeros((B, T + 1, *shape), dtype)) for key, (shape, dtype) in shapes.items()}
+
+
+def play(share, limit: int):
+    """All that comes of one rollout in which agents do 1, 2, 1, 2, ..."""
+    shared = fields()
+    share.attach(shared)
+    share.reset()
+    ended = []
+    for t in range(limit):
+        shared["actions"].array()[share.alive, t] = 1 + t % 2
+        ended += share.step(t)
+        if not share.alive:
+            break
+    return {key: field.array() for key, field in shared.items()}, ended
+
+
+def single_share(bad: dict[int, int] | None = None) -> Share:
+    return Share(lambda i: Single(i, (bad or {}).get(i)), range(B), "toy")
+
+
+def batched_share(bad: dict[int, int] | None = None, limit: int = 99) -> BatchedShare:
+    return BatchedShare(Batched(bad), B, limit, lambda rewards: rewards, "toy")
+
+
+def test_copies_that_end_at_different_steps_leave_the_same_batch():
+    (single, ends), (batched, batched_ends) = play(single_share(), 6), play(batched_share(), 6)
+    for key, value in single.items():
+        np.testing.assert_array_equal(batched[key], value, err_msg=key)
+    assert [(e.index, e.length, e.info) for e in ends] == [(e.index, e.length, e.info) for e in batched_ends]
+    assert [float(e.episode_return) for e in batched_ends] == [e.episode_return for e in ends]  # in double precision
+    assert single["filled"].sum((1, 2)).tolist() == [3, 4, 5, 6]
+    assert single["terminated"].sum((1, 2)).tolist() == [1, 0, 1, 0]
+
+
+def test_the_time_limit_ends_what_goes_on():
+    batch, ends = play(batched_share(limit=3), 6)
+    assert [(e.index, e.length) for e in ends] == [(0, 2), (1, 3), (2, 3), (3, 3)]
+    assert batch["filled"].sum((1, 2)).tolist() == [3, 4, 4, 4]
+
+
+@pytest.mark.parametrize("make", [single_share, batched_share])
+def test_a_bad_reward_counts_only_while_its_episode_goes_on(make):
+    play(make(), 6)  # the batched form gives NaN for ended copies, and nobody minds
+    with pytest.raises(NonFiniteError, match=r"environment 2 \(toy\) gave the reward nan at step 1"):
+        play(make({2: 2}), 6)
+
+
+@pytest.mark.parametrize("make", [single_share, batched_share])
+def test_a_second_rollout_starts_afresh(make):
+    share = make()
+    first, _ = play(share, 6)
+    second, ends = play(share, 6)
+    for key, value in first.items():
+        np.testing.assert_array_equal(second[key], value, err_msg=key)
+    assert len(ends) == B
