@@ -23,17 +23,26 @@ TASKS = {
 COMMON = ["seed=5", "test_nepisode=10", "learner_log_interval=0", "runner_log_interval=200"]
 
 
-def logged(folder: Path, home: Path, suite: str, *params: str) -> dict:
+def logged(folder: Path, home: Path, suite: str, *params: str, config: str = "happo") -> dict:
     """Run `epymarl-tr run` in a process of its own; Sacred's info of the run, numpy's tagged numbers made plain."""
     folder.mkdir()
     path = os.pathsep.join([str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
-    command = ["run", f"--suite={suite}", "--config=happo", "--env-config=gymma", "--quiet", "with", *COMMON, *params]
+    command = [
+        "run",
+        f"--suite={suite}",
+        f"--config={config}",
+        "--env-config=gymma",
+        "--quiet",
+        "with",
+        *COMMON,
+        *params,
+    ]
     result = subprocess.run(
         [sys.executable, "-m", "epymarl_trust_region", *command],
         cwd=folder, env={**os.environ, "EPYMARL_HOME": str(home), "PYTHONPATH": path}, capture_output=True, text=True,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
-    (info,) = folder.glob("results/sacred/happo/*/1/info.json")
+    (info,) = folder.glob(f"results/sacred/{config}/*/1/info.json")
     content = json.loads(info.read_text())
     return {k: [v["value"] if isinstance(v, dict) else v for v in values] for k, values in content.items()}
 
@@ -45,6 +54,18 @@ def test_a_run_is_the_same_on_both_hosts(task, epymarl_home, tmp_path):
     assert set(lite) == set(real)
     assert len(lite["test_return_mean"]) >= 2 and len(lite["kl_mean"]) >= 2
     assert lite == real
+
+
+@pytest.mark.parametrize("config, task", [("mappo_ns", "foraging"), ("happo", "foraging"), ("happo", "spread")])
+def test_a_run_is_the_same_with_the_suites_runner_and_with_ours(config, task, epymarl_home, tmp_path):
+    """The suite's own algorithms too: `runner=vector` changes how long a run takes, and nothing else."""
+    params = [*TASKS[task].split(), "runner_log_interval=1", "use_rnn=False"]
+    theirs, ours = (
+        logged(tmp_path / runner, epymarl_home, "epymarl", *params, f"runner={runner}", config=config)
+        for runner in ("parallel", "vector")
+    )
+    assert len(ours["return_mean"]) >= 2
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("params", [("runner=episode", "batch_size_run=1", "batch_size=1", "buffer_size=1")])

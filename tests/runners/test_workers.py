@@ -6,6 +6,9 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -40,6 +43,10 @@ class Troubled(gym.Env):
     def reset(self, *, seed=None, options=None):
         self.t = 0
         return (np.array([self.n]), np.array([os.getpid() % 99])), {}
+
+    def close(self) -> None:
+        if self.trouble == "note":
+            Path(self.who, str(self.n)).touch()
 
     def step(self, actions):
         self.t += 1
@@ -161,6 +168,35 @@ def test_closing_ends_the_processes():
     for process in processes:
         process.join(5)
         assert process.exitcode == 0
+
+
+def test_closing_closes_every_environment(tmp_path):
+    runner = make_runner("note", str(tmp_path))
+    runner.run()
+    runner.close_env()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "3", "4"]
+
+
+def test_ctrl_c_is_left_to_this_process():
+    """A terminal sends it to the workers as well; the run is to end in good order all the same."""
+    runner = make_runner()
+    runner.run()
+    os.kill(runner.workers[0].process.pid, signal.SIGINT)
+    assert runner.run()["filled"].sum() == 5 * 6
+    runner.close_env()
+
+
+def test_a_program_that_never_closes_its_runner_ends(tmp_path):
+    program = "from runners.test_workers import make_runner; make_runner().run(); print('played')"
+    paths = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "played\n"), done.stderr
 
 
 def test_a_worker_ends_when_its_parent_is_gone():

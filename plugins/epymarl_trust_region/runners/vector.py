@@ -146,7 +146,7 @@ class VectorRunner:
             if not alive:
                 return episodes
             ended = self._all("step", t)
-            episodes += sorted(ended, key=lambda episode: episode.index)
+            episodes += ended
             over = {episode.index for episode in ended}
             listed, alive = alive, [i for i in alive if i not in over] if over else alive
             if test_mode and self.args.render and listed[0] == 0:
@@ -158,7 +158,7 @@ class VectorRunner:
         for worker in self.workers:
             getattr(worker, f"begin_{what}")(*arguments)
         ended = getattr(self.share, what)(*arguments) or []
-        for worker in self.workers:
+        for worker in self.workers:  # in the order of the environments
             ended += worker.finish()
         return ended
 
