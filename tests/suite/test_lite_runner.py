@@ -178,6 +178,18 @@ def test_batch_on_another_device_follows_step_by_step() -> None:
         assert np.array_equal(mirrored[key], value), key
 
 
+def test_networks_run_in_inference_mode_and_environments_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+    monkeypatch.setattr(AlwaysOne, "init_hidden", lambda mac, batch_size: None)
+    act, step = AlwaysOne.select_actions, Planned.step
+    note = lambda who, do: lambda *a, **k: modes.append((who, th.is_inference_mode_enabled())) or do(*a, **k)  # noqa: E731
+    monkeypatch.setattr(AlwaysOne, "select_actions", note("mac", act))
+    monkeypatch.setattr(Planned, "step", note("env", step))
+    batch = make_runner()[0].run()
+    assert set(modes) == {("mac", True), ("env", False)}
+    assert not any(field.is_inference() for field in batch.data.transition_data.values())  # learners may use it freely
+
+
 def test_render_draws_the_first_environment_in_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     runner, _, _ = make_runner(render=True)
     drawn = []
@@ -186,7 +198,7 @@ def test_render_draws_the_first_environment_in_tests(monkeypatch: pytest.MonkeyP
     runner.run(test_mode=False)
     assert drawn == []
     runner.run(test_mode=True)
-    assert set(drawn) == {0}
+    assert drawn == [0]  # once, for its only step
 
 
 def test_episode_runner_has_one_environment() -> None:
