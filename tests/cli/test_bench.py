@@ -12,7 +12,7 @@ import pytest
 from epymarl_trust_region.errors import ConfigError, SuiteError
 from epymarl_trust_region.experiments import bench, bench_growth
 from epymarl_trust_region.experiments.bench_figures import draw_growth, draw_phases
-from epymarl_trust_region.experiments.bench_work import PHASES, Clock, Side, Work
+from epymarl_trust_region.experiments.bench_work import PHASES, Clock, Sample, Side, Work
 
 
 @pytest.fixture
@@ -144,6 +144,7 @@ def test_an_iteration_tells_its_phases_and_takes_its_steps(no_epymarl):
         peak = measured.end()
     assert set(sample.phases) == set(PHASES) and all(seconds > 0 for seconds in sample.phases.values())
     assert sum(sample.phases.values()) <= sample.wall
+    assert sample.steps == 20
     assert sample.cpu > 0 and (math.isnan(peak) or peak > 50)
     assert not measured.process.is_alive()
 
@@ -192,3 +193,11 @@ def test_both_sides_run_on_epymarl(name, epymarl_home):
     if name == "spread-batched":
         assert result.theirs["phases_s"]["messages"] > 0 and result.theirs["phases_s"]["batch"] > 0
         assert result.ours["phases_s"]["messages"] == 0 < result.ours["phases_s"]["environment"]
+
+
+def test_seconds_are_per_thousand_steps_where_steps_are_played():
+    """The side whose episodes happened to be shorter is not the faster one for that."""
+    short, long = Sample(1.0, 2.0, {"MAC": 0.5}, 250), Sample(2.0, 4.0, {"MAC": 1.0}, 500)
+    assert short.per_thousand_steps() == long.per_thousand_steps() == Sample(4.0, 8.0, {"MAC": 2.0}, 1000)
+    update = Sample(1.0, 2.0, {"learner": 1.0}, 0)
+    assert update.per_thousand_steps() is update

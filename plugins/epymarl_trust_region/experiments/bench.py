@@ -96,7 +96,7 @@ ROWS = (
 
 @dataclass
 class Result:
-    """What came of a row; seconds are medians of one repetition."""
+    """What came of a row; seconds are medians, per update or per 1000 environment steps."""
 
     name: str
     title: str
@@ -148,7 +148,7 @@ def _take_turns(sides: dict[str, Side], repetitions: int) -> dict[str, list[Samp
     samples: dict[str, list[Sample]] = {name: [] for name in sides}
     for _ in range(_WARM_UP + repetitions):
         for name, side in sides.items():
-            samples[name].append(side.once())
+            samples[name].append(side.once().per_thousand_steps())
     return {name: taken[_WARM_UP:] for name, taken in samples.items()}
 
 
@@ -190,8 +190,8 @@ def _ms(side: dict[str, Any]) -> str:
 
 
 def _phase_lines(results: Iterable[Result]) -> list[str]:
-    """Where the time of an iteration goes, in ms; what is not in a phase is the runners' own Python."""
-    lines = [f"{'ms per iteration':44}" + "".join(f"{phase:>13}" for phase in (*PHASES, "other"))]
+    """Where the time of whole iterations goes, in ms per 1000 environment steps."""
+    lines = [f"{'ms per 1000 environment steps':44}" + "".join(f"{phase:>13}" for phase in (*PHASES, "other"))]
     for result in results:
         for side, name in ((result.theirs, "mappo_ns"), (result.ours, "HAPPO")):
             if side:
@@ -257,10 +257,9 @@ def main(argv: list[str]) -> int:
     rows = [row for row in ROWS if not options.only or row.name in options.only]
     if checkout is None:
         rows = [row for row in rows if row.ours.environment == "gymma"]
-    print(
-        f"{machine()['processor']}, {machine()['cores']} cores; medians, in ms per update or iteration\n{_HEADER}",
-        flush=True,
-    )
+    here = machine()
+    print(f"{here['processor']}, {here['cores']} cores; medians, in ms per update or per 1000 environment steps")
+    print(_HEADER, flush=True)
     results = []
     for row in rows:
         results.append(measure(row, checkout, options.repetitions))

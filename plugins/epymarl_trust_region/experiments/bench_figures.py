@@ -19,7 +19,7 @@ _LABELS = {"messages": "messages and waiting", "other": "the runner itself"}
 
 
 def draw_phases(results: Sequence[Any], file: Path) -> None:
-    """Where the time of one iteration goes: a bar for each side of each result."""
+    """Where the time of whole iterations goes: a bar for each side of each result."""
     sides = [
         (f"{r.name}\n{name}", side)
         for r in results
@@ -38,7 +38,7 @@ def draw_phases(results: Sequence[Any], file: Path) -> None:
     axes.set_yticks(range(len(sides)), [label for label, _ in sides])
     axes.invert_yaxis()
     axes.margins(x=0.08)  # room for the totals
-    axes.set_xlabel("ms per iteration (a rollout and an update), medians")
+    axes.set_xlabel("ms per 1000 environment steps (rollouts, buffer and updates), medians")
     axes.legend(ncols=len(_COLOURS), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     figure.savefig(file, dpi=120)
 

@@ -9,7 +9,6 @@ import contextlib
 import logging
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -52,6 +51,15 @@ class Sample:
     wall: float
     cpu: float  # of all processes
     phases: dict[str, float]
+    steps: int  # environment steps played in it; 0 where nothing was
+
+    def per_thousand_steps(self) -> Sample:
+        """Seconds per 1000 environment steps: one side's episodes may be shorter. As it is where nothing was played."""
+        if not self.steps:
+            return self
+        scale = 1000 / self.steps
+        phases = {name: scale * seconds for name, seconds in self.phases.items()}
+        return Sample(scale * self.wall, scale * self.cpu, phases, 1000)
 
 
 class _Silence:
@@ -63,11 +71,11 @@ class _Silence:
         pass
 
 
-def make_work(host: Host, work: Work) -> tuple[Callable[[], dict[str, float]], Callable[[], None]]:
+def make_work(host: Host, work: Work) -> tuple[Callable[[], tuple[dict[str, float], int]], Callable[[], None]]:
     """Build one side on a host.
 
     Returns:
-        A function that does the work once and gives seconds per phase, and one that ends it.
+        A function that does the work once and gives seconds per phase and the steps played, and one that ends it.
     """
     config, _, _ = assemble(host, [f"--config={work.algorithm}", f"--env-config={work.environment}"])
     sizes = dict.fromkeys(("batch_size", "batch_size_run", "buffer_size", "test_nepisode"), work.episodes)
@@ -100,10 +108,10 @@ def _update(host: Host, work: Work, args: SimpleNamespace):
     )
     learner, _ = _learner(host, args, batch.scheme, groups)
 
-    def once() -> dict[str, float]:
+    def once() -> tuple[dict[str, float], int]:
         start = time.perf_counter()
         learner.train(batch, 0, 0)
-        return {"learner": time.perf_counter() - start}
+        return {"learner": time.perf_counter() - start}, 0
 
     return once, lambda: None
 
@@ -120,15 +128,15 @@ def _iteration(host: Host, args: SimpleNamespace):
     clock = Clock()
     _watch(clock, runner, mac, learner, parts.episode_batch)
 
-    def once() -> dict[str, float]:
-        clock.seconds = dict.fromkeys(PHASES, 0.0)
+    def once() -> tuple[dict[str, float], int]:
+        clock.seconds, steps = dict.fromkeys(PHASES, 0.0), runner.t_env
         batch = runner.run(test_mode=False)
         with clock.on("batch"):
             buffer.insert_episode_batch(batch)
             sample = buffer.sample(args.batch_size)
             sample = sample[:, : sample.max_t_filled()]
         learner.train(sample, 0, 0)
-        return dict(clock.seconds)
+        return dict(clock.seconds), runner.t_env - steps
 
     return once, runner.close_env
 
@@ -272,9 +280,9 @@ class Side:
 def _serve(connection: Connection, work: Work, checkout: Path | None) -> None:
     torch.set_num_threads(1)
     logging.disable()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what environments print when they are made, workers' included
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            host = load(checkout) if checkout else lite_host()
+        host = load(checkout) if checkout else lite_host()
         registries = (host.learners, host.controllers, host.runners, host.environments)
         register_into(*registries, host.vector_runner)
         once, end = make_work(host, work)
@@ -284,8 +292,8 @@ def _serve(connection: Connection, work: Work, checkout: Path | None) -> None:
     connection.send(None)
     while connection.recv():
         cpu, start = _cpu_seconds(), time.perf_counter()
-        phases = once()
-        connection.send(Sample(time.perf_counter() - start, _cpu_seconds() - cpu, phases))
+        phases, steps = once()
+        connection.send(Sample(time.perf_counter() - start, _cpu_seconds() - cpu, phases, steps))
     peak = _peak_memory()
     end()
     connection.send(peak)
