@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from epymarl_trust_region.runners import choice
+from epymarl_trust_region.runners import batched_mpe, choice
 from epymarl_trust_region.runners.batched_mpe import TASKS, BatchedMPE
 from epymarl_trust_region.runners.share import BatchedShare, Share
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
@@ -105,7 +105,38 @@ def test_rendering_and_unknown_arguments_are_left_to_the_environment_itself():
     assert choice.make_batched(args, None) is None
 
 
-def test_an_mpe2_that_plays_otherwise_is_noticed(monkeypatch, caplog):
-    monkeypatch.setattr("epymarl_trust_region.runners.batched_mpe._DAMPING", 0.2500001)
+def test_a_wrapped_environment_is_left_to_itself():
+    """EPyMARL's pretrained opponents change what is played."""
+    env_args = {"key": SPREAD, "seed": 0, "time_limit": 25, "pretrained_wrapper": "PretrainedTag"}
+    args = SimpleNamespace(
+        env="gymma", render=False, env_args=env_args, batch_size_run=2, common_reward=True, reward_scalarisation="sum"
+    )
+    assert choice.make_batched(args, None) is None
+
+
+@pytest.mark.parametrize(
+    "where, value",
+    [
+        ("epymarl_trust_region.runners.batched_mpe._DAMPING", 0.2500001),  # seen in the observations
+        ("epymarl_trust_region.runners.batched_mpe._DIST_MIN", 0.31),  # and in the rewards
+    ],
+)
+def test_an_mpe2_that_plays_otherwise_is_noticed(where, value, monkeypatch, caplog):
+    monkeypatch.setattr(where, value)
     assert not is_batched(play()[0])
+    assert "plays otherwise" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["max_cycles", "n_actions"])
+def test_an_mpe2_of_other_sizes_is_noticed(what, monkeypatch, caplog):
+    """Its episodes end at another step, or its agents have other actions."""
+    make = batched_mpe.BatchedSpeakerListener.__init__
+
+    def other(self, seeds, max_cycles=25):
+        if what == "n_actions":
+            self.n_actions = (5, 5)
+        make(self, seeds, max_cycles - (what == "max_cycles"))
+
+    monkeypatch.setattr(batched_mpe.BatchedSpeakerListener, "__init__", other)
+    assert not is_batched(play(key=SPEAKER, n_agents=2)[0])
     assert "plays otherwise" in caplog.text

@@ -225,9 +225,13 @@ def test_without_fork_the_rollouts_are_the_same(monkeypatch):
         return VectorRunner(args, logger, EpisodeBatch, GymmaEnv)
 
     fields, notes = record.drive(vector, OneHot, case, env_processes=1)
-    spawn = multiprocessing.get_context("spawn")
-    monkeypatch.setattr("epymarl_trust_region.runners.workers.multiprocessing", spawn)
+    monkeypatch.setitem(sys.modules, "jax", None)  # a process in which JAX runs must not be forked
+    methods = []
+    get_context = multiprocessing.get_context
+    monkeypatch.setattr(
+        multiprocessing, "get_context", lambda method=None: methods.append(method) or get_context(method)
+    )
     spawned, spawned_notes = record.drive(vector, OneHot, case, env_processes=3)
-    assert notes == spawned_notes
+    assert notes == spawned_notes and methods == ["spawn"] * 2
     for key, value in fields.items():
         assert np.array_equal(spawned[key], value), key

@@ -18,6 +18,7 @@ from epymarl_trust_region.errors import (
 )
 from epymarl_trust_region.learners import REGISTRY as LEARNERS
 from epymarl_trust_region.suite import epymarl, registration
+from epymarl_trust_region.suite.smax import SMAXEnv
 from support import ROOT, algorithm
 
 KEY = "trust-region-climbing-v0"
@@ -54,13 +55,25 @@ class NoteProgress:
         self.updates.append((t_env, episode_return))
 
 
+def test_a_runner_of_our_name_that_is_not_ours_is_refused():
+    with pytest.raises(SuiteError, match="the runner name `vector` is taken"):
+        registration.register_into({}, {}, {"vector": HostRunner}, {}, VECTOR)
+    runners: dict = {}
+    for _ in range(2):  # ours twice, wrapped the second time, is fine
+        registration.register_into({}, {}, runners, {}, VECTOR)
+    assert runners["vector"].without_plugin is VECTOR
+
+
 def make_args():
     return types.SimpleNamespace(env_args={"key": KEY, "time_limit": 1}, t_max=77)
 
 
 def test_ours_stand_beside_the_hosts_own():
     learners, controllers, runners = {"q": 1}, {"basic_mac": 2}, {"parallel": HostRunner}
-    registration.register_into(learners, controllers, runners, {}, VECTOR)
+    environments = {"gymma": 3}
+    registration.register_into(learners, controllers, runners, environments, VECTOR)
+    assert environments == {"gymma": 3, "smax": SMAXEnv}
+    assert runners["vector"].without_plugin is VECTOR
     assert learners == {"q": 1, **LEARNERS}
     assert controllers == {"basic_mac": 2, **CONTROLLERS}
     assert list(runners) == ["parallel", "vector"]

@@ -60,6 +60,11 @@ class BatchedMPE:
             return Played(self._seen, np.zeros(actions.shape), self._always, self._never, self._infos)
         return Played(self._look(), self._rewards(), self._never, self._never, self._infos)
 
+    def meeting_actions(self) -> np.ndarray:
+        """Moves [B, N] by which all come together and push each other."""
+        x, y = np.moveaxis(self._agents.mean(axis=1, keepdims=True) - self._agents, -1, 0)
+        return np.where(abs(x) >= abs(y), np.where(x > 0, 2, 1), np.where(y > 0, 4, 3))
+
     def close(self) -> None:
         """Nothing is held."""
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..errors import CapabilityError
 from . import batched_mpe, batched_vmas
 from .batched import BatchedEnv
 from .batched_smax import BatchedSMAX
@@ -29,9 +30,14 @@ def make_batched(args, make_env: MakeEnv) -> tuple[BatchedEnv, Callable] | None:
             batched_envs where it is there: "exact" (the default) takes a form only if it gives the same numbers, "any"
             also takes one whose random starts differ, "none" takes none.
         make_env: makes environment i by itself.
+
+    Raises:
+        CapabilityError: SMAX is to be rendered.
     """
     allowed = getattr(args, "batched_envs", "exact")
     make = {"gymma": _gymma, "smax": _smax}.get(args.env)
+    if args.render and args.env == "smax":
+        raise CapabilityError("SMAX cannot be drawn while it trains; set render=False")
     if args.render or allowed == "none" or make is None:
         return None
     arguments = {key: value for key, value in args.env_args.items() if key not in _OWN_KEYS}
@@ -70,13 +76,14 @@ def share(rewards: np.ndarray, common_reward: bool, scalarisation: str) -> np.nd
 
 
 def _same(batched, single, reward: Callable) -> bool:
-    """Whether both play the same episode, bit for bit, under actions that drive all who move into one corner."""
+    """Whether both play the same episode, bit for bit, in which all who move meet, and say all that can be said."""
     seen, _ = batched.reset(), single.reset()
     last_action = np.sum(single.get_avail_actions(), axis=1) - 1
     for t in range(min(batched.max_cycles, single.episode_limit)):
         if not np.array_equal(seen.obs[0], single.get_obs()):
             return False
-        actions = np.minimum(1 + 2 * (t % 2), last_action)[None]  # left, down, left, ...
+        messages = np.maximum((last_action + 1) // 5, 1)  # five moves for each of them
+        actions = np.minimum(batched.meeting_actions(), last_action) + 5 * (t % messages)
         played = batched.step(actions)
         _, paid, terminated, _, _ = single.step(actions[0])
         if played.terminated[0] != terminated or not np.array_equal(reward(played.rewards)[0], paid):

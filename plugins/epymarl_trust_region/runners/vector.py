@@ -78,7 +78,9 @@ class VectorRunner:
             self.share = BatchedShare(env, self.batch_size, self.episode_limit, reward, self.task)
             _log.info(f"{self.batch_size} environments ({self.task}) as one: {type(env).__name__}")
         else:
-            _log.info(f"{self.batch_size} environments ({self.task}) in {processes} processes")
+            _log.info(
+                f"{self.batch_size} environments ({self.task}) in {processes} process{'es' if processes > 1 else ''}"
+            )
 
     def setup(self, scheme, groups, preprocess, mac) -> None:
         """Say what to record and who acts; starts the workers. Call it once, before `run`."""

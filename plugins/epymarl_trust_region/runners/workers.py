@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import signal
+import sys
 import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -29,10 +30,12 @@ class Worker:
             TrustRegionError: what the environment's own code raised as such.
         """
         self.title = f"environment worker {number} (environments {indices[0]} to {indices[-1]} of {name})"
-        self.connection, remote = multiprocessing.Pipe()
+        # A process that is forked after JAX has started its threads waits for ever for one of their locks.
+        context = multiprocessing.get_context("spawn" if "jax" in sys.modules else None)
+        self.connection, remote = context.Pipe()
         # Pickled by value where need be, so that start methods other than "fork" work too.
         job = cloudpickle.dumps((make_env, list(indices), name))
-        self.process = multiprocessing.Process(target=_serve, args=(remote, self.connection, job, fields), daemon=True)
+        self.process = context.Process(target=_serve, args=(remote, self.connection, job, fields), daemon=True)
         self.process.start()
         remote.close()  # then its death ends the connection, and `finish` does not wait for ever
 
