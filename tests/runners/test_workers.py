@@ -8,10 +8,8 @@ import random
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -20,53 +18,8 @@ from epymarl_trust_region.errors import ConfigError, NonFiniteError, WorkerDiedE
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch, OneHot
 from epymarl_trust_region.suite.lite.gymma import GymmaEnv
-from gymnasium.spaces import Box, Discrete, Tuple
 
-
-class Troubled(gym.Env):
-    """Two agents, five steps. At step 2 the environment with the seed `who` does what `trouble` says."""
-
-    n_agents = 2
-    action_space = Tuple([Discrete(2), Discrete(2)])
-    observation_space = Tuple([Box(-99, 99, (1,)), Box(-99, 99, (1,))])
-
-    def __init__(self, trouble: str = "none", who: int = 0) -> None:
-        self.trouble, self.who = trouble, who
-
-    def seed(self, seed: int) -> None:
-        self.n = seed
-        if self.trouble == "make" and seed == self.who:
-            raise SystemExit(7)  # GymmaEnv tries `reset` after any Exception
-        if self.trouble == "draw":
-            random.random(), np.random.seed(seed), torch.manual_seed(seed)
-
-    def reset(self, *, seed=None, options=None):
-        self.t = 0
-        return (np.array([self.n]), np.array([os.getpid() % 99])), {}
-
-    def close(self) -> None:
-        if self.trouble == "note":
-            Path(self.who, str(self.n)).touch()
-
-    def step(self, actions):
-        self.t += 1
-        reward = 1.0
-        if self.t == 2 and self.n == self.who:
-            match self.trouble:
-                case "die":
-                    os.kill(os.getpid(), signal.SIGKILL)
-                case "exit":
-                    os._exit(3)
-                case "raise":
-                    raise ZeroDivisionError("a bug of the environment's")
-                case "refuse":
-                    raise ConfigError("env_args.x=1: choose 2")
-                case "nan":
-                    reward = float("nan")
-        return (np.array([self.n]), np.array([self.t])), [reward, reward], self.t == 5, False, {}
-
-
-gym.register("Troubled-v0", entry_point=Troubled)
+TROUBLED = "data.troubled:Troubled-v0"  # with its module, so that a spawned worker finds it too
 
 
 class AlwaysOne:
@@ -81,7 +34,7 @@ class AlwaysOne:
 
 def make_runner(trouble="none", who=0, processes=2, n_envs=5, episode_batch=EpisodeBatch) -> VectorRunner:
     args = SimpleNamespace(
-        env="gymma", env_args={"key": "Troubled-v0", "time_limit": 9, "seed": 0, "trouble": trouble, "who": who},
+        env="gymma", env_args={"key": TROUBLED, "time_limit": 9, "seed": 0, "trouble": trouble, "who": who},
         env_processes=processes, common_reward=True, reward_scalarisation="sum", batch_size_run=n_envs, device="cpu",
         render=False, test_nepisode=5, runner_log_interval=10**9, n_agents=2,
     )  # fmt: skip

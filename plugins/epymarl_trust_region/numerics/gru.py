@@ -31,13 +31,26 @@ def gru_vjp(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> tupl
         [T, B, H], after each step; and `pull(gradient [T, B, H], of_weight, of_bias)`, which writes dL/dW_h and dL/db_h
         and returns dL/dg, [3, T, B, H].
     """
-    g, b = gates.numpy(), bias.numpy()
+    h, u, n = _recurrence(gates.numpy(), hidden.numpy(), weight.numpy(), bias.numpy())
+
+    def pull(gradient: Tensor, of_weight: Tensor, of_bias: Tensor) -> Tensor:
+        pulled = _through_time(gradient.contiguous().numpy(), h, u, n, weight.numpy())
+        of_u = torch.from_numpy(pulled[:, :, :3]).flatten(0, 1).flatten(1)
+        torch.mm(of_u.t(), torch.from_numpy(h[:-1]).flatten(0, 1), out=of_weight)
+        torch.sum(of_u, 0, out=of_bias)
+        return torch.from_numpy(pulled).permute(2, 0, 1, 3)[[0, 1, 3]]
+
+    return torch.from_numpy(h[1:]), pull
+
+
+def _recurrence(g: np.ndarray, h_0: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, ...]:
+    """h [T+1, B, H], of which the first is h_0; r, z and u_n [3, T, B, H]; n [T, B, H]."""
     _, steps, size, width = g.shape
     h, u, n = (np.empty(shape, g.dtype) for shape in ((steps + 1, size, width), g.shape, (steps, size, width)))
-    h[0] = hidden.numpy()
+    h[0] = h_0
     # sigmoid(x) = (1 + tanh(x / 2)) / 2: the halves go into weights and gates once.
-    half, b = g.dtype.type(0.5), b.reshape(3, 1, width)
-    recurrent = np.ascontiguousarray(weight.numpy().reshape(3, width, width).transpose(0, 2, 1))
+    half, b = g.dtype.type(0.5), bias.reshape(3, 1, width)
+    recurrent = np.ascontiguousarray(weight.reshape(3, width, width).transpose(0, 2, 1))
     recurrent[:2] *= half
     g_rz, g_n, b_n = ((g[:2] + b[:2, None]) * half).swapaxes(0, 1), g[2], b[2]
     u_t = u.swapaxes(0, 1)
@@ -55,15 +68,7 @@ def gru_vjp(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> tupl
         np.subtract(h0, n_t, out=h1)
         h1 *= z
         h1 += n_t
-
-    def pull(gradient: Tensor, of_weight: Tensor, of_bias: Tensor) -> Tensor:
-        pulled = _through_time(gradient.contiguous().numpy(), h, u, n, weight.numpy())
-        of_u = torch.from_numpy(pulled[:, :, :3]).flatten(0, 1).flatten(1)
-        torch.mm(of_u.t(), torch.from_numpy(h[:-1]).flatten(0, 1), out=of_weight)
-        torch.sum(of_u, 0, out=of_bias)
-        return torch.from_numpy(pulled).permute(2, 0, 1, 3)[[0, 1, 3]]
-
-    return torch.from_numpy(h[1:]), pull
+    return h, u, n
 
 
 def _through_time(gradient: np.ndarray, h: np.ndarray, u: np.ndarray, n: np.ndarray, weight: np.ndarray) -> np.ndarray:
