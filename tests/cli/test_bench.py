@@ -12,7 +12,7 @@ import pytest
 from epymarl_trust_region.errors import ConfigError, SuiteError
 from epymarl_trust_region.experiments import bench, bench_growth
 from epymarl_trust_region.experiments.bench_figures import draw_growth, draw_phases
-from epymarl_trust_region.experiments.bench_work import PHASES, Clock, Sample, Side, Work
+from epymarl_trust_region.experiments.bench_work import PHASES, Clock, Sample, Side, Work, _repetition
 
 
 @pytest.fixture
@@ -201,3 +201,10 @@ def test_seconds_are_per_thousand_steps_where_steps_are_played():
     assert short.per_thousand_steps() == long.per_thousand_steps() == Sample(4.0, 8.0, {"MAC": 2.0}, 1000)
     update = Sample(1.0, 2.0, {"learner": 1.0}, 0)
     assert update.per_thousand_steps() is update
+
+
+def test_a_repetition_is_the_mean_of_what_is_done_in_a_row():
+    done = iter([({"learner": 1.0, "MAC": 0.0}, 30), ({"learner": 2.0, "MAC": 4.0}, 50)])
+    sample = _repetition(lambda: next(done), 2)
+    assert sample.phases == {"learner": 1.5, "MAC": 2.0} and sample.steps == 40
+    assert next(done, None) is None

@@ -56,6 +56,7 @@ class Row:
 
 def _update_row(agents: int, steps: int, use_rnn: bool, must: float, aim: float, repetitions: int) -> Row:
     made = {"environment": "gymma", "env_args": _SPREAD, "agents": agents, "steps": steps, "made_batch": True}
+    made["in_a_row"] = 5 if steps < 100 else 2
     kind = "GRU" if use_rnn else "MLP"
     return Row(
         f"train-{kind.lower()}-n{agents}-10x{steps}",
@@ -80,7 +81,7 @@ def _iteration_row(name: str, title: str, must: float, aim: float, settings: dic
     )
 
 
-_ON_SPREAD = {"environment": "gymma", "env_args": _SPREAD}
+_ON_SPREAD = {"environment": "gymma", "env_args": _SPREAD, "in_a_row": 4}
 _ON_SMACLITE = {"environment": "smaclite", "env_args": {"map_name": "2s3z", "time_limit": 150}, "needs": "smaclite"}
 ROWS = (
     _update_row(3, 25, False, 4.5, 8, 25),

@@ -41,12 +41,13 @@ class Work:
     steps: int = 25  # T, of a made batch
     agents: int = 3  # N, of a made batch
     made_batch: bool = False  # the learner alone, on one random batch
+    in_a_row: int = 1  # times per repetition: a short work has not warmed its caches up when its turn is over
     overrides: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class Sample:
-    """One repetition, in seconds."""
+    """One repetition, in seconds; the mean where the work was done several times in a row."""
 
     wall: float
     cpu: float  # of all processes
@@ -291,12 +292,18 @@ def _serve(connection: Connection, work: Work, checkout: Path | None) -> None:
         return
     connection.send(None)
     while connection.recv():
-        cpu, start = _cpu_seconds(), time.perf_counter()
-        phases, steps = once()
-        connection.send(Sample(time.perf_counter() - start, _cpu_seconds() - cpu, phases, steps))
+        connection.send(_repetition(once, work.in_a_row))
     peak = _peak_memory()
     end()
     connection.send(peak)
+
+
+def _repetition(once: Callable[[], tuple[dict[str, float], int]], times: int) -> Sample:
+    cpu, start = _cpu_seconds(), time.perf_counter()
+    done = [once() for _ in range(times)]
+    wall, cpu = time.perf_counter() - start, _cpu_seconds() - cpu
+    phases = {name: sum(phases[name] for phases, _ in done) / times for name in done[0][0]}
+    return Sample(wall / times, cpu / times, phases, sum(steps for _, steps in done) // times)
 
 
 def _processes() -> list[int]:
