@@ -19,9 +19,9 @@ _LABELS = {"messages": "messages and waiting", "other": "the runner itself"}
 
 
 def draw_phases(results: Sequence[Any], file: Path) -> None:
-    """Where the time of whole iterations goes: a bar for each side of each result."""
+    """Where the time of whole iterations goes: a bar for each side of each result, in percent of the suite's side."""
     sides = [
-        (f"{r.name}\n{name}", side)
+        (f"{r.name}\n{name}", side, (r.theirs or r.ours)["wall_s"])
         for r in results
         for name, side in (("mappo_ns", r.theirs), ("HAPPO", r.ours))
         if side
@@ -30,15 +30,15 @@ def draw_phases(results: Sequence[Any], file: Path) -> None:
     axes = figure.subplots()
     left = [0.0] * len(sides)
     for phase, colour in _COLOURS.items():
-        widths = [1000 * _seconds(side, phase) for _, side in sides]
+        widths = [100 * _seconds(side, phase) / whole for _, side, whole in sides]
         axes.barh(range(len(sides)), widths, left=left, color=colour, label=_LABELS.get(phase, phase))
         left = [a + b for a, b in zip(left, widths, strict=True)]
-    for row, (total, (_, side)) in enumerate(zip(left, sides, strict=True)):
-        axes.text(total, row, f" {1000 * side['wall_s']:.0f}", va="center")
-    axes.set_yticks(range(len(sides)), [label for label, _ in sides])
+    for row, (total, (_, side, _)) in enumerate(zip(left, sides, strict=True)):
+        axes.text(total, row, f" {1000 * side['wall_s']:.0f} ms", va="center")
+    axes.set_yticks(range(len(sides)), [label for label, _, _ in sides])
     axes.invert_yaxis()
-    axes.margins(x=0.08)  # room for the totals
-    axes.set_xlabel("ms per 1000 environment steps (rollouts, buffer and updates), medians")
+    axes.set_xlim(0, 1.12 * max(left))  # room for the totals
+    axes.set_xlabel("% of mappo_ns's time for as many environment steps (ms: per 1000 steps, medians)")
     axes.legend(ncols=len(_COLOURS), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     figure.savefig(file, dpi=120)
 
