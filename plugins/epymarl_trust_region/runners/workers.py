@@ -86,7 +86,8 @@ class Worker:
             error = WorkerDiedError(
                 f"{self.title} failed: {error}; env_processes=1 runs it in this process, where a debugger can reach it"
             )
-        error.add_note(f"In the worker:\n{text}")  # shown with a traceback only, so under --debug
+        if hasattr(error, "add_note"):  # from Python 3.11 on; shown with a traceback only, so under --debug
+            error.add_note(f"In the worker:\n{text}")
         raise error
 
 
