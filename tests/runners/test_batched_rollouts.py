@@ -112,6 +112,8 @@ def test_a_wrapped_environment_is_left_to_itself():
         env="gymma", render=False, env_args=env_args, batch_size_run=2, common_reward=True, reward_scalarisation="sum"
     )
     assert choice.make_batched(args, None) is None
+    args.env_args = {"key": None, "seed": 0, "time_limit": 25}  # the environment itself says what is missing
+    assert choice.make_batched(args, None) is None
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@ def make_batched(args, make_env: MakeEnv) -> tuple[BatchedEnv, Callable] | None:
 
 
 def _gymma(args, seeds, arguments, make_env, reward, allowed) -> BatchedEnv | None:
-    key = args.env_args["key"]
-    if args.env_args.get("pretrained_wrapper"):  # it changes what is played
+    key = args.env_args.get("key")
+    if not isinstance(key, str) or args.env_args.get("pretrained_wrapper"):  # missing; or it changes what is played
         return None
     if form := batched_mpe.find(key, arguments):
         if _same(form(seeds[:1], **arguments), make_env(0), reward):
