@@ -69,20 +69,15 @@ def _update_row(agents: int, steps: int, use_rnn: bool, must: float, aim: float,
     )
 
 
-def _iteration_row(name: str, title: str, must: float, aim: float, settings: dict, **ours: Any) -> Row:
-    return Row(
-        name,
-        title,
-        must,
-        aim,
-        Work("happo", **{key: value for key, value in settings.items() if key != "needs"}, overrides=_ITERATION | ours),
-        Work("mappo_ns", **{key: value for key, value in settings.items() if key != "needs"}),
-        needs=settings.get("needs"),
-    )
+def _iteration_row(
+    name: str, title: str, must: float, aim: float, task: dict, needs: str | None = None, **ours: Any
+) -> Row:
+    sides = Work("happo", **task, overrides=_ITERATION | ours), Work("mappo_ns", **task)
+    return Row(name, title, must, aim, *sides, needs=needs)
 
 
 _ON_SPREAD = {"environment": "gymma", "env_args": _SPREAD, "in_a_row": 4}
-_ON_SMACLITE = {"environment": "smaclite", "env_args": {"map_name": "2s3z", "time_limit": 150}, "needs": "smaclite"}
+_ON_SMACLITE = {"environment": "smaclite", "env_args": {"map_name": "2s3z", "time_limit": 150}}
 ROWS = (
     _update_row(3, 25, False, 4.5, 8, 25),
     _update_row(3, 150, False, 11, 14, 9),
@@ -91,7 +86,7 @@ ROWS = (
     _update_row(3, 150, True, 2, 4, 7),
     _iteration_row("spread-vector", "spread, the environment's own code", 2.5, 2.7, _ON_SPREAD, batched_envs="none"),
     _iteration_row("spread-batched", "spread, batched environments", 10, 13, _ON_SPREAD),
-    _iteration_row("smaclite-2s3z", "SMAClite 2s3z", 1.3, 2.4, _ON_SMACLITE),
+    _iteration_row("smaclite-2s3z", "SMAClite 2s3z", 1.3, 2.4, _ON_SMACLITE, needs="smaclite"),
 )
 
 

@@ -127,7 +127,7 @@ def _iteration(host: Host, args: SimpleNamespace):
     learner, mac = _learner(host, args, buffer.scheme, groups)
     runner.setup(scheme=scheme, groups=groups, preprocess=preprocess, mac=mac)
     clock = Clock()
-    _watch(clock, runner, mac, learner, parts.episode_batch)
+    _watch(clock, runner, mac, learner)
 
     def once() -> tuple[dict[str, float], int]:
         clock.seconds, steps = dict.fromkeys(PHASES, 0.0), runner.t_env
@@ -202,7 +202,7 @@ class _TimedConnection:
         clock.watch(self, "recv", "messages")
 
 
-def _watch(clock: Clock, runner, mac, learner, episode_batch: type) -> None:
+def _watch(clock: Clock, runner, mac, learner) -> None:
     """Time what can be told apart from outside, on either runner."""
     clock.watch(mac, "select_actions", "MAC")
     clock.watch(mac, "init_hidden", "MAC")

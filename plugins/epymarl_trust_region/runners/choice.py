@@ -5,6 +5,7 @@ Shape letters: B environments, N agents.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import operator
@@ -52,7 +53,9 @@ def _gymma(args, seeds, arguments, make_env, reward, allowed) -> BatchedEnv | No
     if not isinstance(key, str) or args.env_args.get("pretrained_wrapper"):  # missing; or it changes what is played
         return None
     if form := batched_mpe.find(key, arguments):
-        if _same(form(seeds[:1], **arguments), make_env(0), reward):
+        with contextlib.closing(make_env(0)) as single:
+            same = _same(form(seeds[:1], **arguments), single, reward)
+        if same:
             return form(seeds, **arguments)
         _log.warning("the installed mpe2 plays otherwise than its batched form: stepping it one by one")
     if allowed == "any" and (form := batched_vmas.find(key, arguments)):
@@ -89,6 +92,5 @@ def _same(batched, single, reward: Callable) -> bool:
         if played.terminated[0] != terminated or not np.array_equal(reward(played.rewards)[0], paid):
             return False
         seen = played.seen
-    same_actions = np.array_equal(np.broadcast_to(seen.avail_actions, (1, *np.shape(single.get_avail_actions())))[0],
-                                  single.get_avail_actions())  # fmt: skip
+    same_actions = np.array_equal(seen.avail_actions[0], single.get_avail_actions())
     return same_actions and np.array_equal(seen.obs[0], single.get_obs())
