@@ -17,10 +17,10 @@ from .errors import CapabilityError, ConfigError
 
 
 def key(*, gt: float | None = None, ge: float | None = None, lt: float | None = None, le: float | None = None,
-        choices: tuple[str, ...] | None = None, optional: bool = False) -> Any:  # fmt: skip
-    """A field without a default, with its range. `optional` lets the value be null."""
+        choices: tuple[str, ...] | None = None, optional: bool = False, why: str = "") -> Any:  # fmt: skip
+    """A field without a default, with its range and the reason for it. `optional` lets the value be null."""
     bounds = {">": gt, ">=": ge, "<": lt, "<=": le}
-    return field(metadata={"bounds": bounds, "choices": choices, "optional": optional})
+    return field(metadata={"bounds": bounds, "choices": choices, "optional": optional, "why": why})
 
 
 _COMPARE = {
@@ -46,6 +46,9 @@ class OnPolicyConfig:
     individual_rewards: ClassVar[str | None] = None  # None: supported; else the reason why not
     shared_actors: ClassVar[str | None] = None
     individual_critic: ClassVar[str | None] = None
+    joint_advantage: ClassVar[bool] = True  # one advantage for all agents, and not one for each
+    step_size_keys: ClassVar[str] = "lr or critic_lr"  # what to lower when training diverges
+    no_meaning: ClassVar[Mapping[str, str]] = {}  # keys of the host's defaults that do nothing here -> why
 
     name: str = key()
     runner: str = key()
@@ -68,11 +71,9 @@ class OnPolicyConfig:
     obs_last_action: bool = key()
     obs_individual_obs: bool = key()
 
-    lr: float = key(gt=0)
-    epochs: int = key(ge=1)
-    entropy_coef: float = key(ge=0)
     grad_norm_clip: float = key(gt=0)
     optim_eps: float = key(gt=0)
+    max_bad_updates: int = key(ge=1)
 
     gamma: float = key(gt=0, le=1)
     gae_lambda: float = key(ge=0, le=1)
@@ -96,7 +97,7 @@ class OnPolicyConfig:
         values = {}
         for f in dataclasses.fields(cls):
             if f.name not in config:
-                raise ConfigError(f"key `{f.name}` is missing from {where}; add it, as in configs/algs/happo.yaml")
+                raise ConfigError(f"key `{f.name}` is missing from {where}; add it, as in configs/algs")
             values[f.name] = _checked(f, config[f.name])
         checked = cls(**values)
         checked.check_fresh_batch()
@@ -126,28 +127,101 @@ class OnPolicyConfig:
             if on and reason:
                 raise CapabilityError(f"{self.algorithm} does not support {setting}: {reason}")
 
+    def clip_range(self, n_agents: int) -> float | None:
+        """How far a ratio may move from 1 before it is clipped; None where nothing is clipped."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True)
-class HAPPOConfig(OnPolicyConfig):
-    """Keys of `happo_learner`."""
+class PPOConfig(OnPolicyConfig):
+    """Keys of the learners that ascend a clipped surrogate with Adam."""
 
-    algorithm: ClassVar[str] = "HAPPO"
+    lr: float = key(gt=0)
+    epochs: int = key(ge=1)
+    eps_clip: float = key(gt=0, lt=1)
+    entropy_coef: float = key(ge=0)
+
+    def clip_range(self, n_agents: int) -> float:
+        return self.eps_clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequentialConfig(OnPolicyConfig):
+    """Keys of the learners whose agents take turns."""
+
     individual_rewards: ClassVar[str | None] = (
         "its sequential factor multiplies one advantage that all agents share (Lemma 1 of the paper); "
-        "set common_reward=True, or use the suite's ippo_ns"
+        "set common_reward=True, or use --config=ir_ippo or the suite's ippo_ns"
     )
     shared_actors: ClassVar[str | None] = (
         "updating one agent would move the agents after it before their turn, so their ratios and the factor would "
-        "refer to different policies; set share_parameters=False, or use the suite's mappo"
+        "refer to different policies; set share_parameters=False, or use --config=ir_mappo or the suite's mappo"
     )
 
-    eps_clip: float = key(gt=0, lt=1)
     agent_order: str = key(choices=("random", "fixed"))
     factor_clip: float | None = key(gt=0, lt=1, optional=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class HAPPOConfig(SequentialConfig, PPOConfig):
+    """Keys of `happo_learner`."""
+
+    algorithm: ClassVar[str] = "HAPPO"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HATRPOConfig(SequentialConfig):
+    """Keys of `hatrpo_learner`."""
+
+    algorithm: ClassVar[str] = "HATRPO"
+    step_size_keys: ClassVar[str] = "kl_threshold or critic_lr"
+    no_meaning: ClassVar[Mapping[str, str]] = {
+        "lr": "its actors' steps have the size that kl_threshold allows; critic_lr is the critic's step size"
+    }
+
+    kl_threshold: float = key(gt=0, why="a trust region without room lets no policy move")
+    accept_ratio: float = key(gt=0, lt=1, why="the share of the promised gain that a step has to bring")
+    backtrack_coef: float = key(gt=0, lt=1, why="each try of the line search is this times as long as the one before")
+    line_search_steps: int = key(ge=0)
+    cg_iters: int = key(ge=1, why="without an iteration there is no direction to step in")
+    cg_damping: float = key(ge=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JRPPOConfig(PPOConfig):
+    """Keys of `jr_ppo_learner`."""
+
+    algorithm: ClassVar[str] = "JR-PPO"
+    individual_rewards: ClassVar[str | None] = (
+        "its joint ratio multiplies one advantage that all agents share; set common_reward=True, or use "
+        "--config=ir_ippo or the suite's ippo"
+    )
+
+    eps_clip: float = key(gt=0, le=1)  # up to 1 in the paper's experiments
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndependentRatioConfig(PPOConfig):
+    """Keys of `independent_ratio_learner`."""
+
+    algorithm: ClassVar[str] = "independent-ratio PPO"
+    joint_advantage: ClassVar[bool] = False
+
+    eps_clip: float = key(gt=0, le=1)
+    clip_scaling: str = key(choices=("none", "per_agent"))
+
+    def clip_range(self, n_agents: int) -> float:
+        """eps, or alpha / N (section 6.2 of the paper)."""
+        return self.eps_clip / n_agents if self.clip_scaling == "per_agent" else self.eps_clip
+
+
 #: The checks of each learner, by the value of the key `learner`. Learners of the host are not in here.
-SCHEMAS: dict[str, type[OnPolicyConfig]] = {"happo_learner": HAPPOConfig}
+SCHEMAS: dict[str, type[OnPolicyConfig]] = {
+    "happo_learner": HAPPOConfig,
+    "hatrpo_learner": HATRPOConfig,
+    "jr_ppo_learner": JRPPOConfig,
+    "independent_ratio_learner": IndependentRatioConfig,
+}
 
 
 def _checked(f: dataclasses.Field, value: Any) -> Any:
@@ -172,7 +246,8 @@ def _checked(f: dataclasses.Field, value: Any) -> Any:
     finite = not isinstance(value, float) or math.isfinite(value)
     if not finite or not all(_COMPARE[sign](value, b) for sign, b in bounds.items()):
         wanted_range = " and ".join(f"{f.name} {sign} {b:g}" for sign, b in bounds.items()) or "finite"
-        raise ConfigError(f"{f.name}={value!r} is out of range; it must be {wanted_range}")
+        why = f" ({meta['why']})" if meta["why"] else ""
+        raise ConfigError(f"{f.name}={value!r} is out of range; it must be {wanted_range}{why}")
     return value
 
 
@@ -213,21 +288,26 @@ def check_known_keys(names: Iterable[str], known: Iterable[str], where: str) -> 
             )
 
 
-def check_learner(config: Mapping[str, Any], host_keys: Iterable[str], where: str = "the configuration") -> None:
+def check_learner(
+    config: Mapping[str, Any], host_defaults: Mapping[str, Any], where: str = "the configuration"
+) -> None:
     """All checks of a complete configuration that need neither environment nor host.
 
     Args:
         config: the merged configuration.
-        host_keys: top-level keys of the host's own defaults.
+        host_defaults: the host's own defaults.
         where: names the source in messages.
 
     Raises:
-        ConfigError: unknown, missing, mistyped or out-of-range key.
+        ConfigError: unknown, missing, mistyped or out-of-range key, or one that does nothing in this algorithm.
         CapabilityError: the algorithm has no meaning for this combination.
     """
     schema = SCHEMAS.get(config.get("learner"))
     if schema is None:  # one of the host's own algorithms: it knows its keys best
         return
-    known = {*host_keys, *(f.name for f in dataclasses.fields(schema)), "seed", "plugin"}
+    known = {*host_defaults, *(f.name for f in dataclasses.fields(schema)), "seed", "plugin"}
     check_known_keys(config, known, where)
+    for name, why in schema.no_meaning.items():
+        if config.get(name) != host_defaults.get(name):
+            raise ConfigError(f"key `{name}` in {where} has no meaning for {schema.algorithm}: {why}; remove it")
     schema.from_mapping(config, where).check_capabilities(config.get("common_reward", True))

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 from epymarl_trust_region.errors import ConfigError
-from epymarl_trust_region.games import CLIMBING_ID, PENALTY_ID, register_games
+from epymarl_trust_region.games import ANTI_COORDINATION_ID, CLIMBING_ID, PENALTY_ID, register_games
 from epymarl_trust_region.games.matrix_env import MatrixGameEnv
 from epymarl_trust_region.games.normal_form import proposition_1_game
 
@@ -33,6 +33,20 @@ def test_every_agent_receives_the_payoff():
     penalty = gymnasium.make(PENALTY_KEY, penalty=-7)
     assert play(penalty, (0, 2))[1] == [-7, -7] and play(penalty, (0, 0))[1] == [10, 10]
     assert play(gymnasium.make(PENALTY_KEY), (2, 0))[1] == [-100, -100]
+
+
+def test_anti_coordination_pays_for_two_unlike_halves():
+    key = f"epymarl_trust_region.games:{ANTI_COORDINATION_ID}"
+    for n_agents in (2, 4, 6):
+        env = gymnasium.make(key, n_agents=n_agents)
+        half = [0] * (n_agents // 2)
+        paid = [joint for joint in np.ndindex(*(2,) * n_agents) if play(env, list(joint))[1][0]]
+        ones = [1 - x for x in half]
+        assert paid == [(*half, *ones), (*ones, *half)]
+        assert play(env, [*half, *ones])[1] == [1.0] * n_agents
+    for bad in (1, 3, 0, -2, 18, 2.0, True, "2"):
+        with pytest.raises(ConfigError, match="env_args.n_agents is .*: give an even whole number from 2 to 16"):
+            gymnasium.make(key, n_agents=bad)
 
 
 def test_spaces_and_first_observation():

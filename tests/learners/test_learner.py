@@ -9,14 +9,14 @@ import pytest
 import torch
 from epymarl_trust_region.errors import CapabilityError, CheckpointError, ConfigError
 from epymarl_trust_region.onpolicy import checkpoint
-from epymarl_trust_region.onpolicy.learner import Optimiser
+from epymarl_trust_region.onpolicy.optimiser import Optimiser
 from epymarl_trust_region.onpolicy.returns import masked_mean
 from epymarl_trust_region.onpolicy.rollout import make_rollout
 from support import make_batch, make_learner
 
 
 def rollout_of(learner, batch):
-    return make_rollout(batch, learner.mac, learner.critic, learner.config, True, learner.episode_limit)
+    return make_rollout(batch, learner.mac, learner.critic, learner.config, learner.episode_limit)
 
 
 def test_a_long_gradient_is_cut_to_the_norm_asked_for_and_logged_as_it_was():

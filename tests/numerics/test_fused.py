@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from epymarl_trust_region.modules.actors import Actor, ActorSet, autograd_vjp
+from epymarl_trust_region.modules.actors import Actor, ActorSet, autograd_linear, autograd_vjp
 from epymarl_trust_region.modules.critics import make_critic
 from epymarl_trust_region.modules.distributions import MaskedCategorical
 from epymarl_trust_region.numerics.flat import flatten, views
-from epymarl_trust_region.numerics.gru import gru_vjp
-from epymarl_trust_region.numerics.mlp import mlp_vjp
+from epymarl_trust_region.numerics.gru import gru_linear
+from epymarl_trust_region.numerics.mlp import mlp_linear
 from epymarl_trust_region.onpolicy.rollout import make_rollout
 from support import make_batch, make_learner
 from torch import nn
@@ -31,6 +31,16 @@ def assert_same(ours, theirs, tolerance=1e-12):
         assert a.abs().max() > 0
 
 
+def derivative_along(function, parameters, direction):
+    """d/de of function(parameters + e direction) at e = 0, by forward-mode automatic differentiation."""
+    return torch.func.jvp(function, (tuple(parameters),), (tuple(direction),))[1]
+
+
+def directions(parameters):
+    """A direction in which every parameter moves."""
+    return [torch.randn_like(parameter) for parameter in parameters]
+
+
 def pulled(pull, gradient, parameters):
     """What `pull` writes, into memory that held something else."""
     out = [torch.full_like(parameter, 7.0) for parameter in parameters]
@@ -46,10 +56,15 @@ def test_mlp_is_its_layers(sizes):
     plain = perturbed(nn.Sequential(*parts))
     x, weights = torch.randn(7, 5, dtype=torch.float64), torch.randn(7, sizes[-1], dtype=torch.float64)
     parameters, expected = list(plain.parameters()), plain(x)
+    direction, names = directions(parameters), [name for name, _ in plain.named_parameters()]
     with torch.no_grad():
-        y, pull = mlp_vjp(x, parameters)
-        found = pulled(pull, weights, parameters)
+        y, push, pull = mlp_linear(x, parameters)
+        found, pushed = pulled(pull, weights, parameters), push(direction)
     assert_same([y], [expected])
+    along = derivative_along(
+        lambda p: torch.func.functional_call(plain, dict(zip(names, p, strict=True)), (x,)), parameters, direction
+    )
+    assert_same([pushed], [along])
     assert_same(found, torch.autograd.grad(expected, parameters, weights))
 
 
@@ -63,10 +78,18 @@ def test_gru_is_pytorchs(steps, size):
     expected, _ = plain(x, hidden[None])
     with torch.no_grad():
         gates = (x @ weight_x.t() + bias_x).view(steps, size, 3, 5).permute(2, 0, 1, 3)
-        found, pull = gru_vjp(gates, hidden, weight_h, bias_h)
+        found, push, pull = gru_linear(gates, hidden, weight_h, bias_h)
         of_weight, of_bias = torch.empty_like(weight_h), torch.empty_like(bias_h)
         of_gates = pull(weights, of_weight, of_bias)
+        direction = directions([gates, weight_h, bias_h])
+        pushed = push(*direction)
     assert_same([found], [expected])
+    # Forward differences of our own (already held to PyTorch's above): 1e-6 apart, so good to about 1e-9.
+    moved = [x + 5e-7 * d for x, d in zip((gates, weight_h, bias_h), direction, strict=True)]
+    back = [x - 5e-7 * d for x, d in zip((gates, weight_h, bias_h), direction, strict=True)]
+    with torch.no_grad():
+        difference = gru_linear(moved[0], hidden, *moved[1:])[0] - gru_linear(back[0], hidden, *back[1:])[0]
+    assert_same([pushed], [difference * 1e6], tolerance=1e-7)
     by_hand = of_gates.permute(1, 2, 0, 3).flatten(0, 1).flatten(1)  # [T B, 3H]: on to the input's weights
     ours = [by_hand.t() @ x.flatten(0, 1), of_weight, by_hand.sum(0), of_bias]
     assert_same(ours, torch.autograd.grad(expected, list(plain.parameters()), weights))
@@ -86,6 +109,52 @@ def test_actor_is_its_layers(use_rnn):
             found = pulled(pull, weights, parameters)
         assert_same([logits], [expected])
         assert_same(found, torch.autograd.grad(expected, parameters, weights, retain_graph=True))
+
+
+@pytest.mark.parametrize("use_rnn", [False, True])
+def test_both_derivatives_of_an_actor_are_autograds(use_rnn):
+    """Ours against autograd's graph, which serves GPUs, and the latter's push against its pull: u.(J v) = (J^T u).v."""
+    torch.manual_seed(2)
+    actor = perturbed(Actor(4, 3, 8, use_rnn)).double()
+    inputs, weights = torch.randn(5, 6, 4).double(), torch.randn(5, 6, 3).double()
+    parameters, results = list(actor.parameters()), []
+    direction = directions(parameters)
+    for linearise in (actor.linearise, lambda x: autograd_linear(lambda: actor(x)[0], actor.in_order)):
+        with torch.no_grad():
+            logits, push, pull = linearise(inputs)
+            for _ in range(2):  # as often as wanted
+                found = [logits, push(direction), *pulled(pull, weights, parameters)]
+        assert not any(x.requires_grad for x in found[:1])
+        results.append(found)
+        along = sum((d * g).sum() for d, g in zip(direction, found[2:], strict=True))
+        torch.testing.assert_close((weights * found[1]).sum(), along, rtol=1e-12, atol=1e-12)
+    assert_same(*results)
+
+
+@pytest.mark.parametrize("use_rnn", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+def test_all_agents_at_once_are_agents_one_by_one(use_rnn, shared, double_precision):
+    """Logits, log-probabilities, entropies and gradients, with and without unavailable actions."""
+    batch = make_batch(lengths=[6, 3, 1, 5], avail=0.7)
+    batch["avail_actions"][:, :, 1] = 1  # one agent has all of its actions
+    batch["actions"][:, :-1, 1, 0] = torch.randint(4, (4, 6))
+    learner = make_learner(batch, "ir_mappo", use_rnn=use_rnn, share_parameters=shared, hidden_dim=8)
+    perturbed(learner.mac.agent)
+    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
+    assert [own is None for own in rollout.avail_actions] == [False, True, False]
+    weights = torch.randn(2, 3, 4, 6)
+    log_probs, entropies, pull = rollout.evaluate_all(learner.mac)
+    pull(*weights, [o.gradients for o in learner.actor_optimisers])
+    expected = [torch.zeros_like(o.vector) for o in learner.actor_optimisers]
+    for i in range(3):
+        log_prob, entropy, pull_one = rollout.evaluate(learner.mac, i)
+        assert_same([log_probs[i], entropies[i]], [log_prob, entropy])
+        network = 0 if shared else i
+        out = [torch.empty_like(p) for p in learner.mac.agent_parameters(i)]
+        pull_one(weights[0, i], weights[1, i], out)
+        expected[network] += torch.cat([x.flatten() for x in out])
+    assert len(expected) == (1 if shared else 3)
+    assert_same([o.vector.grad for o in learner.actor_optimisers], expected)
 
 
 @pytest.mark.parametrize("use_rnn", [False, True])
@@ -152,7 +221,7 @@ def test_an_agents_whole_gradient_is_autograds(use_rnn, double_precision):
     batch = make_batch(lengths=[6, 3, 1, 5], avail=0.7)
     learner = make_learner(batch, use_rnn=use_rnn, entropy_coef=0.1, hidden_dim=8)
     perturbed(learner.mac.agent)
-    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, True, None)
+    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
     perturbed(learner.mac.agent)  # another policy than the old one, so that some ratios are clipped
     factor = torch.rand(4, 6) + 0.5
     loss = learner.policy_loss(rollout, 1, factor)

@@ -29,7 +29,8 @@ def rollout_of(batch, episode_limit=None, common_reward=True, **overrides):
     critic = make_critic(scheme_of(batch), args)
     with torch.no_grad():
         values = critic.denormalise(critic(critic.inputs(batch)))
-    return make_rollout(batch, mac, critic, args, common_reward, episode_limit), values, mac
+    args.joint_advantage = common_reward
+    return make_rollout(batch, mac, critic, args, episode_limit), values, mac
 
 
 def returns_by_definition(rewards, values, length, bootstrap, gamma, lam) -> list[float]:
@@ -133,7 +134,7 @@ def test_popart_values_and_returns_are_in_returns():
     learner.critic.update_normaliser(torch.tensor([[40.0], [60.0]]))  # mean 50, standard deviation 10
     with torch.no_grad():
         expected = learner.critic(batch["state"])[:, :-1] * 10 + 50
-    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, True, None)
+    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
     torch.testing.assert_close(rollout.values, expected, rtol=0, atol=1e-3)
 
 
@@ -194,7 +195,7 @@ def test_what_padding_holds_is_nobodys_business():
 def fitted(epochs, **overrides):
     batch = make_batch(lengths=RAGGED)
     learner = make_learner(batch, critic_epochs=epochs, critic_hidden_dim=64, critic_lr=0.003, **overrides)
-    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, True, None)
+    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
     loss = learner.fit_critic(rollout)
     return learner, rollout, loss
 
@@ -221,7 +222,7 @@ def test_the_loss_is_half_the_mean_squared_error_over_valid_steps():
 def test_the_loss_of_an_individual_critic_is_the_mean_over_its_columns():
     batch = make_batch(lengths=RAGGED)
     learner = make_learner(batch, critic="individual", critic_epochs=1)
-    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, True, None)
+    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
     with torch.no_grad():
         squared = ((learner.critic(batch["obs"][:, :-1]) - rollout.returns) ** 2)[rollout.mask.bool()]
     assert squared.shape == (15, 3)

@@ -114,6 +114,42 @@ class TrustRegionMAC:
 
         return log_prob, entropy, pull
 
+    @torch.no_grad()
+    def evaluate_all(
+        self, inputs: Tensor, avail_actions: Sequence[Tensor | None], actions: Tensor
+    ) -> tuple[Tensor, Tensor, Callable]:
+        """`evaluate` for all agents at once, whether or not they share their network.
+
+        Args:
+            inputs: [N, B, T, D], as `build_inputs` gives them.
+            avail_actions: N times [B, T, A] or None.
+            actions: [N, B, T], int64.
+
+        Returns:
+            log pi_i(a_i) and H_i, each [N, B, T], and `pull(gradient of log pi, gradient of H, out)`; `out` has one
+            sequence of tensors per network.
+        """
+        logits, pull_actors = self.agent.vjp(inputs)
+        avail = None
+        if any(own is not None for own in avail_actions):
+            full = torch.ones(logits.shape[1:], dtype=torch.bool, device=logits.device)
+            avail = torch.stack([full if own is None else own for own in avail_actions])
+        log_prob, entropy, pull_policy = MaskedCategorical.evaluate(logits, avail, actions)
+
+        @torch.no_grad()
+        def pull(of_log_prob: Tensor, of_entropy: Tensor, out: Sequence[Sequence[Tensor]]) -> None:
+            pull_actors(pull_policy(of_log_prob, of_entropy), out)
+
+        return log_prob, entropy, pull
+
+    @torch.no_grad()
+    def linearise(
+        self, agent: int, inputs: Tensor, avail_actions: Tensor | None
+    ) -> tuple[MaskedCategorical, Callable, Callable]:
+        """pi_i over whole sequences, as `policy`, with the derivatives of its logits both ways (`Actor.linearise`)."""
+        logits, push, pull = self.agent.actor(agent).linearise(inputs)
+        return MaskedCategorical(logits, avail_actions), torch.no_grad()(push), torch.no_grad()(pull)
+
     def agent_parameters(self, agent: int) -> list[torch.nn.Parameter]:
         """The parameters that agent `agent` acts with; the same for every agent where actors are shared."""
         return list(self.agent.actor(agent).parameters())

@@ -17,9 +17,10 @@ from epymarl_trust_region.games.normal_form import (
     proposition_1_game,
     pure_equilibria,
 )
-from epymarl_trust_region.games.registration import CLIMBING_ID, PENALTY_ID, register_games
+from epymarl_trust_region.games.registration import ANTI_COORDINATION_ID, CLIMBING_ID, PENALTY_ID, register_games
 
 __all__ = [
+    "ANTI_COORDINATION_ID",
     "CLIMBING_ID",
     "PENALTY_ID",
     "MarkovGame",

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 
 from epymarl_trust_region.errors import ConfigError
-from epymarl_trust_region.games.normal_form import climbing_game, penalty_game
+from epymarl_trust_region.games.normal_form import climbing_game, penalty_game, proposition_1_game
 
 
 class MatrixGameEnv(gymnasium.Env):
@@ -73,6 +73,17 @@ class MatrixGameEnv(gymnasium.Env):
 
     def _observations(self) -> tuple[np.ndarray, ...]:
         return tuple(np.ones(1, dtype=np.float32) for _ in range(self.n_agents))
+
+
+def anti_coordination_env(n_agents: int = 2, max_steps: int = 1) -> MatrixGameEnv:
+    """Gymnasium entry point of the game of HATRPO/HAPPO's Proposition 1: one half plays 0, the other half 1.
+
+    Raises:
+        ConfigError: `n_agents` is odd, not positive or more than 16, or `max_steps` is not a positive whole number.
+    """
+    if isinstance(n_agents, bool) or not isinstance(n_agents, int) or n_agents > 16 or n_agents < 2 or n_agents % 2:
+        raise ConfigError(f"env_args.n_agents is {n_agents!r}: give an even whole number from 2 to 16")
+    return MatrixGameEnv(proposition_1_game(n_agents), max_steps)
 
 
 def climbing_env(max_steps: int = 1) -> MatrixGameEnv:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gymnasium
 
+ANTI_COORDINATION_ID = "trust-region-anti-coordination-v0"
 CLIMBING_ID = "trust-region-climbing-v0"
 PENALTY_ID = "trust-region-penalty-v0"
 
 _ENTRY_POINTS = {
+    ANTI_COORDINATION_ID: "epymarl_trust_region.games.matrix_env:anti_coordination_env",
     CLIMBING_ID: "epymarl_trust_region.games.matrix_env:climbing_env",
     PENALTY_ID: "epymarl_trust_region.games.matrix_env:penalty_env",
 }

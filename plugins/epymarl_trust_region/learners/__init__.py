@@ -1,5 +1,12 @@
 """The learners by the name that a yaml file gives them in its key `learner`."""
 
 from .happo import HAPPOLearner
+from .hatrpo import HATRPOLearner
+from .jr_ppo import IndependentRatioLearner, JointRatioLearner
 
-REGISTRY = {"happo_learner": HAPPOLearner}
+REGISTRY = {
+    "happo_learner": HAPPOLearner,
+    "hatrpo_learner": HATRPOLearner,
+    "jr_ppo_learner": JointRatioLearner,
+    "independent_ratio_learner": IndependentRatioLearner,
+}

@@ -5,14 +5,13 @@ Shape letters: B episodes, T steps, N agents.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..config import HAPPOConfig
 from ..onpolicy.diagnostics import factor_statistics
 from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss
-from ..onpolicy.order import agent_sequence
+from ..onpolicy.order import turns
 from ..onpolicy.rollout import Rollout
 
 
@@ -29,16 +28,11 @@ class HAPPOLearner(OnPolicyLearner):
 
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
         """Algorithm 3, lines 8 to 13. The advantage is computed once and serves all agents."""
-        factor, before = torch.ones_like(rollout.mask), None  # M^{i_1} = A
-        for agent in agent_sequence(rollout.n_agents, self.config.agent_order):
-            if before is not None:
-                factor = factor * self.new_ratio(rollout, before)  # M^{i_1:m+1} = M^{i_1:m} pi_new / pi_old
-            used_factor = self._clip(factor)
+        for agent, factor in turns(rollout, self.mac, self.config):
             for _ in range(self.config.epochs):
-                policy_loss = self.policy_loss(rollout, agent, used_factor)
+                policy_loss = self.policy_loss(rollout, agent, factor)
                 self.actor_optimisers[agent].step()
-            before = agent
-        return {"pg_loss": policy_loss.item(), **factor_statistics(used_factor, rollout.mask)}
+        return {"pg_loss": policy_loss.item(), **factor_statistics(factor, rollout.mask)}
 
     def policy_loss(self, rollout: Rollout, agent: int, factor: Tensor) -> Tensor:
         """The negative of equation (11)'s clipped objective with an entropy bonus; its gradient goes to the optimiser.
@@ -59,13 +53,3 @@ class HAPPOLearner(OnPolicyLearner):
         )
         pull(*slopes, self.actor_optimisers[agent].gradients)
         return loss
-
-    def new_ratio(self, rollout: Rollout, agent: int) -> Tensor:
-        """pi_new / pi_old of the actions taken, after the agent's turn; [B, T], 1 at masked steps."""
-        log_prob, _, _ = rollout.evaluate(self.mac, agent)
-        return rollout.log_ratio(agent, log_prob).exp()
-
-    def _clip(self, factor: Tensor) -> Tensor:
-        """`factor_clip` trades bias for variance where many agents make the product's range large; not in the paper."""
-        width = self.config.factor_clip
-        return factor if width is None else factor.clamp(1 - width, 1 + width)

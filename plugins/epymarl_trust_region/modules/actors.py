@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..numerics.flat import flatten, is_flat
-from ..numerics.gru import gru_vjp
-from ..numerics.mlp import Pull, affine_pull, mlp_vjp, relu_pull
+from ..numerics.gru import gru_linear
+from ..numerics.mlp import Pull, Push, affine_pull, affine_push, mlp_linear, relu_pull
 from .networks import linear
 
 # A small head keeps the first policy near uniform, so that the first ratios are near 1.
@@ -53,32 +53,64 @@ class Actor(nn.Module):
         Returns:
             logits [B, T, A], and `pull(gradient of the logits, out)`, which writes the parameters' gradients.
         """
-        if self.rnn is None:
-            logits, pull = mlp_vjp(inputs.flatten(0, 1), self.in_order)
-            return logits.view(*inputs.shape[:2], -1), lambda gradient, out: pull(gradient.flatten(0, 1), out)
-        if inputs.is_cuda:  # cuDNN's own does all steps in one launch
+        if self.rnn is not None and inputs.is_cuda:  # cuDNN's own does all steps in one launch
             return autograd_vjp(lambda: self(inputs)[0], self.in_order)
-        return self._gru_vjp(inputs)
+        logits, _, pull = self.linearise(inputs)
+        return logits, pull
 
-    def _gru_vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
+    def linearise(self, inputs: Tensor) -> tuple[Tensor, Push, Pull]:
+        """`vjp` and the Jacobian-vector product beside it: what a Gauss-Newton product is made of.
+
+        Returns:
+            logits [B, T, A]; `push(direction in the parameters)`, the derivative of the logits along it; and `pull`.
+            Both read the parameters: they hold until these move.
+        """
+        if self.rnn is not None:
+            on_gpu = inputs.is_cuda
+            return autograd_linear(lambda: self(inputs)[0], self.in_order) if on_gpu else self._gru_linear(inputs)
+        logits, push, pull = mlp_linear(inputs.flatten(0, 1), self.in_order)
+        shape = (*inputs.shape[:2], -1)
+        return (
+            logits.view(shape),
+            lambda d: push(d).view(shape),
+            lambda gradient, out: pull(gradient.flatten(0, 1), out),
+        )
+
+    def _gru_linear(self, inputs: Tensor) -> tuple[Tensor, Push, Pull]:
         body, body_bias, weight_x, weight_h, bias_x, bias_h, head, head_bias = self.in_order
         inputs = inputs.transpose(0, 1)  # [T, B, D], as the GRU goes through it
         flat, shape = inputs.flatten(0, 1), (*inputs.shape[:2], self.hidden_dim)
         x = torch.addmm(body_bias, flat, body.t()).relu_()
-        by_gate = weight_x.view(3, self.hidden_dim, -1)
-        gates = torch.baddbmm(bias_x.view(3, 1, -1), x.expand(3, -1, -1), by_gate.transpose(1, 2))
-        hidden, pull_gru = gru_vjp(gates.view(3, *shape), inputs.new_zeros(shape[1:]), weight_h, bias_h)
+
+        def by_gate(weight: Tensor) -> Tensor:
+            return weight.view(3, self.hidden_dim, -1)
+
+        def gates_of(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # [3, T B, H]
+            return torch.baddbmm(bias.view(3, 1, -1), x.expand(3, -1, -1), by_gate(weight).transpose(1, 2))
+
+        gates = gates_of(x, weight_x, bias_x).view(3, *shape)
+        hidden, push_gru, pull_gru = gru_linear(gates, inputs.new_zeros(shape[1:]), weight_h, bias_h)
         logits = torch.addmm(head_bias, hidden.flatten(0, 1), head.t())
+
+        def to_batch(of_logits: Tensor) -> Tensor:
+            return of_logits.view(*shape[:2], -1).transpose(0, 1)
+
+        def push(direction: Sequence[Tensor]) -> Tensor:
+            of_x = relu_pull(affine_push(flat, *direction[:2]), x)
+            of_gates = gates_of(x, direction[2], direction[4])
+            of_gates.baddbmm_(of_x.expand(3, -1, -1), by_gate(weight_x).transpose(1, 2))
+            of_hidden = push_gru(of_gates.view(3, *shape), direction[3], direction[5]).flatten(0, 1)
+            return to_batch(affine_push(hidden.flatten(0, 1), *direction[6:]).addmm_(of_hidden, head.t()))
 
         def pull(gradient: Tensor, out: Sequence[Tensor]) -> None:
             gradient = gradient.transpose(0, 1).flatten(0, 1)
             affine_pull(gradient, hidden.flatten(0, 1), *out[6:])
             of_gates = pull_gru((gradient @ head).view(shape), out[3], out[5]).flatten(1, 2)  # [3, T B, H]
-            torch.bmm(of_gates.transpose(1, 2), x.expand(3, -1, -1), out=out[2].view(3, self.hidden_dim, -1))
+            torch.bmm(of_gates.transpose(1, 2), x.expand(3, -1, -1), out=by_gate(out[2]))
             torch.sum(of_gates, 1, out=out[4].view(3, -1))
-            affine_pull(relu_pull(torch.bmm(of_gates, by_gate).sum(0), x), flat, *out[:2])
+            affine_pull(relu_pull(torch.bmm(of_gates, by_gate(weight_x)).sum(0), x), flat, *out[:2])
 
-        return logits.view(*shape[:2], -1).transpose(0, 1), pull
+        return to_batch(logits), push, pull
 
 
 def autograd_vjp(function: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> tuple[Tensor, Pull]:
@@ -91,6 +123,26 @@ def autograd_vjp(function: Callable[[], Tensor], parameters: Sequence[nn.Paramet
             place.copy_(value)
 
     return output.detach(), pull
+
+
+def autograd_linear(function: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> tuple[Tensor, Push, Pull]:
+    """The output of `function` and its derivatives both ways, by autograd on a graph that is kept.
+
+    The gradient for u pulled back is linear in u, and its derivative in u pushes. cuDNN has no second derivative.
+    """
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+        output = function()
+        u = torch.zeros_like(output, requires_grad=True)
+        pulled = torch.autograd.grad(output, parameters, u, create_graph=True)
+
+    def push(direction: Sequence[Tensor]) -> Tensor:
+        return torch.autograd.grad(pulled, u, direction, retain_graph=True)[0]
+
+    def pull(gradient: Tensor, out: Sequence[Tensor]) -> None:
+        for place, value in zip(out, torch.autograd.grad(output, parameters, gradient, retain_graph=True), strict=True):
+            place.copy_(value)
+
+    return output.detach(), push, pull
 
 
 class ActorSet(nn.Module):
@@ -136,6 +188,27 @@ class ActorSet(nn.Module):
         """All parameters of that network as one vector [P]; writing to it moves them."""
         self._together()
         return self._rows[self.network(agent)]
+
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor, Sequence[Sequence[Tensor]]], None]]:
+        """All agents' logits over whole sequences, as `Actor.vjp` for one.
+
+        Args:
+            inputs: [N, B, T, D].
+
+        Returns:
+            logits [N, B, T, A], and `pull(gradient of the logits, out)` with one sequence of tensors in `out` per
+            network: a network that agents share gets the sum of their gradients.
+        """
+        shape = inputs.shape[:3]
+        by_network = inputs.reshape(len(self.agents), -1, *inputs.shape[2:])
+        parts = [actor.vjp(own) for actor, own in zip(self.agents, by_network, strict=True)]
+
+        def pull(gradient: Tensor, out: Sequence[Sequence[Tensor]]) -> None:
+            of_networks = gradient.reshape(len(parts), -1, *gradient.shape[2:])
+            for (_, pull_actor), of_own, places in zip(parts, of_networks, out, strict=True):
+                pull_actor(of_own, places)
+
+        return torch.stack([logits for logits, _ in parts]).view(*shape, -1), pull
 
     def init_hidden(self, batch_size: int) -> Tensor | None:
         """Zero hidden states [B, N, H]; None for MLPs."""

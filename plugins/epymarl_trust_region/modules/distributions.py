@@ -1,6 +1,7 @@
 """Policies as distributions over one agent's actions.
 
-A learner uses `log_prob`, `entropy`, `kl` and `total_variation`, and never asks what kind of distribution it holds.
+A learner uses `log_prob`, `score`, `entropy`, `kl`, `fisher_product` and `total_variation`, and never asks what kind of
+distribution it holds.
 Shape letters: A actions; a leading `...` stands for any batch shape, such as [B, T].
 """
 
@@ -70,6 +71,10 @@ class MaskedCategorical:
         """log pi(a) of actions [...], as [...]."""
         return self.log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
+    def score(self, actions: Tensor) -> Tensor:
+        """d log pi(a) / d logits = onehot(a) - pi, of actions [...]: [..., A], 0 at unavailable actions."""
+        return torch.nn.functional.one_hot(actions, self.log_probs.shape[-1]) - self.probs
+
     def entropy(self) -> Tensor:
         """-sum_a pi(a) log pi(a) in nats, [...]."""
         return -(self.probs * self.log_probs).sum(-1)
@@ -77,6 +82,20 @@ class MaskedCategorical:
     def kl(self, old: MaskedCategorical) -> Tensor:
         """KL(old || self) = sum_a old(a) [log old(a) - log self(a)] in nats, [...]: the paper's D_KL(pi_old, pi)."""
         return (old.probs * (old.log_probs - self.log_probs)).sum(-1)
+
+    def fisher_product(self, tangent: Tensor) -> Tensor:
+        """F u with F = E_{a ~ pi}[grad log pi(a) grad log pi(a)^T] in the logits: p_a (u_a - sum_b p_b u_b).
+
+        F is also the Hessian of KL(self || other) in the other's logits where the two are equal.
+
+        Args:
+            tangent: u, a change of the logits, [..., A].
+
+        Returns:
+            [..., A], 0 at unavailable actions.
+        """
+        weighted = self.probs * tangent
+        return weighted - self.probs * weighted.sum(-1, keepdim=True)
 
     def total_variation(self, old: MaskedCategorical) -> Tensor:
         """0.5 sum_a |self(a) - old(a)|, in [0, 1], [...]."""

@@ -1,4 +1,4 @@
-"""A GRU over whole sequences on the CPU and its vector-Jacobian product; weight gradients are one matrix product each.
+"""A GRU over whole sequences on the CPU and its derivatives both ways; weight gradients are one matrix product each.
 
 `torch.nn.GRU` spends nearly all of its time on bookkeeping where batch and network are small: each step has its own
 graph nodes and its own small product for the weights' gradients. Here the loop over time holds only what depends on the
@@ -8,6 +8,7 @@ Shape letters: T steps, B sequences, H hidden units.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 
-def gru_vjp(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Callable]:
+def gru_linear(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Callable, Callable]:
     """All hidden states; equal to `torch.nn.GRU`'s but for rounding. To be called under `torch.no_grad`.
 
     With g = x W_i^T + b_i given, and u = h W_h^T + b_h split into u_r, u_z, u_n (Cho et al., 2014, as in PyTorch):
@@ -28,19 +29,26 @@ def gru_vjp(gates: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> tupl
         bias: b_h, [3H].
 
     Returns:
-        [T, B, H], after each step; and `pull(gradient [T, B, H], of_weight, of_bias)`, which writes dL/dW_h and dL/db_h
-        and returns dL/dg, [3, T, B, H].
+        [T, B, H], after each step; `push(dg [3, T, B, H], dW_h, db_h)`, which returns their derivative along it; and
+        `pull(gradient [T, B, H], of_weight, of_bias)`, which writes dL/dW_h and dL/db_h and returns dL/dg, [3, T, B, H]
     """
     h, u, n = _recurrence(gates.numpy(), hidden.numpy(), weight.numpy(), bias.numpy())
+    slopes = functools.cache(lambda: _slopes(h, u, n))  # once, however often it is pushed and pulled
+
+    def push(of_gates: Tensor, of_weight: Tensor, of_bias: Tensor) -> Tensor:
+        of_u = torch.addmm(of_bias, torch.from_numpy(h[:-1]).flatten(0, 1), of_weight.t())  # with h held
+        shape = (*n.shape[:2], 3, n.shape[2])
+        pushed = _forward_in_time(of_gates.numpy(), of_u.view(shape).numpy(), slopes(), u[1], weight.numpy())
+        return torch.from_numpy(pushed)
 
     def pull(gradient: Tensor, of_weight: Tensor, of_bias: Tensor) -> Tensor:
-        pulled = _through_time(gradient.contiguous().numpy(), h, u, n, weight.numpy())
+        pulled = _through_time(gradient.contiguous().numpy(), slopes(), u[1], weight.numpy())
         of_u = torch.from_numpy(pulled[:, :, :3]).flatten(0, 1).flatten(1)
         torch.mm(of_u.t(), torch.from_numpy(h[:-1]).flatten(0, 1), out=of_weight)
         torch.sum(of_u, 0, out=of_bias)
         return torch.from_numpy(pulled).permute(2, 0, 1, 3)[[0, 1, 3]]
 
-    return torch.from_numpy(h[1:]), pull
+    return torch.from_numpy(h[1:]), push, pull
 
 
 def _recurrence(g: np.ndarray, h_0: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -71,19 +79,45 @@ def _recurrence(g: np.ndarray, h_0: np.ndarray, weight: np.ndarray, bias: np.nda
     return h, u, n
 
 
-def _through_time(gradient: np.ndarray, h: np.ndarray, u: np.ndarray, n: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Gradients of u_r (and g_r), u_z (and g_z), u_n and g_n for all steps, [T, B, 4, H], of that of the outputs."""
+def _slopes(h: np.ndarray, u: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """d h' over d(u_r or g_r), d(u_z or g_z), d u_n, d g_n with h held: [T, B, 4, H], for all steps."""
     r, z, u_n = u
-    # d h' / d(before each activation), for all steps: what the loop multiplies the gradient of h' with.
     slopes = np.empty((*n.shape[:2], 4, n.shape[2]), n.dtype)
     to_n = (1 - z) * (1 - n * n)
     slopes[:, :, 0] = to_n * u_n * r * (1 - r)
     slopes[:, :, 1] = (h[:-1] - n) * z * (1 - z)
     slopes[:, :, 2] = to_n * r
     slopes[:, :, 3] = to_n
+    return slopes
+
+
+def _forward_in_time(
+    of_g: np.ndarray, of_u: np.ndarray, slopes: np.ndarray, z: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """dh [T, B, H] of dg [3, T, B, H] and of that part of du [T, B, 3, H] that does not come through h."""
+    of_u[:, :, :2] += of_g[:2].transpose(1, 2, 0, 3)
+    pushed = (of_u * slopes[:, :, :3]).sum(2)
+    pushed += of_g[2] * slopes[:, :, 3]
+    steps, size, width = pushed.shape
+    through_h, back = np.empty((size, 3, width), pushed.dtype), np.ascontiguousarray(weight.T)
+    flat, dh = through_h.reshape(size, -1), np.zeros((size, width), pushed.dtype)
+    r_part, z_part, n_part = through_h.swapaxes(0, 1)
+    for dh1, slope, z_t in zip(pushed, slopes[:, :, :3], z, strict=True):
+        np.matmul(dh, back, out=flat)
+        np.multiply(through_h, slope, out=through_h)
+        dh1 += r_part
+        dh1 += z_part
+        dh1 += n_part
+        dh1 += z_t * dh
+        dh = dh1
+    return pushed
+
+
+def _through_time(gradient: np.ndarray, slopes: np.ndarray, z: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Gradients of u_r (and g_r), u_z (and g_z), u_n and g_n for all steps, [T, B, 4, H], of that of the outputs."""
     pulled = np.empty_like(slopes)
-    recurrent = pulled.reshape(*n.shape[:2], -1)[..., : weight.shape[0]]
-    dh = np.zeros(n.shape[1:], n.dtype)
+    recurrent = pulled.reshape(*gradient.shape[:2], -1)[..., : weight.shape[0]]
+    dh = np.zeros(gradient.shape[1:], gradient.dtype)
     for g_t, slope, pull, du, z_t in zip(*(x[::-1] for x in (gradient, slopes, pulled, recurrent, z)), strict=True):
         dh += g_t
         np.multiply(slope, dh[:, None], out=pull)

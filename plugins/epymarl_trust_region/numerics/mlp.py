@@ -1,4 +1,4 @@
-"""A multilayer perceptron with ReLU and its vector-Jacobian product, without autograd's bookkeeping.
+"""A multilayer perceptron with ReLU and its derivatives both ways, without autograd's bookkeeping.
 
 On the small networks and batches of this field the bookkeeping takes longer than the arithmetic. Shape letters: M
 samples, D inputs, K outputs.
@@ -13,9 +13,11 @@ from torch import Tensor
 
 #: Writes the gradient of the parameters, given that of the output, into tensors of their shapes.
 Pull = Callable[[Tensor, Sequence[Tensor]], None]
+#: The derivative of the output along a direction in the parameters, given as tensors of their shapes.
+Push = Callable[[Sequence[Tensor]], Tensor]
 
 
-def mlp_vjp(x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Pull]:
+def mlp_linear(x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Push, Pull]:
     """y_0 = x, y_l = relu(y_{l-1} W_l^T + b_l), no ReLU after the last; to be called under `torch.no_grad`.
 
     Args:
@@ -23,7 +25,8 @@ def mlp_vjp(x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Pull]:
         parameters: W_1, b_1, ..., W_L, b_L with W_l [out, in] and b_l [out], as in `torch.nn.Linear`.
 
     Returns:
-        y_L [M, K], and `pull`: of dL/dy_L [M, K] it writes dL/dW_1, dL/db_1, ..., dL/db_L.
+        y_L [M, K]; `push` (Jacobian-vector product): of dW_1, db_1, ..., db_L it returns dy_L [M, K]; `pull`
+        (vector-Jacobian product): of dL/dy_L [M, K] it writes dL/dW_1, dL/db_1, ..., dL/db_L.
     """
     weights, biases = parameters[::2], parameters[1::2]
     activations = [x]
@@ -31,13 +34,34 @@ def mlp_vjp(x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Pull]:
         activations.append(torch.addmm(bias, activations[-1], weight.t()).relu_())
     y = torch.addmm(biases[-1], activations[-1], weights[-1].t())
 
+    def push(direction: Sequence[Tensor]) -> Tensor:
+        tangent = None
+        for layer, weight in enumerate(weights):
+            of_weight, of_bias = direction[2 * layer : 2 * layer + 2]
+            pushed = affine_push(activations[layer], of_weight, of_bias)
+            if tangent is not None:
+                pushed.addmm_(relu_pull(tangent, activations[layer]), weight.t())
+            tangent = pushed
+        return tangent
+
     def pull(gradient: Tensor, out: Sequence[Tensor]) -> None:
         for layer in reversed(range(len(weights))):
             affine_pull(gradient, activations[layer], *out[2 * layer : 2 * layer + 2])
             if layer:
                 gradient = relu_pull(gradient @ weights[layer], activations[layer])
 
+    return y, push, pull
+
+
+def mlp_vjp(x: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Pull]:
+    """`mlp_linear` for those who only pull."""
+    y, _, pull = mlp_linear(x, parameters)
     return y, pull
+
+
+def affine_push(x: Tensor, of_weight: Tensor, of_bias: Tensor) -> Tensor:
+    """For y = x W^T + b with x held: dy [M, K], of dW and db."""
+    return torch.addmm(of_bias, x, of_weight.t())
 
 
 def affine_pull(gradient: Tensor, x: Tensor, of_weight: Tensor, of_bias: Tensor) -> None:
@@ -47,5 +71,5 @@ def affine_pull(gradient: Tensor, x: Tensor, of_weight: Tensor, of_bias: Tensor)
 
 
 def relu_pull(gradient: Tensor, output: Tensor) -> Tensor:
-    """dL/dy through y = relu(x), in place: 0 where the ReLU was shut."""
+    """dL/dy through y = relu(x), in place: 0 where the ReLU was shut. Its Jacobian is diagonal: pushing is the same."""
     return torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)

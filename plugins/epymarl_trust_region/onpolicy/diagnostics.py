@@ -12,19 +12,23 @@ from .returns import masked_mean
 from .rollout import Rollout
 
 
-def policy_statistics(rollout: Rollout, policies: list, eps_clip: float | None = None) -> dict[str, float]:
+def policy_statistics(
+    rollout: Rollout, policies: list, eps_clip: float | None = None, joint: bool = False
+) -> dict[str, float]:
     """How far the policies moved in one update.
 
     Args:
         policies: the N agents' distributions after the update, over [B, T].
         eps_clip: clip range, for the share of clipped ratios; None where nothing is clipped.
+        joint: whether it is the product of all agents' ratios that is clipped.
 
     Returns:
-        Per agent i: `agent_i_kl_mean`, `agent_i_kl_max` (KL(old || new), nats), `agent_i_tv_mean`, `agent_i_tv_max`.
-        Over agents: `kl_mean`, `kl_max`, `tv_mean`, `tv_p90`, `tv_max`; the joint total variation as the sum of the
-        agents' largest (`joint_tv_sum`, an upper bound) and as the largest 1 - prod_i (1 - tv_i) of a step
-        (`joint_tv`, a tighter one); `ratio_min`, `ratio_max` of single agents, `joint_ratio_min`, `joint_ratio_max` of
-        their product; `clip_fraction`; `entropy` (nats, mean over agents).
+        Per agent i: `agent_i_kl_mean`, `agent_i_kl_max` (KL(old || new), nats), `agent_i_tv_mean`, `agent_i_tv_p90`,
+        `agent_i_tv_max` (total variation), `agent_i_ratio_min`, `agent_i_ratio_max`. Over agents: `kl_mean`, `kl_max`,
+        `tv_mean`, `tv_p90`, `tv_max`; the joint total variation as the sum of the agents' largest (`joint_tv_sum`, an
+        upper bound) and as the largest 1 - prod_i (1 - tv_i) of a step (`joint_tv`, a tighter one); `ratio_min`,
+        `ratio_max` of single agents, `joint_ratio_min`, `joint_ratio_max` of their product; `clip_fraction`;
+        `entropy` (nats, mean over agents).
     """
     valid = rollout.mask.bool()
     pairs = list(zip(policies, rollout.old_policies, strict=True))
@@ -49,11 +53,23 @@ def policy_statistics(rollout: Rollout, policies: list, eps_clip: float | None =
         "entropy": torch.stack([p.entropy()[valid].mean() for p in policies]).mean(),
     }
     if eps_clip is not None:
-        stats["clip_fraction"] = ((ratio - 1).abs() > eps_clip).float().mean()
-    for i in range(len(policies)):
-        stats |= {f"agent_{i}_kl_mean": kl[i].mean(), f"agent_{i}_kl_max": kl[i].max()}
-        stats |= {f"agent_{i}_tv_mean": tv[i].mean(), f"agent_{i}_tv_max": tv[i].max()}
-    return {name: value.item() for name, value in stats.items()}
+        clipped = joint_ratio if joint else ratio
+        stats["clip_fraction"] = ((clipped - 1).abs() > eps_clip).float().mean()
+    return {name: value.item() for name, value in stats.items()} | _by_agent(kl, tv, ratio)
+
+
+def _by_agent(kl: Tensor, tv: Tensor, ratio: Tensor) -> dict[str, float]:
+    """The statistics of single agents; each argument is [N, M] over M valid steps."""
+    columns = {
+        "kl_mean": kl.mean(1),
+        "kl_max": kl.max(1).values,
+        "tv_mean": tv.mean(1),
+        "tv_p90": tv.quantile(0.9, dim=1),
+        "tv_max": tv.max(1).values,
+        "ratio_min": ratio.min(1).values,
+        "ratio_max": ratio.max(1).values,
+    }
+    return {f"agent_{i}_{name}": x for name, column in columns.items() for i, x in enumerate(column.tolist())}
 
 
 def factor_statistics(factor: Tensor, mask: Tensor) -> dict[str, float]:

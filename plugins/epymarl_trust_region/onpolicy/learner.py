@@ -2,76 +2,27 @@
 
 from __future__ import annotations
 
-import math
+from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
-from torch.optim.adam import adam
 
 from ..config import OnPolicyConfig
 from ..errors import CheckpointError, NonFiniteError
 from ..modules import files
 from ..modules.critics import make_critic
-from ..numerics.flat import flatten, views
 from . import checkpoint
 from .diagnostics import policy_statistics, value_statistics
 from .losses import value_loss
+from .optimiser import FlatParameters, Optimiser
 from .rollout import Rollout, make_rollout
-
-
-class Optimiser:
-    """Adam on one set of parameters as one vector, with gradient clipping and a guard against NaN."""
-
-    def __init__(self, owner: str, parameters, lr: float, config: OnPolicyConfig, vector: Tensor | None = None) -> None:
-        """
-        Args:
-            owner: whose parameters they are, for messages.
-            vector: the vector of which the parameters are views already; None makes one of them.
-        """
-        self.owner, self.grad_norm_clip = owner, config.grad_norm_clip
-        self.parameters = list(parameters)
-        self.vector = torch.nn.Parameter(flatten(self.parameters) if vector is None else vector)
-        self.vector.grad = torch.zeros_like(self.vector)
-        self.gradients = views(self.vector.grad, self.parameters)
-        self.adam = torch.optim.Adam([self.vector], lr=lr, eps=config.optim_eps, fused=True)
-        self.grad_norm = 0.0
-
-    def step(self) -> None:
-        """One descent step along `gradients`, into which a network's `pull` has written.
-
-        Raises:
-            NonFiniteError: the gradient is NaN or infinite; the parameters are left as they were.
-        """
-        norm = math.sqrt(torch.dot(self.vector.grad, self.vector.grad).item())
-        if not norm < float("inf"):
-            raise NonFiniteError(
-                f"the gradient of {self.owner} is {norm}: training has diverged; lower lr or critic_lr, or go on from "
-                "the last checkpoint with checkpoint_path"
-            )
-        if norm > self.grad_norm_clip:
-            self.vector.grad.mul_(self.grad_norm_clip / (norm + 1e-6))
-        self._descend()
-        self.grad_norm = norm
-
-    def _descend(self) -> None:
-        """`self.adam.step()`, without its hooks and searches, which on one small vector take most of its time."""
-        state = self.adam.state.get(self.vector)
-        if not state:
-            self.adam.step()  # which makes the state
-            return
-        group = self.adam.param_groups[0]
-        moments = [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]]
-        options = {name: group[name] for name in ("fused", "amsgrad", "lr", "weight_decay", "eps", "maximize")}
-        with torch.no_grad():
-            beta1, beta2 = group["betas"]
-            adam([self.vector], [self.vector.grad], *moments, beta1=beta1, beta2=beta2, **options)
 
 
 class OnPolicyLearner:
     """Base of the learners; a subclass names its `config_class` and writes `update_policies`, the pseudocode."""
 
     config_class: ClassVar[type[OnPolicyConfig]]
+    joint_ratio: ClassVar[bool] = False  # whether the product of all agents' ratios is clipped, and not each
 
     def __init__(self, mac, scheme: dict, logger, args) -> None:
         """
@@ -93,14 +44,21 @@ class OnPolicyLearner:
         self.critic = make_critic(scheme, args)
         self._make_optimisers()
         self.log_stats_t = -self.config.learner_log_interval - 1
+        self.bad_updates = 0  # in a row
 
     def _make_optimisers(self) -> None:
-        mac, config = self.mac, self.config
-        self.actor_optimisers = [  # one per network: N, or one if actors are shared
-            Optimiser(f"agent {i}'s actor", mac.agent_parameters(i), config.lr, config, mac.agent.vector(i))
-            for i in range(len(mac.agent.agents))
-        ]
-        self.critic_optimiser = Optimiser("the critic", self.critic.parameters(), config.critic_lr, config)
+        # One per network: N, or one if actors are shared.
+        self.actor_optimisers = [self._make_actor_optimiser(i) for i in range(len(self.mac.agent.agents))]
+        self.critic_optimiser = Optimiser("the critic", self.critic.parameters(), self.config.critic_lr, self.config)
+
+    def _make_actor_optimiser(self, network: int) -> FlatParameters:
+        owner, parameters, vector = self._actor(network)
+        return Optimiser(owner, parameters, self.config.lr, self.config, vector)
+
+    def _actor(self, network: int) -> tuple[str, list[torch.nn.Parameter], torch.Tensor]:
+        """What a network is called in messages, its parameters, and the vector of which they are views."""
+        owner = "the shared actor" if self.config.share_parameters else f"agent {network}'s actor"
+        return owner, self.mac.agent_parameters(network), self.mac.agent.vector(network)
 
     # One update -------------------------------------------------------------------------------------------------
 
@@ -114,13 +72,15 @@ class OnPolicyLearner:
             episode_num: episodes so far (unused).
 
         Raises:
-            NonFiniteError: NaN or infinity in a reward, an observation or a gradient.
+            NonFiniteError: NaN or infinity in a reward or an observation; or in a gradient, `max_bad_updates` times in
+                a row.
         """
-        rollout = make_rollout(batch, self.mac, self.critic, self.config, self.args.common_reward, self.episode_limit)
+        rollout = make_rollout(batch, self.mac, self.critic, self.config, self.episode_limit)
         statistics = self.update_policies(rollout)
-        critic_loss = self.fit_critic(rollout)
+        statistics["critic_loss"] = self.fit_critic(rollout)
+        statistics["skipped_steps"] = self._count_skipped_steps(t_env)
         if t_env - self.log_stats_t >= self.config.learner_log_interval:
-            self._log({**statistics, "critic_loss": critic_loss}, rollout, t_env)
+            self._log(statistics, rollout, t_env)
             self.log_stats_t = t_env
 
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
@@ -131,7 +91,11 @@ class OnPolicyLearner:
     def fit_critic(self, rollout: Rollout) -> float:
         """Regress V on the returns for `critic_epochs` passes; the last loss, in the critic's units."""
         critic, mask = self.critic, rollout.mask.unsqueeze(-1)
-        critic.update_normaliser(rollout.returns[rollout.mask.bool()])
+        returns = rollout.returns[rollout.mask.bool()]
+        if not returns.isfinite().all():  # which would stay in the normaliser for good
+            self.critic_optimiser.skipped += 1
+            return float("nan")
+        critic.update_normaliser(returns)
         targets = critic.normalise(rollout.returns)
         for _ in range(self.config.critic_epochs):
             values, pull = critic.vjp(rollout.critic_inputs)
@@ -140,12 +104,37 @@ class OnPolicyLearner:
             self.critic_optimiser.step()
         return loss.item()
 
+    def _count_skipped_steps(self, t_env: int) -> int:
+        """Steps of this update that were skipped because their gradient was not finite; stops a run that goes on so."""
+        counts = {o.owner: o.take_skipped() for o in (*self.actor_optimisers, self.critic_optimiser)}
+        owners = [owner for owner, count in counts.items() if count]
+        self.bad_updates = self.bad_updates + 1 if owners else 0
+        if owners:
+            what = f"the gradient of {', '.join(owners)} is NaN or infinite"
+            limit = self.config.max_bad_updates
+            if self.bad_updates >= limit:
+                raise NonFiniteError(
+                    f"{what}, in update {limit} of max_bad_updates={limit} in a row: training has diverged. The last "
+                    f"good parameters are in {self._save_last_good(t_env)}; lower {self.config.step_size_keys}, and go "
+                    "on from there with checkpoint_path"
+                )
+            self.logger.console_logger.warning(f"{what}: skipped (bad update {self.bad_updates} of {limit} in a row)")
+        return sum(counts.values())
+
+    def _save_last_good(self, t_env: int) -> Path:
+        """Save where the host saves its models; no bad step was taken, so every parameter is finite."""
+        run = getattr(self.args, "unique_token", self.config.name)
+        folder = Path(getattr(self.args, "local_results_path", "results")) / "models" / run
+        (folder / str(t_env)).mkdir(parents=True, exist_ok=True)
+        self.save_models(str(folder / str(t_env)))
+        return folder
+
     # Diagnostics ------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def _log(self, statistics: dict[str, float], rollout: Rollout, t_env: int) -> None:
         policies = [self.mac.policy(i, rollout.inputs[i], rollout.avail_actions[i]) for i in range(self.n_agents)]
-        statistics |= policy_statistics(rollout, policies, getattr(self.config, "eps_clip", None))
+        statistics |= policy_statistics(rollout, policies, self.config.clip_range(self.n_agents), self.joint_ratio)
         statistics |= value_statistics(rollout)
         statistics["critic_grad_norm"] = self.critic_optimiser.grad_norm
         norms = [optimiser.grad_norm for optimiser in self.actor_optimisers]
@@ -165,13 +154,13 @@ class OnPolicyLearner:
     def save_models(self, path: str) -> None:
         """Write actors, critic, normaliser, optimisers and random state under `path`."""
         self.mac.save_models(path)
-        optimisers = [*self.actor_optimisers, self.critic_optimiser]
+        optimisers = (*self.actor_optimisers, self.critic_optimiser)
         checkpoint.write(
             path,
             {
                 "algorithm": self.config.algorithm,
                 "critic": self.critic.state_dict(),
-                "optimisers": [optimiser.adam.state_dict() for optimiser in optimisers],
+                "optimisers": [optimiser.state_dict() for optimiser in optimisers],
                 "log_stats_t": self.log_stats_t,
                 "random": checkpoint.random_state(),
             },
@@ -197,9 +186,9 @@ class OnPolicyLearner:
         self.mac.load_models(path)
         try:
             self.critic.load_state_dict(state["critic"])
-            optimisers = [*self.actor_optimisers, self.critic_optimiser]
+            optimisers = (*self.actor_optimisers, self.critic_optimiser)
             for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
-                optimiser.adam.load_state_dict(saved)
+                optimiser.load_state_dict(saved)
         except (RuntimeError, ValueError, KeyError) as error:
             raise files.foreign(path, error) from error
         self.log_stats_t = state["log_stats_t"]

@@ -21,21 +21,22 @@ def clipped_loss(
     """-mean_m [min(r A, clip(r, 1 - eps, 1 + eps) A) + c H] (Schulman et al., 2017, equations 7 and 9).
 
     Args:
-        log_prob: log pi_new of the actions taken, [B, T]; r = pi_new / pi_old.
-        entropy: H, [B, T], in nats.
-        old_log_prob: log pi_old, [B, T].
-        advantage: A, [B, T]; in a sequence, M^m = factor * A.
-        mask: [B, T]; the mean is over steps where it is 1.
+        log_prob: log pi_new of the actions taken, [B, T] or [N, B, T]; r = pi_new / pi_old.
+        entropy: H, of the same shape, in nats.
+        old_log_prob: log pi_old, of the same shape.
+        advantage: A, of the same shape or [B, T]; in a sequence, M^m = factor * A.
+        mask: [B, T]; the mean is over steps where it is 1. Over agents it is a sum.
 
     Returns:
-        The loss, a scalar; its slope in `log_prob`, -r A / M or 0 where the clip is chosen; its slope in `entropy`.
+        The loss, a scalar; its slope in `log_prob`, -r A / M or 0 where the clip is chosen; its slope in `entropy`,
+        [B, T].
     """
     weight = mask / -mask.sum()
     ratio = (log_prob - old_log_prob).mul_(mask).exp_()
     plain = ratio * advantage
     clipped = ratio.clamp_(1 - eps_clip, 1 + eps_clip).mul_(advantage)
     objective = torch.min(plain, clipped).add_(entropy, alpha=entropy_coef)
-    loss = torch.dot(objective.flatten(), weight.flatten())
+    loss = (objective * weight).sum()
     return loss, (plain <= clipped) * plain.mul_(weight), weight.mul_(entropy_coef)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,21 +46,37 @@ class Rollout:
         """log pi_i of the actions taken and pi_i's entropy, [B, T], under the MAC's present parameters, and `pull`."""
         return mac.evaluate(agent, self.inputs[agent], self.avail_actions[agent], self.actions[agent])
 
+    def evaluate_all(self, mac) -> tuple[Tensor, Tensor, Callable]:
+        """`evaluate` for all agents at once, [N, B, T]; `pull` takes one sequence of tensors per network."""
+        return mac.evaluate_all(self.inputs, self.avail_actions, self.actions)
+
+    def linearise(self, mac, agent: int) -> tuple[Any, Callable, Callable]:
+        """pi_i under the MAC's present parameters, and the derivatives of its logits: `push` and `pull`."""
+        return mac.linearise(agent, self.inputs[agent], self.avail_actions[agent])
+
+    def policy(self, mac, agent: int) -> Any:
+        """pi_i under the MAC's present parameters, over [B, T]."""
+        return mac.policy(agent, self.inputs[agent], self.avail_actions[agent])
+
+    def ratio(self, mac, agent: int) -> Tensor:
+        """pi_i / pi_old of the actions taken, under the MAC's present parameters; [B, T], 1 at masked steps."""
+        return self.log_ratio(agent, self.policy(mac, agent).log_prob(self.actions[agent])).exp()
+
     def log_ratio(self, agent: int, log_probs: Tensor) -> Tensor:
         """log pi_new / pi_old of the actions taken, 0 at masked steps: log_probs [B, T] -> [B, T]."""
         return (log_probs - self.old_log_probs[agent]) * self.mask
 
 
 @torch.no_grad()
-def make_rollout(batch, mac, critic, config, common_reward: bool, episode_limit: int | None) -> Rollout:
+def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollout:
     """Turn a host's EpisodeBatch into a Rollout.
 
     Args:
         batch: EpisodeBatch of T+1 slots (the last holds the observation after the last step).
         mac: gives inputs and, as the behaviour policy, the old log-probabilities; on-policy data only.
         critic: gives values of all T+1 observations.
-        config: an OnPolicyConfig.
-        common_reward: K = 1 if True; the critic's columns are then averaged into one joint value.
+        config: an OnPolicyConfig. With `joint_advantage` the critic's columns are averaged into one joint value, and
+            K = 1; else there is an advantage for each column of the critic or of the reward.
         episode_limit: see `true_terminations`.
 
     Raises:
@@ -76,12 +93,11 @@ def make_rollout(batch, mac, critic, config, common_reward: bool, episode_limit:
 
     critic_inputs = critic.inputs(batch)
     values = critic.denormalise(critic.vjp(critic_inputs)[0])
-    if common_reward:
+    if config.joint_advantage:
         values = values.mean(-1, keepdim=True)
     done = true_terminations(batch["terminated"][:, :-1], episode_limit, config.add_value_last_step).to(mask.dtype)
     rewards = torch.where(mask.bool(), batch["reward"][:, :-1], 0.0)  # whatever padding holds, 0 * NaN would be NaN
     advantages = gae(rewards, values, done, mask, config.gamma, config.gae_lambda)
-    mean_std = _std(advantages, mask)
     return Rollout(
         inputs=inputs,
         avail_actions=avail,
@@ -92,7 +108,7 @@ def make_rollout(batch, mac, critic, config, common_reward: bool, episode_limit:
         advantages=standardise(advantages, mask) if config.standardise_advantages else advantages,
         returns=advantages + values[:, :-1],
         values=values[:, :-1],
-        raw_advantage_std=mean_std,
+        raw_advantage_std=_std(advantages, mask),
         critic_inputs=critic_inputs[:, :-1],
     )
 

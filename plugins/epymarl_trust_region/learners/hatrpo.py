@@ -1,0 +1,96 @@
+"""HATRPO: heterogeneous-agent trust region policy optimisation (Kuba et al., ICLR 2022, Algorithm 2).
+
+Shape letters: B episodes, T steps, N agents, A actions, P parameters of one actor.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..config import HATRPOConfig
+from ..numerics.conjugate_gradient import conjugate_gradient
+from ..numerics.gauss_newton import gauss_newton_product
+from ..numerics.line_search import backtrack
+from ..onpolicy.diagnostics import factor_statistics
+from ..onpolicy.learner import OnPolicyLearner
+from ..onpolicy.optimiser import FlatParameters
+from ..onpolicy.order import turns
+from ..onpolicy.rollout import Rollout
+
+
+class HATRPOLearner(OnPolicyLearner):
+    """Agents take turns; agent i_m maximises mean[r M^{i_1:m}], r its own ratio, inside its trust region
+
+        mean over steps of KL(pi_old^{i_m}(. | o), pi^{i_m}(. | o)) <= kl_threshold.
+
+    The KL is the true one: weighted by the old policy, over available actions, over valid steps.
+    """
+
+    config_class = HATRPOConfig
+
+    def _make_actor_optimiser(self, network: int) -> FlatParameters:
+        return FlatParameters(*self._actor(network))  # moved by the line search
+
+    def update_policies(self, rollout: Rollout) -> dict[str, float]:
+        """Algorithm 2, lines 8 to 15. The advantage is computed once and serves all agents."""
+        statistics = {}
+        for agent, factor in turns(rollout, self.mac, self.config):
+            of_agent = self.trust_region_step(rollout, agent, factor)
+            statistics |= {f"agent_{agent}_{name}": value for name, value in of_agent.items()}
+        return {**statistics, **factor_statistics(factor, rollout.mask)}
+
+    @torch.no_grad()
+    def trust_region_step(self, rollout: Rollout, agent: int, factor: Tensor) -> dict[str, float]:
+        """Lines 11 to 13 for agent i_m.
+
+        Args:
+            agent: i_m.
+            factor: product of the ratios of the agents before it, [B, T].
+
+        Returns:
+            What the step came to; `line_search_step` is -1 if there was none.
+        """
+        config, actor = self.config, self.actor_optimisers[agent]
+        share = rollout.mask / rollout.mask.sum()  # 1 / (B T) at valid steps
+        weighted = share * factor * rollout.advantage(agent)  # M^{i_1:m} / (B T)
+        policy, push, pull = rollout.linearise(self.mac, agent)
+
+        # Line 11: g, and x = (H + damping I)^-1 g.
+        pull(policy.score(rollout.actions[agent]) * weighted.unsqueeze(-1), actor.gradients)
+        gradient = actor.vector.grad if actor.has_finite_gradient() else torch.zeros_like(actor.vector)
+        hessian = gauss_newton_product(
+            push, lambda u: policy.fisher_product(u) * share.unsqueeze(-1), pull, actor.parameters, config.cg_damping
+        )
+        x, residual, relative_residual, iterations = conjugate_gradient(hessian, gradient, config.cg_iters)
+
+        # Line 12: beta = sqrt(2 delta / x.Hx), where H x is g - residual.
+        curvature = torch.dot(x, gradient - residual).item()
+        beta = math.sqrt(2 * config.kl_threshold / curvature) if curvature > 0 else 0.0
+
+        # Line 13: the longest of beta x, alpha beta x, ... that keeps to the region and gains enough.
+        def measure() -> tuple[float, float]:
+            new = rollout.policy(self.mac, agent)
+            log_ratio = rollout.log_ratio(agent, new.log_prob(rollout.actions[agent]))
+            gain = (weighted * log_ratio.expm1()).sum()  # mean[r M] - mean[M]
+            return gain.item(), (share * new.kl(policy)).sum().item()
+
+        outcome = backtrack(
+            actor.vector,
+            beta * x,
+            gradient,
+            measure,
+            config.kl_threshold,
+            config.accept_ratio,
+            config.backtrack_coef,
+            config.line_search_steps,
+        )
+        return {
+            "line_search_step": outcome.index,
+            "improvement": outcome.gain,
+            "expected_improvement": outcome.expected,
+            "cg_iterations": iterations,
+            "cg_residual": relative_residual,
+        }

@@ -1,0 +1,92 @@
+"""A network's parameters as one vector: their gradient, the guard against NaN, and Adam."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+from ..config import OnPolicyConfig
+from ..numerics.flat import flatten, views
+
+
+class FlatParameters:
+    """Parameters as one vector, with their gradient as another; how they move is the learner's own affair."""
+
+    def __init__(self, owner: str, parameters, vector: Tensor | None = None) -> None:
+        """
+        Args:
+            owner: whose parameters they are, for messages.
+            vector: the vector of which the parameters are views already; None makes one of them.
+        """
+        self.owner, self.parameters = owner, list(parameters)
+        self.vector = torch.nn.Parameter(flatten(self.parameters) if vector is None else vector)
+        self.vector.grad = torch.zeros_like(self.vector)
+        self.gradients = views(self.vector.grad, self.parameters)
+        self.grad_norm = 0.0
+        self.skipped = 0
+
+    def has_finite_gradient(self) -> bool:
+        """Measure the gradient that a network's `pull` has written into `gradients`.
+
+        Returns:
+            Whether it is finite, with its norm in `grad_norm`; if not, one more step counts as `skipped`.
+        """
+        norm = math.sqrt(torch.dot(self.vector.grad, self.vector.grad).item())
+        finite = norm < float("inf")
+        if finite:
+            self.grad_norm = norm
+        else:
+            self.skipped += 1
+        return finite
+
+    def take_skipped(self) -> int:
+        """Steps skipped since the last call."""
+        skipped, self.skipped = self.skipped, 0
+        return skipped
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs beside the parameters themselves."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+
+
+class Optimiser(FlatParameters):
+    """Adam on one vector, with gradient clipping."""
+
+    def __init__(self, owner: str, parameters, lr: float, config: OnPolicyConfig, vector: Tensor | None = None) -> None:
+        super().__init__(owner, parameters, vector)
+        self.grad_norm_clip = config.grad_norm_clip
+        self.adam = torch.optim.Adam([self.vector], lr=lr, eps=config.optim_eps, fused=True)
+
+    def step(self) -> None:
+        """One descent step along `gradients`; none, and parameters and moments as they were, if that is not finite."""
+        if not self.has_finite_gradient():
+            return
+        if self.grad_norm > self.grad_norm_clip:
+            self.vector.grad.mul_(self.grad_norm_clip / (self.grad_norm + 1e-6))
+        self._descend()
+
+    def _descend(self) -> None:
+        """`self.adam.step()`, without its hooks and searches, which on one small vector take most of its time."""
+        state = self.adam.state.get(self.vector)
+        if not state:
+            self.adam.step()  # which makes the state
+            return
+        group = self.adam.param_groups[0]
+        moments = [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]]
+        options = {name: group[name] for name in ("fused", "amsgrad", "lr", "weight_decay", "eps", "maximize")}
+        with torch.no_grad():
+            beta1, beta2 = group["betas"]
+            adam([self.vector], [self.vector.grad], *moments, beta1=beta1, beta2=beta2, **options)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.adam.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adam.load_state_dict(state)
