@@ -5,6 +5,7 @@ Shape letters: B episodes, T steps, N agents, A actions, O observation.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,6 +36,8 @@ class HandMadeBatch(dict):
 
 class RecordingLogger:
     """Keeps what is logged."""
+
+    console_logger = logging.getLogger("learner")
 
     def __init__(self) -> None:
         self.stats: dict[str, list] = {}

@@ -82,6 +82,51 @@ def test_wrong_values_are_refused_by_name(override, message):
 
 
 @pytest.mark.parametrize(
+    "name, override, message",
+    [
+        ("hatrpo", {"kl_threshold": 0}, "kl_threshold=0.0 is out of range; it must be kl_threshold > 0 .*without room"),
+        ("hatrpo", {"kl_threshold": -0.1}, "kl_threshold > 0"),
+        ("hatrpo", {"accept_ratio": 0.0}, "accept_ratio > 0 and accept_ratio < 1 .*share of the promised gain"),
+        ("hatrpo", {"accept_ratio": 1}, "accept_ratio > 0 and accept_ratio < 1"),
+        ("hatrpo", {"backtrack_coef": 1.0}, "backtrack_coef > 0 and backtrack_coef < 1"),
+        ("hatrpo", {"backtrack_coef": 0}, "backtrack_coef > 0 and backtrack_coef < 1"),
+        ("hatrpo", {"line_search_steps": -1}, "line_search_steps >= 0"),
+        ("hatrpo", {"cg_iters": 0}, "cg_iters=0 is out of range; it must be cg_iters >= 1 .*no direction"),
+        ("hatrpo", {"cg_damping": -1.0}, "cg_damping >= 0"),
+        ("hatrpo", {"lr": 0.001}, "key `lr` in happo.yaml has no meaning for HATRPO: .* kl_threshold .*; remove it"),
+        ("hatrpo", {"epochs": 5}, "unknown key `epochs`"),
+        ("hatrpo", {"eps_clip": 0.2}, "unknown key `eps_clip`"),
+        ("hatrpo", {"entropy_coef": 0.0}, "unknown key `entropy_coef`"),
+        ("hatrpo", {"cg_iter": 5}, r"unknown key `cg_iter` in happo.yaml \(did you mean cg_iters\?\)"),
+        ("jr_ppo", {"eps_clip": 1.5}, "eps_clip > 0 and eps_clip <= 1"),
+        ("jr_ppo", {"clip_scaling": "none"}, "unknown key `clip_scaling`"),
+        ("ir_mappo", {"clip_scaling": "per_step"}, "clip_scaling='per_step' is unknown; choose one of none, per_agent"),
+        ("ir_ippo", {"eps_clip": 0}, "eps_clip > 0 and eps_clip <= 1"),
+        ("happo", {"max_bad_updates": 0}, "max_bad_updates >= 1"),
+    ],
+)
+def test_wrong_values_of_the_other_algorithms_are_refused_by_name(name, override, message):
+    with pytest.raises(ConfigError, match=message):
+        check(algorithm(name, **override))
+
+
+@pytest.mark.parametrize(
+    "name, override",
+    [
+        ("hatrpo", {"cg_damping": 0, "line_search_steps": 0, "cg_iters": 1}),
+        ("hatrpo", {"lr": HOST_DEFAULTS["lr"]}),  # the host's own default, which is always there
+        ("jr_ppo", {"eps_clip": 1}),
+        ("jr_ppo", {"share_parameters": False, "critic": "individual"}),
+        ("ir_mappo", {"clip_scaling": "per_agent", "eps_clip": 1.0}),
+        ("ir_ippo", {"common_reward": False}),
+        ("ir_mappo", {"common_reward": False}),
+    ],
+)
+def test_right_values_of_the_other_algorithms_pass(name, override):
+    check(algorithm(name, **override))
+
+
+@pytest.mark.parametrize(
     "override",
     [
         {"huber_delta": None},
@@ -164,15 +209,18 @@ def test_the_hosts_own_algorithms_are_left_to_the_host():
 
 
 @pytest.mark.parametrize(
-    "override, message",
+    "name, override, message",
     [
-        ({"share_parameters": True}, "HAPPO does not support share_parameters=True.*mappo"),
-        ({"common_reward": False}, "HAPPO does not support common_reward=False.*Lemma 1"),
+        ("happo", {"share_parameters": True}, "HAPPO does not support share_parameters=True.*ir_mappo"),
+        ("happo", {"common_reward": False}, "HAPPO does not support common_reward=False.*Lemma 1.*ir_ippo"),
+        ("hatrpo", {"share_parameters": True}, "HATRPO does not support share_parameters=True.*different policies"),
+        ("hatrpo", {"common_reward": False}, "HATRPO does not support common_reward=False.*Lemma 1"),
+        ("jr_ppo", {"common_reward": False}, "JR-PPO does not support common_reward=False.*joint ratio.*ir_ippo"),
     ],
 )
-def test_capabilities_are_enforced_with_the_reason(override, message):
+def test_capabilities_are_enforced_with_the_reason(name, override, message):
     with pytest.raises(CapabilityError, match=message):
-        check(algorithm(**override))
+        check(algorithm(name, **override))
 
 
 def test_nearest_flatten_and_known_keys():

@@ -15,6 +15,7 @@ from support import make_batch, make_learner
 from textbook import textbook_ppo
 
 RAGGED = [6, 3, 1, 5]
+ALGORITHMS = ("happo", "hatrpo", "jr_ppo", "ir_ippo")  # what holds for HAPPO alone is asked of HAPPO alone
 
 
 def parameters(learner) -> list[torch.Tensor]:
@@ -97,14 +98,16 @@ def test_factor_clip_bounds_the_factor():
 @pytest.mark.parametrize("use_rnn", [False, True])
 @pytest.mark.parametrize("critic", ["central", "individual"])
 @pytest.mark.parametrize("value_norm", ["none", "popart"])
-def test_data_at_masked_steps_changes_nothing(use_rnn, critic, value_norm):
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_data_at_masked_steps_changes_nothing(algorithm, use_rnn, critic, value_norm):
     batch = make_batch(lengths=RAGGED, avail=0.7)
     garbage = batch.copy()
     after_end = (batch["terminated"].cumsum(1) - batch["terminated"]).squeeze(-1).bool()  # after the last valid step
     random = make_batch(seed=9, avail=0.5)
     for key in ("obs", "state", "reward", "actions", "actions_onehot", "avail_actions"):
         garbage[key][after_end] = random[key][after_end] * (1e3 if garbage[key].is_floating_point() else 1)
-    learners = [make_learner(batch, use_rnn=use_rnn, critic=critic, value_norm=value_norm) for _ in range(2)]
+    options = {"use_rnn": use_rnn, "critic": critic, "value_norm": value_norm}
+    learners = [make_learner(batch, algorithm, **options) for _ in range(2)]
     for learner, data in zip(learners, (batch, garbage), strict=True):
         torch.manual_seed(1)
         for _ in range(2):
@@ -151,11 +154,12 @@ def test_the_advantage_is_the_same_for_all_agents_and_all_epochs():
     assert all(advantages is events[0] for advantages in events[:-1])
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("use_rnn", [False, True])
 @pytest.mark.parametrize("value_norm", ["none", "popart"])
-def test_save_load_and_continue_equals_never_having_stopped(tmp_path, use_rnn, value_norm):
+def test_save_load_and_continue_equals_never_having_stopped(tmp_path, algorithm, use_rnn, value_norm):
     batches = [make_batch(seed=s, lengths=RAGGED) for s in range(6)]
-    straight = make_learner(batches[0], use_rnn=use_rnn, value_norm=value_norm)
+    straight = make_learner(batches[0], algorithm, use_rnn=use_rnn, value_norm=value_norm)
     for batch in batches[:3]:
         straight.train(batch, 0, 0)
     straight.save_models(str(tmp_path))
@@ -167,7 +171,7 @@ def test_save_load_and_continue_equals_never_having_stopped(tmp_path, use_rnn, v
         return learner.mac.select_actions(batches[0], t_ep=0, t_env=0)
 
     never_stopped = go_on(straight)
-    resumed = make_learner(batches[0], seed=77, use_rnn=use_rnn, value_norm=value_norm)
+    resumed = make_learner(batches[0], algorithm, seed=77, use_rnn=use_rnn, value_norm=value_norm)
     resumed.load_models(str(tmp_path))
     assert torch.equal(never_stopped, go_on(resumed))
     assert_bit_equal(parameters(straight), parameters(resumed))

@@ -49,8 +49,10 @@ def test_total_variation_of_agents_and_of_the_joint_policy():
         "joint_tv_sum": 0.2 + 0.3,
         "joint_tv": 1 - 0.9 * 0.7,
         "agent_0_tv_mean": 0.1,
+        "agent_0_tv_p90": 0.18,  # of 0 0.1 0.2
         "agent_0_tv_max": 0.2,
         "agent_1_tv_mean": 0.4 / 3,
+        "agent_1_tv_p90": 0.26,  # of 0 0.1 0.3
         "agent_1_tv_max": 0.3,
     }
     assert {name: stats[name] for name in expected} == pytest.approx(expected, abs=1e-9)
@@ -73,12 +75,20 @@ def test_kl_is_of_the_old_policy_from_the_new_one():
 def test_ratios_of_single_agents_and_their_product():
     stats = moved_by()
     expected = {"ratio_min": 0.4, "ratio_max": 1.2, "joint_ratio_min": 1.2 * 0.4, "joint_ratio_max": 1.2}
+    expected |= {"agent_0_ratio_min": 0.6, "agent_0_ratio_max": 1.2, "agent_1_ratio_min": 0.4, "agent_1_ratio_max": 1.2}
     assert {name: stats[name] for name in expected} == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("eps_clip, clipped", [(0.1, 4), (0.3, 2), (0.5, 1), (0.7, 0)])
 def test_clip_fraction_counts_ratios_outside_the_range_on_both_sides(eps_clip, clipped):
     assert moved_by(eps_clip)["clip_fraction"] == pytest.approx(clipped / 6)
+
+
+@pytest.mark.parametrize("eps_clip, clipped", [(0.1, 3), (0.3, 2), (0.45, 1), (0.6, 0)])
+def test_the_joint_clip_fraction_counts_products(eps_clip, clipped):
+    """Products 1.2 * 0.4, 0.6 * 1 and 1 * 1.2."""
+    stats = policy_statistics(make(), [policy(v) for v in MOVED], eps_clip, joint=True)
+    assert stats["clip_fraction"] == pytest.approx([0, 1, 2, 3][clipped] / 3)
 
 
 def test_nothing_is_said_of_clipping_where_nothing_is_clipped():
