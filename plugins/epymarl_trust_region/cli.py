@@ -33,7 +33,7 @@ commands:
   suite patch PATH | suite unpatch PATH    let EPyMARL's own src/main.py find plugins, or undo that
   suite path                               print the folder of the EPyMARL that would be used
   sweep ... | report ...                   many runs, and their tables and figures
-  bench [--against PATH] [--check] ...     the speed of HAPPO against EPyMARL's mappo_ns on this machine
+  bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine
   doctor                                   what is installed, and how to get what is missing
 """
 

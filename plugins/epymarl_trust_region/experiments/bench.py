@@ -1,7 +1,8 @@
-"""`epymarl-tr bench`: HAPPO against EPyMARL's `mappo_ns` at the same samples, on this machine.
+"""`epymarl-tr bench`: our learners against EPyMARL's `mappo_ns` at the same samples, on this machine.
 
-Each row compares two processes that take turns, so that whatever else the machine does falls on both. HAPPO has the
-network sizes of the suite's defaults here (64 units), as `mappo_ns` has.
+Each row compares two processes that take turns, so that whatever else the machine does falls on both. Ours have the
+network sizes of the suite's defaults here (64 units), as `mappo_ns` has. Rows are of HAPPO unless their name says
+otherwise.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _SAME_NETWORKS = {"hidden_dim": 64, "critic_hidden_dim": 64}
 # In an update on its own HAPPO makes 5 passes over the batch to the other's 4; in whole iterations both make 4.
 _UPDATE = _SAME_NETWORKS | {"epochs": 5, "critic_epochs": 5}
 _ITERATION = _SAME_NETWORKS | {"epochs": 4, "critic_epochs": 4}
+_HATRPO_UPDATE = _SAME_NETWORKS | {"critic_epochs": 5}
+_SEPARATE = {"share_parameters": False, "obs_agent_id": False}
 _WARM_UP = 3
 
 
@@ -54,16 +57,26 @@ class Row:
         return None if found else f"the package {self.needs} is not installed"
 
 
-def _update_row(agents: int, steps: int, use_rnn: bool, must: float, aim: float, repetitions: int) -> Row:
+def _update_row(
+    agents: int,
+    steps: int,
+    use_rnn: bool,
+    must: float | None,
+    aim: float | None,
+    repetitions: int,
+    algorithm: str = "happo",
+    overrides: dict[str, Any] = _UPDATE,
+) -> Row:
     made = {"environment": "gymma", "env_args": _SPREAD, "agents": agents, "steps": steps, "made_batch": True}
     made["in_a_row"] = 5 if steps < 100 else 2
     kind = "GRU" if use_rnn else "MLP"
+    name, title = ("", "") if algorithm == "happo" else (f"{algorithm}-", f"{algorithm} ")
     return Row(
-        f"train-{kind.lower()}-n{agents}-10x{steps}",
-        f"train(), {kind}, {agents} agents, 10 x {steps} steps",
+        f"train-{name}{kind.lower()}-n{agents}-10x{steps}",
+        f"{title}train(), {kind}, {agents} agents, 10 x {steps} steps",
         must,
         aim,
-        Work("happo", **made, overrides=_UPDATE | {"use_rnn": use_rnn}),
+        Work(algorithm, **made, overrides=overrides | {"use_rnn": use_rnn}),
         Work("mappo_ns", **made, overrides={"use_rnn": use_rnn}),
         repetitions,
     )
@@ -84,6 +97,11 @@ ROWS = (
     _update_row(8, 25, False, 5, 8, 15),
     _update_row(3, 25, True, 2, 4, 15),
     _update_row(3, 150, True, 2, 4, 7),
+    _update_row(3, 25, False, None, None, 15, "hatrpo", _HATRPO_UPDATE),
+    _update_row(3, 150, False, None, None, 9, "hatrpo", _HATRPO_UPDATE),
+    _update_row(3, 25, True, None, None, 9, "hatrpo", _HATRPO_UPDATE),
+    _update_row(3, 25, False, None, None, 15, "jr_ppo", _UPDATE | _SEPARATE),
+    _update_row(3, 25, True, None, None, 9, "jr_ppo", _UPDATE | _SEPARATE),
     _iteration_row("spread-vector", "spread, the environment's own code", 2.5, 2.7, _ON_SPREAD, batched_envs="none"),
     _iteration_row("spread-batched", "spread, batched environments", 10, 13, _ON_SPREAD),
     _iteration_row("smaclite-2s3z", "SMAClite 2s3z", 1.3, 2.4, _ON_SMACLITE, needs="smaclite"),
@@ -161,16 +179,16 @@ def _summary(samples: list[Sample], peak: float) -> dict[str, Any]:
 
 
 _HEADER = (
-    f"{'':44}{'mappo_ns':>10}{'HAPPO':>10}{'ratio':>8}{'middle half':>14}{'must':>7}{'aim':>6}{'CPU':>7}{'MiB':>13}"
+    f"{'':46}{'mappo_ns':>10}{'ours':>10}{'ratio':>8}{'middle half':>14}{'must':>7}{'aim':>6}{'CPU':>7}{'MiB':>13}"
 )
 
 
 def line(result: Result) -> str:
     """A result as a line of the table."""
     if result.skipped:
-        return f"{result.title:44}  skipped: {result.skipped}"
+        return f"{result.title:46}  skipped: {result.skipped}"
     ours, theirs = result.ours, result.theirs
-    text = f"{result.title:44}"
+    text = f"{result.title:46}"
     if theirs is None:
         return f"{text}{'-':>10}{_ms(ours):>10}{'-':>8}"
     quarters = statistics.quantiles(result.ratios, n=4)
@@ -187,14 +205,14 @@ def _ms(side: dict[str, Any]) -> str:
 
 def _phase_lines(results: Iterable[Result]) -> list[str]:
     """Where the time of whole iterations goes, in ms per 1000 environment steps."""
-    lines = [f"{'ms per 1000 environment steps':44}" + "".join(f"{phase:>13}" for phase in (*PHASES, "other"))]
+    lines = [f"{'ms per 1000 environment steps':46}" + "".join(f"{phase:>13}" for phase in (*PHASES, "other"))]
     for result in results:
         for side, name in ((result.theirs, "mappo_ns"), (result.ours, "HAPPO")):
             if side:
                 phases = [side["phases_s"][phase] for phase in PHASES]
                 numbers = [*phases, max(0.0, side["wall_s"] - sum(phases))]
                 lines.append(
-                    f"{f'{result.name}: {name}':44}" + "".join(f"{1000 * number:>13.1f}" for number in numbers)
+                    f"{f'{result.name}: {name}':46}" + "".join(f"{1000 * number:>13.1f}" for number in numbers)
                 )
     return lines
 

@@ -1,7 +1,8 @@
 """`epymarl-tr report FILE --out FOLDER`: the completed runs of a sweep as CSV, tables and figures.
 
 Writes `curves.csv` (every test of every seed), `summary.csv` (mean and spread over seeds at each test), `summary.md`
-(the same at the steps asked for), `versions.json`, and one figure per task.
+(the same at the steps asked for), `versions.json`, and one figure per task. `--distances` adds how far the policies
+moved per update (`distances.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from . import distances
 from .sweep import Sweep, read_sweep, sacred_run
 
 METRICS = ("test_return_mean", "test_total_return_mean")
@@ -130,6 +132,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--steps", type=int, nargs="+", default=[100_000, 200_000, 300_000], help="columns of summary.md"
     )
+    parser.add_argument(
+        "--distances", action="store_true", help="also ratios and total variation per update, with a figure per task"
+    )
     options = parser.parse_args(argv)
     if importlib.util.find_spec("pandas") is None:
         raise ConfigError("epymarl-tr report needs pandas, which is not installed; pip install pandas")
@@ -146,5 +151,7 @@ def main(argv: list[str]) -> int:
     for task in table["task"].unique():
         plot_task(table, task, options.out / f"{task}.png")
     print(markdown(summary, options.steps))
+    if options.distances:
+        print(distances.write(sweep, options.out))
     print(f"written to {options.out}")
     return 0
