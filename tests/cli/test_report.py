@@ -220,3 +220,41 @@ def test_the_curves_band_is_the_standard_deviation_over_test_episodes(tmp_path, 
         edges = axes.collections[0].get_paths()[0].vertices[:, 1]
         assert (edges.min(), edges.max()) == (low, high)
         assert list(axes.lines[0].get_ydata()) == INFO["test_return_mean"] and axes.get_title() == "task"
+
+
+def log_updates(run: Path, joint_tv, agents, **columns) -> None:
+    """Add logged updates to a hand-made run: at steps 250, 500, ..."""
+    info = json.loads((run / "info.json").read_text())
+    steps = [250 * (k + 1) for k in range(len(joint_tv))]
+    series = {"joint_tv": joint_tv, **columns} | {f"agent_{i}_tv_max": values for i, values in enumerate(agents)}
+    for name, values in series.items():
+        info |= {name: values, f"{name}_T": steps}
+    (run / "info.json").write_text(json.dumps(info))
+
+
+def test_distances_are_per_update_and_per_agent(study, capsys):
+    """Means of joint measures, extremes of ratios, and quantiles over updates, agents and seeds."""
+    folder = Path("results/sweeps/study/happo")
+    common = {name: [0.5, 0.5] for name in ("tv_mean", "tv_p90", "tv_max", "clip_fraction", "kl_mean", "entropy")}
+    common |= {"joint_tv_sum": [0.4, 0.6], "joint_ratio_min": [0.5, 0.5], "joint_ratio_max": [2.0, 3.0]}
+    for seed, low in ((1, 0.7), (2, 0.6)):
+        run = next((folder / f"seed{seed}").rglob("info.json")).parent
+        ratios = {"ratio_min": [0.9, low], "ratio_max": [1.1, 2.0 - low]}
+        log_updates(run, [0.1, 0.3], [[0.1, 0.2], [0.3, 0.4]], **common, **ratios)
+    out = make_report("--distances")
+    (row,) = csv.DictReader((out / "distances.csv").open())
+    expected = {"joint_tv": 0.2, "joint_tv_sum": 0.5, "ratio_min": 0.6, "ratio_max": 1.4, "joint_ratio_max": 3.0}
+    expected |= {"agent_tv_max_median": 0.25, "agent_tv_max_p90": 0.4, "updates": 4}
+    assert {name: float(row[name]) for name in expected} == pytest.approx(expected)
+    assert (row["task"], row["experiment"]) == ("spread", "happo")
+    updates = list(csv.DictReader((out / "updates.csv").open()))
+    assert [(u["seed"], u["step"], float(u["ratio_min"])) for u in updates] == [
+        ("1", "250", 0.9), ("1", "500", 0.7), ("2", "250", 0.9), ("2", "500", 0.6)]  # fmt: skip
+    assert (out / "distances-spread.png").read_bytes()[:4] == b"\x89PNG"
+    assert not (out / "distances-foraging.png").exists()  # its run logged none
+    assert "| happo | 4 | 0.250 | 0.400 | 0.500 | 0.200 | 0.600 | 1.400 |" in capsys.readouterr().out
+
+
+def test_runs_that_logged_no_distances_are_said_to(study, capsys):
+    out = make_report("--distances")
+    assert "no run logged distances" in capsys.readouterr().out and not (out / "distances.csv").exists()

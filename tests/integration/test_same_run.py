@@ -1,4 +1,4 @@
-"""One configuration, one seed, two hosts: the logged numbers of HAPPO are the same, digit for digit."""
+"""One configuration, one seed, two hosts: the logged numbers of our algorithms are the same, digit for digit."""
 
 from __future__ import annotations
 
@@ -53,6 +53,26 @@ def test_a_run_is_the_same_on_both_hosts(task, epymarl_home, tmp_path):
     real = logged(tmp_path / "epymarl", epymarl_home, "epymarl", *TASKS[task].split())
     assert set(lite) == set(real)
     assert len(lite["test_return_mean"]) >= 2 and len(lite["kl_mean"]) >= 2
+    assert lite == real
+
+
+@pytest.mark.parametrize(
+    "config, task, params",
+    [
+        ("hatrpo", "spread", ""),
+        ("hatrpo", "foraging", ""),  # with a GRU
+        ("jr_ppo", "speaker", ""),
+        ("jr_ppo", "foraging", "share_parameters=False"),
+        ("ir_mappo", "climbing", "clip_scaling=per_agent"),
+        ("ir_ippo", "foraging", "common_reward=False"),
+    ],
+)
+def test_the_other_algorithms_too(config, task, params, epymarl_home, tmp_path):
+    given = [*TASKS[task].split(), *params.split()]
+    lite = logged(tmp_path / "lite", epymarl_home, "lite", *given, config=config)
+    real = logged(tmp_path / "epymarl", epymarl_home, "epymarl", *given, config=config)
+    metric = "test_total_return_mean" if "common_reward=False" in params else "test_return_mean"
+    assert len(lite[metric]) >= 2 and len(lite["kl_mean"]) >= 2
     assert lite == real
 
 
