@@ -1,6 +1,6 @@
-"""HAPPO on games whose equilibria are known: it finds the best one where gradients lead there, and always one.
+"""Games whose equilibria are known: learners find the best one where gradients lead there, and HAPPO always one.
 
-The networks and step sizes are those of `configs/algs/happo.yaml`; the batch is larger than ten plays.
+The networks and step sizes are those of `configs/algs`; the batch is larger than ten plays.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def own_folder(tmp_path, monkeypatch):
     logging.getLogger().handlers, logging.getLogger().level = handlers, level
 
 
-def final_return(penalty: float, seed: int, updates: int) -> float:
+def final_return(penalty: float, seed: int, updates: int, config: str = "happo") -> float:
     """Greedy test return in the penalty game after training on the built-in suite, summed over the two agents."""
     steps = PLAYS * updates
     params = ["env_args.key=trust-region-penalty-v0", f"env_args.penalty={penalty}", "env_args.time_limit=1"]
     params += [f"seed={seed}", f"t_max={steps - 1}", "test_greedy=True"]
     params += [f"{key}={PLAYS}" for key in ("batch_size_run", "batch_size", "buffer_size", "test_nepisode")]
     params += [f"test_interval={steps - PLAYS}", f"learner_log_interval={steps}", f"name=seed{seed}"]
-    flags = ["--suite=lite", "--config=happo", "--env-config=gymma", "--quiet", "--progress=off"]
+    flags = ["--suite=lite", f"--config={config}", "--env-config=gymma", "--quiet", "--progress=off"]
     assert main([*flags, "with", *params]) == 0
     (file,) = Path(f"results/sacred/seed{seed}").rglob("info.json")
     info = json.loads(file.read_text())
@@ -45,14 +45,15 @@ def final_return(penalty: float, seed: int, updates: int) -> float:
     return last["value"] if isinstance(last, dict) else last  # how Sacred writes numpy's numbers
 
 
-def test_with_a_mild_penalty_every_seed_finds_the_best_joint_action(own_folder):
+@pytest.mark.parametrize("config", ["happo", "hatrpo", "jr_ppo", "ir_ippo"])
+def test_with_a_mild_penalty_every_seed_finds_the_best_joint_action(config, own_folder):
     """Against a uniform partner the two good actions pay (10 + 0 - 1) / 3 = 3 each and the safe one 2 / 3.
 
     So the first gradients lead to a corner that pays 10, whichever, and from there the penalty is never met again.
     """
     payoff = penalty_game(-1.0)
     assert payoff.mean(1).tolist() == payoff.mean(0).tolist() == [3.0, pytest.approx(2 / 3), 3.0]
-    assert [final_return(-1.0, seed, updates=60) for seed in range(3)] == [20.0] * 3
+    assert [final_return(-1.0, seed, updates=60, config=config) for seed in range(3)] == [20.0] * 3
 
 
 def trained_policies(payoff: np.ndarray, seed: int, updates: int) -> list[np.ndarray]:
