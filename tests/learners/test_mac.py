@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 from epymarl_trust_region.controllers import REGISTRY
-from epymarl_trust_region.errors import CheckpointError
+from epymarl_trust_region.errors import CheckpointError, NonFiniteError
 from support import make_args, make_batch, scheme_of
 
 
@@ -143,3 +143,15 @@ def test_a_missing_truncated_or_foreign_file_is_one_clear_error(tmp_path):
     file.write_bytes(whole)
     with pytest.raises(CheckpointError, match="another task or network"):
         make_mac(batch, hidden_dim=32).load_models(str(tmp_path))
+
+
+def test_an_actor_that_has_overflowed_is_named_when_it_should_act():
+    batch = make_batch()
+    mac = make_mac(batch)
+    with torch.no_grad():
+        mac.agent.agents[1].head.bias.fill_(float("nan"))
+    mac.init_hidden(4)
+    with pytest.raises(
+        NonFiniteError, match="probabilities of agent 1 are NaN: .*lower the step size .*checkpoint_path"
+    ):
+        mac.select_actions(batch, t_ep=0, t_env=0)

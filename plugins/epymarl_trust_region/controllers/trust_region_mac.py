@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..errors import NonFiniteError
 from ..modules import files
 from ..modules.actors import ActorSet
 from ..modules.distributions import MaskedCategorical
@@ -51,10 +52,26 @@ class TrustRegionMAC:
 
     @torch.no_grad()
     def select_actions(self, ep_batch, t_ep: int, t_env: int, bs=slice(None), test_mode: bool = False) -> Tensor:
-        """Actions [len(bs), N] at step `t_ep`, sampled, or greedy in test mode if `test_greedy` is set."""
+        """Actions [len(bs), N] at step `t_ep`, sampled, or greedy in test mode if `test_greedy` is set.
+
+        Raises:
+            NonFiniteError: a policy's probabilities are no numbers.
+        """
         logits, avail = self._step(ep_batch, t_ep)
         policy = MaskedCategorical(logits[bs], avail[bs])
-        return policy.mode() if test_mode and self.args.test_greedy else policy.sample()
+        if test_mode and self.args.test_greedy:
+            return policy.mode()
+        try:
+            return policy.sample()
+        except RuntimeError as error:  # which says that they are NaN, and does not say whose
+            agents = (~policy.probs.isfinite()).flatten(2).any(-1).any(0).nonzero().flatten().tolist()
+            if not agents:
+                raise
+            raise NonFiniteError(
+                f"the action probabilities of agent {', '.join(map(str, agents))} are NaN: a network has overflowed, "
+                "training has diverged; lower the step size (lr, or kl_threshold in HATRPO), and go on from the last "
+                "checkpoint with checkpoint_path"
+            ) from error
 
     def forward(self, ep_batch, t: int, test_mode: bool = False) -> Tensor:
         """Action probabilities [B, N, A] at step `t`; advances the hidden state."""
