@@ -53,7 +53,7 @@ class JointRatioLearner(SimultaneousLearner):
 
         A log ratio is cut off at +-20, but not its slope, so that a step can still lead back.
         """
-        log_ratio = ((log_probs - rollout.old_log_probs) * rollout.mask).sum(0)
+        log_ratio = (log_probs - rollout.old_log_probs).sum(0)
         return clipped_loss(
             log_ratio.clamp(-_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO),
             entropies.sum(0),
