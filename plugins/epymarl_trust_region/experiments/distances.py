@@ -67,7 +67,7 @@ def summarise(updates, of_agents):
 def plot_distances(updates, of_agents, task: str, file: Path) -> None:
     """Four panels for one task: ratio ranges, total variation of agents and of the joint policy, and over time."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, ScalarFormatter
 
     figure = Figure(figsize=(12, 8), layout="constrained")
     (ranges, single), (joint, course) = figure.subplots(2, 2)
@@ -88,6 +88,8 @@ def plot_distances(updates, of_agents, task: str, file: Path) -> None:
     ranges.set(ylabel="ratio of one agent", title="range in an update: median (dark), widest (light)", yscale="log")
     single.set(xlabel="largest total variation of an agent in an update", ylabel="share of updates and agents")
     joint.set(xlabel="joint total variation: sum of agents (solid), 1 - product (dashed)", ylabel="share of updates")
+    ranges.yaxis.set_major_formatter(ScalarFormatter())
+    ranges.yaxis.set_minor_formatter(ScalarFormatter())
     course.set(xlabel="environment steps", ylabel="joint total variation, 1 - product")
     course.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axes in (single, joint, course):
