@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from .. import errors  # noqa: F401 (quiets a warning of Sacred in the processes that are spawned)
 from ..main import assemble, seed_everything
 from ..suite.environments import resolved
 from ..suite.epymarl import load

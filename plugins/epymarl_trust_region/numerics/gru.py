@@ -96,7 +96,7 @@ def _forward_in_time(
 ) -> np.ndarray:
     """dh [T, B, H] of dg [3, T, B, H] and of that part of du [T, B, 3, H] that does not come through h."""
     of_u[:, :, :2] += of_g[:2].transpose(1, 2, 0, 3)
-    pushed = (of_u * slopes[:, :, :3]).sum(2)
+    pushed = np.einsum("tbkh,tbkh->tbh", of_u, slopes[:, :, :3])
     pushed += of_g[2] * slopes[:, :, 3]
     steps, size, width = pushed.shape
     through_h, back = np.empty((size, 3, width), pushed.dtype), np.ascontiguousarray(weight.T)
