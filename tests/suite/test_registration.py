@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import types
 
 import pytest
@@ -70,9 +71,11 @@ def make_args():
 
 def test_ours_stand_beside_the_hosts_own():
     learners, controllers, runners = {"q": 1}, {"basic_mac": 2}, {"parallel": HostRunner}
-    environments = {"gymma": 3}
-    registration.register_into(learners, controllers, runners, environments, VECTOR)
-    assert environments == {"gymma": 3, "smax": SMAXEnv}
+    environments = {"gymma": dict, "other": 3}
+    for _ in range(2):
+        registration.register_into(learners, controllers, runners, environments, VECTOR)
+    assert environments.pop("gymma").args == (dict,)  # wrapped once
+    assert environments == {"other": 3, "smax": SMAXEnv}
     assert runners["vector"].without_plugin is VECTOR
     assert learners == {"q": 1, **LEARNERS}
     assert controllers == {"basic_mac": 2, **CONTROLLERS}
@@ -224,3 +227,21 @@ def test_the_patched_suites_check_knows_the_keys_of_its_default_yaml(tmp_path, m
 
 def test_the_config_folder_has_the_algorithms():
     assert (registration.config_dir / "algs/happo.yaml").is_file()
+
+
+class HostGymma:
+    """As EPyMARL's wrapper: the environment in `_env`, availability by the number of actions alone."""
+
+    def __init__(self, env) -> None:
+        self._env = types.SimpleNamespace(unwrapped=env)
+
+    def get_avail_actions(self):
+        return "the host's"
+
+
+def test_an_environment_that_knows_its_available_actions_is_asked():
+    make = registration.with_own_availability(HostGymma)
+    assert make(env=types.SimpleNamespace()).get_avail_actions() == "the host's"
+    assert make(env=types.SimpleNamespace(get_avail_actions=lambda: "its own")).get_avail_actions() == "its own"
+    assert registration.with_own_availability(make) is make
+    assert pickle.loads(pickle.dumps(make))(env=types.SimpleNamespace()).get_avail_actions() == "the host's"

@@ -1,4 +1,4 @@
-"""Exact normal-form and Markov games, and the Gymnasium ids of the matrix games (registered by this import)."""
+"""Exact normal-form and Markov games, and the Gymnasium ids of games (registered by this import)."""
 
 from epymarl_trust_region.games.exact_batch import exact_batch, rational_policies
 from epymarl_trust_region.games.markov import (
@@ -17,11 +17,20 @@ from epymarl_trust_region.games.normal_form import (
     proposition_1_game,
     pure_equilibria,
 )
-from epymarl_trust_region.games.registration import ANTI_COORDINATION_ID, CLIMBING_ID, PENALTY_ID, register_games
+from epymarl_trust_region.games.registration import (
+    ANTI_COORDINATION_ID,
+    CLIMBING_ID,
+    CONGESTION_ID,
+    DISTANCING_ID,
+    PENALTY_ID,
+    register_games,
+)
 
 __all__ = [
     "ANTI_COORDINATION_ID",
     "CLIMBING_ID",
+    "CONGESTION_ID",
+    "DISTANCING_ID",
     "PENALTY_ID",
     "MarkovGame",
     "average_out",

@@ -1,4 +1,4 @@
-"""Gymnasium ids of the matrix games, registered when this module is imported.
+"""Gymnasium ids of the games, registered when this module is imported.
 
 The key `epymarl_trust_region.games:trust-region-climbing-v0` makes Gymnasium import the package first, so it works in
 any process, also in a spawned worker.
@@ -10,11 +10,15 @@ import gymnasium
 
 ANTI_COORDINATION_ID = "trust-region-anti-coordination-v0"
 CLIMBING_ID = "trust-region-climbing-v0"
+CONGESTION_ID = "trust-region-congestion-v0"
+DISTANCING_ID = "trust-region-distancing-v0"
 PENALTY_ID = "trust-region-penalty-v0"
 
 _ENTRY_POINTS = {
     ANTI_COORDINATION_ID: "epymarl_trust_region.games.matrix_env:anti_coordination_env",
     CLIMBING_ID: "epymarl_trust_region.games.matrix_env:climbing_env",
+    CONGESTION_ID: "epymarl_trust_region.games.potential_env:CongestionEnv",
+    DISTANCING_ID: "epymarl_trust_region.games.potential_env:DistancingEnv",
     PENALTY_ID: "epymarl_trust_region.games.matrix_env:penalty_env",
 }
 

@@ -59,10 +59,30 @@ def register_into(
     for name, controller in CONTROLLERS.items():
         add(controllers, name, controller, "controller")
     add(environments, "smax", SMAXEnv, "environment")
+    if "gymma" in environments:
+        environments["gymma"] = with_own_availability(environments["gymma"])
     add({name: _unwrapped(runner) for name, runner in runners.items()}, "vector", vector_runner, "runner")
     runners.setdefault("vector", vector_runner)
     for name, make_runner in runners.items():
         runners[name] = _with_plugin(_unwrapped(make_runner), progress)
+
+
+def with_own_availability(make_env: Callable) -> Callable:
+    """The host's `gymma`, which then asks an environment with a method `get_avail_actions()` which actions there are.
+
+    EPyMARL's wrapper only knows that some agents have fewer actions than others.
+    """
+    already = isinstance(make_env, functools.partial) and make_env.func is _made_with_own_availability
+    return make_env if already else functools.partial(_made_with_own_availability, make_env)
+
+
+def _made_with_own_availability(make_env: Callable, **env_args: Any):
+    """Of this module, and not made inside a function: workers that are spawned have to find it."""
+    env = make_env(**env_args)
+    own = getattr(getattr(getattr(env, "_env", None), "unwrapped", None), "get_avail_actions", None)
+    if own is not None:
+        env.get_avail_actions = own
+    return env
 
 
 def _unwrapped(make_runner: Callable) -> Callable:
