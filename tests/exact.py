@@ -22,9 +22,12 @@ WEIGHTS = np.array(STATE_COUNTS) / sum(STATE_COUNTS)
 
 
 def set_table(actor, policy: np.ndarray) -> None:
-    """Make the network say pi(a|s) = policy[s, a] for one-hot observations: identity layers, log pi in the head."""
+    """Make the actor say pi(a|s) = policy[s, a] for one-hot s: log pi in its table, or behind identity layers."""
     n_states, n_actions = policy.shape
     with torch.no_grad():
+        if hasattr(actor, "table"):
+            actor.table[:n_actions] = torch.from_numpy(np.log(policy)).T
+            return
         for layer in (actor.body, actor.core):
             layer.weight.zero_()
             layer.weight[:n_states, :n_states] = torch.eye(n_states)
@@ -34,13 +37,14 @@ def set_table(actor, policy: np.ndarray) -> None:
         actor.head.weight[:n_actions, :n_states] = torch.from_numpy(np.log(policy)).T
 
 
-def exact_setting(seed: int, algorithm: str = "happo", **overrides):
+def exact_setting(seed: int, algorithm: str = "happo", common_reward: bool = True, **overrides):
     """A random game, its rational policies, and a double-precision learner on the exact batch with exact advantages."""
     rng = np.random.default_rng(seed)
-    game = random_game(rng, n_states=3, n_actions=N_ACTIONS)
+    game = random_game(rng, n_states=3, n_actions=N_ACTIONS, common_reward=common_reward)
     old = rational_policies(rng, 3, N_ACTIONS, DENOMINATOR)
     states, actions = exact_batch(old, DENOMINATOR, STATE_COUNTS)
-    advantages = game.advantages(joint_policy(old))[(states, *actions.T)]
+    advantages = game.advantages(joint_policy(old))[(..., states, *actions.T)]  # [K], or [N, K]
+    columns = 1 if common_reward else len(N_ACTIONS)
     onehot = torch.eye(3, dtype=torch.float64)[torch.from_numpy(states)]
     K = len(states)
     obs = onehot[:, None, None].expand(K, 2, 3, 3).contiguous()
@@ -53,11 +57,19 @@ def exact_setting(seed: int, algorithm: str = "happo", **overrides):
         actions=torch.from_numpy(actions)[:, None, :, None].expand(K, 2, 3, 1).contiguous(),
         actions_onehot=torch.zeros(K, 2, 3, 3),
         avail_actions=avail,
-        reward=torch.zeros(K, 2, 1, dtype=torch.float64),
+        reward=torch.zeros(K, 2, columns, dtype=torch.float64),
         terminated=torch.tensor([1, 0], dtype=torch.uint8).view(1, 2, 1).expand(K, 2, 1),
         filled=torch.ones(K, 2, 1, dtype=torch.long),
     )
-    learner = make_learner(batch, algorithm, hidden_dim=8, share_parameters=False, obs_agent_id=False, **overrides)
+    learner = make_learner(
+        batch,
+        algorithm,
+        hidden_dim=8,
+        share_parameters=False,
+        obs_agent_id=False,
+        common_reward=common_reward,
+        **overrides,
+    )
     learner.mac.agent.double()
     learner.critic.double()
     learner._make_optimisers()  # on the converted parameters
@@ -65,7 +77,9 @@ def exact_setting(seed: int, algorithm: str = "happo", **overrides):
         set_table(actor, policy)
     rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
     rollout = dataclasses.replace(
-        rollout, advantages=torch.from_numpy(advantages).view(K, 1, 1), mask=rollout.mask.double()
+        rollout,
+        advantages=torch.from_numpy(advantages.reshape(columns, K).T.copy()).view(K, 1, columns),
+        mask=rollout.mask.double(),
     )
     return rng, game, old, learner, rollout
 

@@ -215,10 +215,48 @@ class IndependentRatioConfig(PPOConfig):
         return self.eps_clip / n_agents if self.clip_scaling == "per_agent" else self.eps_clip
 
 
+@dataclass(frozen=True, kw_only=True)
+class IPGConfig(OnPolicyConfig):
+    """Keys of `ipg_learner`."""
+
+    algorithm: ClassVar[str] = "IPG"
+    joint_advantage: ClassVar[bool] = False
+    shared_actors: ClassVar[str | None] = (
+        "every agent follows the gradient of its own return, and one network cannot follow several; set "
+        "share_parameters=False"
+    )
+    step_size_keys: ClassVar[str] = "eta or critic_lr"
+    no_meaning: ClassVar[Mapping[str, str]] = {
+        "lr": "its actors' step size is eta, without Adam; critic_lr is the critic's step size"
+    }
+
+    gamma: float = key(gt=0, lt=1, why="the step is eta / (1 - gamma)")
+    eta: float = key(gt=0)
+    tabular: bool = key()
+
+    def check_capabilities(self, common_reward: bool) -> None:
+        super().check_capabilities(common_reward)
+        if self.tabular and self.use_rnn:
+            raise CapabilityError("a table (tabular=True) has no memory; set use_rnn=False, or tabular=False")
+
+
+@dataclass(frozen=True, kw_only=True)
+class INPGConfig(IPGConfig):
+    """Keys of `inpg_learner`."""
+
+    algorithm: ClassVar[str] = "INPG"
+
+    cg_iters: int = key(ge=1, why="without an iteration there is no direction to step in")
+    cg_damping: float = key(ge=0)
+    kl_cap: float | None = key(gt=0, optional=True)
+
+
 #: The checks of each learner, by the value of the key `learner`. Learners of the host are not in here.
 SCHEMAS: dict[str, type[OnPolicyConfig]] = {
     "happo_learner": HAPPOConfig,
     "hatrpo_learner": HATRPOConfig,
+    "inpg_learner": INPGConfig,
+    "ipg_learner": IPGConfig,
     "jr_ppo_learner": JRPPOConfig,
     "independent_ratio_learner": IndependentRatioConfig,
 }

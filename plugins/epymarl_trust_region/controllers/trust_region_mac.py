@@ -35,7 +35,7 @@ class TrustRegionMAC:
             scheme: the suite's batch scheme; `obs` gives O and `actions_onehot` gives A.
             groups: unused, part of the suite's interface.
             args: n_agents, n_actions, hidden_dim, use_rnn, share_parameters, obs_last_action, obs_agent_id,
-                test_greedy.
+                test_greedy, and tabular where there is one.
         """
         self.args = args
         self.n_agents, self.n_actions = args.n_agents, args.n_actions
@@ -43,7 +43,13 @@ class TrustRegionMAC:
         input_dim += self.n_actions if args.obs_last_action else 0
         input_dim += self.n_agents if args.obs_agent_id else 0
         self.agent = ActorSet(
-            self.n_agents, input_dim, self.n_actions, args.hidden_dim, args.use_rnn, args.share_parameters
+            self.n_agents,
+            input_dim,
+            self.n_actions,
+            args.hidden_dim,
+            args.use_rnn,
+            args.share_parameters,
+            getattr(args, "tabular", False),  # only some learners have the key
         )
         self.action_selector = SampleSelector()
         self.hidden_states: Tensor | None = None

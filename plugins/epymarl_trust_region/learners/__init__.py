@@ -2,11 +2,14 @@
 
 from .happo import HAPPOLearner
 from .hatrpo import HATRPOLearner
+from .inpg import INPGLearner, IPGLearner
 from .jr_ppo import IndependentRatioLearner, JointRatioLearner
 
 REGISTRY = {
     "happo_learner": HAPPOLearner,
     "hatrpo_learner": HATRPOLearner,
+    "inpg_learner": INPGLearner,
+    "ipg_learner": IPGLearner,
     "jr_ppo_learner": JointRatioLearner,
     "independent_ratio_learner": IndependentRatioLearner,
 }

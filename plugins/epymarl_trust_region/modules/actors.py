@@ -145,20 +145,60 @@ def autograd_linear(function: Callable[[], Tensor], parameters: Sequence[nn.Para
     return output.detach(), push, pull
 
 
+class TabularActor(nn.Module):
+    """One logit per observation and action, for one-hot observations: logits = inputs table^T, all 0 at first.
+
+    The interface is `Actor`'s.
+    """
+
+    def __init__(self, input_dim: int, n_actions: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(n_actions, input_dim))
+        self.in_order = (self.table,)
+
+    def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, None]:
+        """inputs [B, T, D] -> logits [B, T, A], and no hidden state."""
+        return inputs @ self.table.t(), None
+
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
+        """As `Actor.vjp`."""
+        logits, _, pull = self.linearise(inputs)
+        return logits, pull
+
+    def linearise(self, inputs: Tensor) -> tuple[Tensor, Push, Pull]:
+        """As `Actor.linearise`; the logits are linear in the table, so it holds wherever that moves."""
+        flat = inputs.flatten(0, 1)
+
+        def pull(gradient: Tensor, out: Sequence[Tensor]) -> None:
+            torch.mm(gradient.flatten(0, 1).t(), flat, out=out[0])
+
+        return inputs @ self.table.t(), lambda direction: inputs @ direction[0].t(), pull
+
+
 class ActorSet(nn.Module):
-    """The actors of all N agents: N networks, or a single shared one (`share_parameters`).
+    """The actors of all N agents: N networks or tables, or a single shared one (`share_parameters`).
 
     Their parameters lie in one matrix, a row per network, of which each parameter is a view. So a network is one vector
     to an optimiser, and a layer of all networks is one tensor when they act together.
     """
 
     def __init__(
-        self, n_agents: int, input_dim: int, n_actions: int, hidden_dim: int, use_rnn: bool, share_parameters: bool
+        self,
+        n_agents: int,
+        input_dim: int,
+        n_actions: int,
+        hidden_dim: int,
+        use_rnn: bool,
+        share_parameters: bool,
+        tabular: bool = False,
     ) -> None:
         super().__init__()
-        self.n_agents, self.hidden_dim, self.use_rnn = n_agents, hidden_dim, use_rnn
+        self.n_agents, self.hidden_dim, self.use_rnn, self.tabular = n_agents, hidden_dim, use_rnn, tabular
         count = 1 if share_parameters else n_agents
-        self.agents = nn.ModuleList(Actor(input_dim, n_actions, hidden_dim, use_rnn) for _ in range(count))
+        self.agents = nn.ModuleList(
+            TabularActor(input_dim, n_actions) if tabular else Actor(input_dim, n_actions, hidden_dim, use_rnn)
+            for _ in range(count)
+        )
         self._flatten()
 
     def _flatten(self) -> None:
@@ -173,10 +213,10 @@ class ActorSet(nn.Module):
 
     def _together(self) -> None:
         """Bring the parameters back into one matrix if something (a device, a copy) has taken them out of it."""
-        if not is_flat([self.agents[0].body.weight], self._rows):
+        if not is_flat(self.agents[0].in_order, self._rows):
             self._flatten()
 
-    def actor(self, agent: int) -> Actor:
+    def actor(self, agent: int) -> Actor | TabularActor:
         """The network that agent `agent` acts with."""
         return self.agents[self.network(agent)]
 
@@ -212,8 +252,8 @@ class ActorSet(nn.Module):
 
     def init_hidden(self, batch_size: int) -> Tensor | None:
         """Zero hidden states [B, N, H]; None for MLPs."""
-        weight = self.agents[0].head.weight
-        return weight.new_zeros(batch_size, self.n_agents, self.hidden_dim) if self.use_rnn else None
+        shape = (batch_size, self.n_agents, self.hidden_dim)
+        return self.agents[0].in_order[0].new_zeros(shape) if self.use_rnn else None
 
     @torch.no_grad()
     def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -228,6 +268,8 @@ class ActorSet(nn.Module):
         """
         self._together()
         shape = inputs.shape[:2]
+        if self.tabular:
+            return self._by_agent(self._by_network(inputs) @ self._layers[0].transpose(1, 2), shape), None
         x = torch.relu_(self._linear(self._by_network(inputs), *self._layers[:2]))
         if not self.use_rnn:
             x = torch.relu_(self._linear(x, *self._layers[2:4]))

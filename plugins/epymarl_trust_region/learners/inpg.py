@@ -1,0 +1,108 @@
+"""INPG and IPG: independent (natural) policy gradient, all agents at once, with a fixed step.
+
+"Independent natural policy gradient always converges in Markov potential games" (below: the paper), section 2.1; IPG
+in the direct parametrisation as Leonardos et al. (2021) have it. Shape letters: B episodes, T steps, N agents, A
+actions, D observations.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..config import INPGConfig, IPGConfig
+from ..numerics.conjugate_gradient import conjugate_gradient
+from ..numerics.gauss_newton import gauss_newton_product
+from ..numerics.tabular import natural_direction, observed, project_to_simplex
+from ..onpolicy.learner import OnPolicyLearner
+from ..onpolicy.optimiser import FlatParameters
+from ..onpolicy.rollout import Rollout
+
+
+class IPGLearner(OnPolicyLearner):
+    """theta_i <- theta_i + eta / (1 - gamma) g_i for all agents at once, g_i = mean[A_i grad log pi_i].
+
+    g_i / (1 - gamma) is the gradient of agent i's discounted return: the mean over steps stands for the normalised
+    visitation. With `tabular` it is the gradient in the probabilities themselves, and these are projected back.
+    """
+
+    config_class = IPGConfig
+
+    def _make_actor_optimiser(self, network: int) -> FlatParameters:
+        return FlatParameters(*self._actor(network))  # a fixed step, without an optimiser
+
+    @torch.no_grad()
+    def update_policies(self, rollout: Rollout) -> dict[str, float]:
+        """Each agent reads the old policies alone, so that their order does not matter."""
+        self.rate = self.config.eta / (1 - self.config.gamma)
+        steps = {agent: self.step(rollout, agent) for agent in range(rollout.n_agents)}
+        return {f"agent_{agent}_{name}": value for agent, step in steps.items() for name, value in step.items()}
+
+    def step(self, rollout: Rollout, agent: int) -> dict[str, float]:
+        """Move one agent; gives what it wants logged."""
+        actor, share = self.actor_optimisers[agent], rollout.mask / rollout.mask.sum()
+        policy, _, pull = rollout.linearise(self.mac, agent)
+        weighted = share * rollout.advantage(agent)
+        score = policy.score(rollout.actions[agent])
+        if self.config.tabular:  # d log pi(a) / d pi(a) instead
+            score = (score + policy.probs) / policy.probs
+            score = torch.where(score.isfinite(), score, 0.0)
+        pull(score * weighted.unsqueeze(-1), actor.gradients)
+        if not actor.has_finite_gradient():
+            return {}
+        if self.config.tabular:
+            self._project(rollout, agent, policy, share)
+        else:
+            actor.vector.add_(actor.vector.grad, alpha=self.rate)
+        return {}
+
+    def _project(self, rollout: Rollout, agent: int, policy, share: Tensor) -> None:
+        """pi(.|o) <- Proj(pi(.|o) + rate d(o) Q_i(o, .)) at every observation that was made, as logits."""
+        (table,), (gradient,) = self.actor_optimisers[agent].parameters, self.actor_optimisers[agent].gradients
+        inputs, avail = rollout.inputs[agent].flatten(0, 1), rollout.avail_actions[agent]
+        visits, probs = observed(inputs, policy.probs.flatten(0, 1), share.flatten())
+        possible = torch.ones_like(probs, dtype=torch.bool)
+        if avail is not None:
+            possible = avail.flatten(0, 1).to(inputs.dtype).t() @ (inputs * share.flatten().unsqueeze(-1)) > 0
+        made = visits > 0
+        new = project_to_simplex(probs[:, made] + self.rate * gradient[:, made], possible[:, made])
+        table[:, made] = new.log().clamp_min(_NEVER)
+
+
+# The logit of a probability of 0: exp of it is 0, and KL divergences from what it was stay finite.
+_NEVER = -1e4
+
+
+class INPGLearner(IPGLearner):
+    """theta_i <- theta_i + eta / (1 - gamma) (F_i + damping I)^-1 g_i for all agents at once (Lemma 2.1).
+
+    For tables in closed form, pi_i <- pi_i exp(eta A_i / (1 - gamma)) up to a constant, with A_i the batch's estimate
+    at each observation; observations that were not made do not move.
+    """
+
+    config_class = INPGConfig
+
+    def step(self, rollout: Rollout, agent: int) -> dict[str, float]:
+        config, actor, share = self.config, self.actor_optimisers[agent], rollout.mask / rollout.mask.sum()
+        policy, push, pull = rollout.linearise(self.mac, agent)
+        weighted = share * rollout.advantage(agent)
+        pull(policy.score(rollout.actions[agent]) * weighted.unsqueeze(-1), actor.gradients)  # g_i
+        if not actor.has_finite_gradient():
+            return {}
+        gradient, residual = actor.vector.grad, 0.0
+        fisher = gauss_newton_product(
+            push, lambda u: policy.fisher_product(u) * share.unsqueeze(-1), pull, actor.parameters, config.cg_damping
+        )
+        if config.tabular:
+            at = observed(rollout.inputs[agent].flatten(0, 1), policy.probs.flatten(0, 1), share.flatten())
+            direction = natural_direction(actor.gradients[0], *at).flatten()
+        else:
+            direction, _, residual, _ = conjugate_gradient(fisher, gradient.clone(), config.cg_iters)
+        rate, kl = self.rate, 0.5 * self.rate**2 * torch.dot(direction, fisher(direction)).item()
+        capped = config.kl_cap is not None and kl > config.kl_cap
+        if capped:
+            rate *= math.sqrt(config.kl_cap / kl)
+        actor.vector.add_(direction, alpha=rate)
+        return {"predicted_kl": kl, "kl_capped": float(capped), "cg_residual": residual}
