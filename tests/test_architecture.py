@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "numerics": set(),
     "games": set(),
     "runners": {"games"},
-    "experiments": {"main", "config", "suite"},
+    "experiments": {"main", "config", "suite", "games"},
 }
 # The only third-party packages that these parts may import.
 THIRD_PARTY = {"numerics": {"torch", "numpy"}, "games": {"numpy"}}

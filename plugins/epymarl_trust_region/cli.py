@@ -20,6 +20,7 @@ _PASSED_ON = {
     "sweep": "epymarl_trust_region.experiments.sweep",
     "report": "epymarl_trust_region.experiments.report",
     "bench": "epymarl_trust_region.experiments.bench",
+    "study": "epymarl_trust_region.experiments.potential_games",
 }
 _SUITE_COMMANDS = ("fetch", "patch", "unpatch", "path")
 _COMMANDS = (*_PASSED_ON, "suite", "doctor")
@@ -34,6 +35,7 @@ commands:
   suite path                               print the folder of the EPyMARL that would be used
   sweep ... | report ...                   many runs, and their tables and figures
   bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine
+  study potential-games --out FOLDER       INPG and IPG on tables: the figures of the INPG paper
   doctor                                   what is installed, and how to get what is missing
 """
 
