@@ -68,7 +68,7 @@ def test_sampled_values_are_unbiased(name):
 
 @pytest.mark.parametrize("method, eta", [("inpg", 0.05), ("ipg", 2.0)])
 def test_runs_end_where_no_agent_could_gain(method, eta):
-    """By exact best response from the start. Sampling errors can decide a near tie early on, and nothing undoes that."""
+    """By exact best response from the start. A sampling error can decide a near tie early on, for good."""
     game, exact = sampled_congestion(3), congestion_game(3)
     policies = learn(game, method, eta, runs=4, iterations=400, seed=0, estimator=Estimator())
     assert len(policies) < 401  # it stopped by itself
