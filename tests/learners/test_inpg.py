@@ -121,6 +121,15 @@ def test_projection_of_columns_is_the_nearest_distribution(double_precision):
     torch.testing.assert_close(project_to_simplex(x, available), expected)
 
 
+def test_the_predicted_kl_is_that_of_a_small_step(double_precision):
+    batch = make_batch(B=16)
+    learner = make_learner(batch, "inpg", eta=1e-4, cg_damping=0.0)
+    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
+    predicted = learner.update_policies(rollout)["agent_1_predicted_kl"]
+    kl = (rollout.policy(learner.mac, 1).kl(rollout.old_policies[1]) * rollout.mask).sum() / rollout.mask.sum()
+    assert predicted == pytest.approx(kl.item(), rel=0.02) and predicted > 1e-7
+
+
 def test_a_kl_cap_shortens_the_step_and_says_so():
     batch, steps = make_batch(B=16), {}
     for cap, capped in ((None, 0.0), (1e9, 0.0), (1e-4, 1.0)):
