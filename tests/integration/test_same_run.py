@@ -61,11 +61,8 @@ def test_a_run_is_the_same_on_both_hosts(task, epymarl_home, tmp_path):
 @pytest.mark.parametrize(
     "config, task, params",
     [
-        ("hatrpo", "spread", ""),
         ("hatrpo", "foraging", ""),  # with a GRU
         ("jr_ppo", "speaker", ""),
-        ("jr_ppo", "foraging", "share_parameters=False"),
-        ("ir_mappo", "climbing", "clip_scaling=per_agent"),
         ("ir_ippo", "foraging", "common_reward=False"),
         ("inpg", "congestion", "tabular=True"),
         ("ipg", "congestion", ""),
