@@ -71,17 +71,11 @@ class HATRPOLearner(OnPolicyLearner):
         beta = math.sqrt(2 * config.kl_threshold / curvature) if curvature > 0 else 0.0
 
         # Line 13: the longest of beta x, alpha beta x, ... that keeps to the region and gains enough.
-        def measure() -> tuple[float, float]:
-            new = rollout.policy(self.mac, agent)
-            log_ratio = rollout.log_ratio(agent, new.log_prob(rollout.actions[agent]))
-            gain = (weighted * log_ratio.expm1()).sum()  # mean[r M] - mean[M]
-            return gain.item(), (share * new.kl(policy)).sum().item()
-
         outcome = backtrack(
             actor.vector,
             beta * x,
             gradient,
-            measure,
+            lambda: self.gain_and_kl(rollout, agent, policy, weighted, share),
             config.kl_threshold,
             config.accept_ratio,
             config.backtrack_coef,
@@ -94,3 +88,9 @@ class HATRPOLearner(OnPolicyLearner):
             "cg_iterations": iterations,
             "cg_residual": relative_residual,
         }
+
+    def gain_and_kl(self, rollout: Rollout, agent: int, old, weighted: Tensor, share: Tensor) -> tuple[float, float]:
+        """mean[r M] - mean[M] and mean KL(old || new) of the agent's present policy; weights as in the step, [B, T]."""
+        new = rollout.policy(self.mac, agent)
+        log_ratio = rollout.log_ratio(agent, new.log_prob(rollout.actions[agent]))
+        return (weighted * log_ratio.expm1()).sum().item(), (share * new.kl(old)).sum().item()

@@ -20,6 +20,9 @@ from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.optimiser import FlatParameters
 from ..onpolicy.rollout import Rollout
 
+# The logit of a probability of 0: exp of it is 0, and KL divergences from what it was stay finite.
+_NEVER = -1e4
+
 
 class IPGLearner(OnPolicyLearner):
     """theta_i <- theta_i + eta / (1 - gamma) g_i for all agents at once, g_i = mean[A_i grad log pi_i].
@@ -69,10 +72,6 @@ class IPGLearner(OnPolicyLearner):
         made = visits > 0
         new = project_to_simplex(probs[:, made] + self.rate * gradient[:, made], possible[:, made])
         table[:, made] = new.log().clamp_min(_NEVER)
-
-
-# The logit of a probability of 0: exp of it is 0, and KL divergences from what it was stay finite.
-_NEVER = -1e4
 
 
 class INPGLearner(IPGLearner):
