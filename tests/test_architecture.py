@@ -32,7 +32,12 @@ MAY_IMPORT = {
 # The only third-party packages that these parts may import.
 THIRD_PARTY = {"numerics": {"torch", "numpy"}, "games": {"numpy"}}
 # The Gymnasium ids of the games need Gymnasium; the games themselves do not.
-GYMNASIUM_ADAPTERS = {"games/matrix_env.py", "games/potential_env.py", "games/registration.py"}
+GYMNASIUM_ADAPTERS = {
+    "games/grid_env.py",
+    "games/matrix_env.py",
+    "games/potential_env.py",
+    "games/registration.py",
+}
 HOST_MODULES = {"components", "controllers", "envs", "learners", "main", "modules", "run", "runners", "search", "utils"}
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))

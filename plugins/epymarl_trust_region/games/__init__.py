@@ -19,19 +19,23 @@ from epymarl_trust_region.games.normal_form import (
 )
 from epymarl_trust_region.games.registration import (
     ANTI_COORDINATION_ID,
+    CHECKERS_ID,
     CLIMBING_ID,
     CONGESTION_ID,
     DISTANCING_ID,
     PENALTY_ID,
+    SWITCH_ID,
     register_games,
 )
 
 __all__ = [
     "ANTI_COORDINATION_ID",
+    "CHECKERS_ID",
     "CLIMBING_ID",
     "CONGESTION_ID",
     "DISTANCING_ID",
     "PENALTY_ID",
+    "SWITCH_ID",
     "MarkovGame",
     "average_out",
     "climbing_game",

@@ -9,17 +9,21 @@ from __future__ import annotations
 import gymnasium
 
 ANTI_COORDINATION_ID = "trust-region-anti-coordination-v0"
+CHECKERS_ID = "trust-region-checkers-v0"
 CLIMBING_ID = "trust-region-climbing-v0"
 CONGESTION_ID = "trust-region-congestion-v0"
 DISTANCING_ID = "trust-region-distancing-v0"
 PENALTY_ID = "trust-region-penalty-v0"
+SWITCH_ID = "trust-region-switch-v0"
 
 _ENTRY_POINTS = {
     ANTI_COORDINATION_ID: "epymarl_trust_region.games.matrix_env:anti_coordination_env",
+    CHECKERS_ID: "epymarl_trust_region.games.grid_env:CheckersEnv",
     CLIMBING_ID: "epymarl_trust_region.games.matrix_env:climbing_env",
     CONGESTION_ID: "epymarl_trust_region.games.potential_env:CongestionEnv",
     DISTANCING_ID: "epymarl_trust_region.games.potential_env:DistancingEnv",
     PENALTY_ID: "epymarl_trust_region.games.matrix_env:penalty_env",
+    SWITCH_ID: "epymarl_trust_region.games.grid_env:SwitchEnv",
 }
 
 
