@@ -28,8 +28,6 @@ def cheapest(
         states = np.array(sorted(waiting.pop(total)))
         so_far = np.array([paid[state] for state in states.tolist()])
         fresh = so_far + bound(states) == total  # the others have been reached at less cost since
-        if not fresh.any():
-            continue
         if ended(states[fresh]).any():
             return total
         origin, after, costs = expand(states[fresh])

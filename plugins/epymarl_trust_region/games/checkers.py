@@ -1,8 +1,8 @@
 """Checkers: two agents, one of them five times as sensitive as the other, in a field of apples and lemons.
 
 The game of section 4.2 of Sunehag et al., "Value-decomposition networks for cooperative multi-agent learning" (2018),
-on the map of MA-Gym's Checkers-v0, with the rewards of "A game-theoretic approach to multi-agent trust region
-optimization" (MATRL): an apple is worth 5 to agent 0 and 1 to agent 1, a lemon costs each as much.
+on the map of MA-Gym's Checkers-v0, with the rewards of "Multi-agent trust region learning" (MATRL): an apple is worth
+5 to agent 0 and 1 to agent 1, a lemon costs each as much.
 Shapes: N = 2 agents, C = 24 cells, W = 9 cells of a window; [...] are any leading axes, such as environments.
 """
 

@@ -1,8 +1,8 @@
 """Switch: agents of two rooms have to change rooms through a corridor in which they cannot pass each other.
 
 The game of section 4.2 of Sunehag et al., "Value-decomposition networks for cooperative multi-agent learning" (2018),
-on the map of MA-Gym's Switch2-v0 and Switch4-v0, with the rewards that the text of "A game-theoretic approach to
-multi-agent trust region optimization" (MATRL) gives: -0.1 for each step, 5 for reaching the own target.
+on the map of MA-Gym's Switch2-v0 and Switch4-v0, with the rewards of "Multi-agent trust region learning" (MATRL),
+section 5: -0.1 for each step, 5 for reaching the own target.
 Shapes: N = 2 or 4 agents; [...] are any leading axes, such as environments.
 """
 
