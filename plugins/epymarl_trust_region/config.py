@@ -216,6 +216,27 @@ class IndependentRatioConfig(PPOConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MATRLConfig(PPOConfig):
+    """Keys of `matrl_learner`."""
+
+    algorithm: ClassVar[str] = "MATRL"
+    joint_advantage: ClassVar[bool] = False
+    shared_actors: ClassVar[str | None] = (
+        "each player of its meta-game has a predicted policy of its own, and one network would move them all at once; "
+        "set share_parameters=False, or use --config=ir_ippo"
+    )
+
+    meta_game: str = key(choices=("nash", "predicted", "current"))
+    selection: str = key(choices=("random", "welfare"))
+    meta_ratio_clip: float = key(gt=0, lt=1, why="a ratio of 0 or less is none")
+    best_response: bool = key()
+    br_epochs: int = key(ge=1)
+    br_weight_clip: float = key(gt=0, lt=1, why="a weight of 0 or less would turn advantages around")
+    mixture: str = key(choices=("parameters", "distilled"))
+    distill_epochs: int = key(ge=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class IPGConfig(OnPolicyConfig):
     """Keys of `ipg_learner`."""
 
@@ -258,6 +279,7 @@ SCHEMAS: dict[str, type[OnPolicyConfig]] = {
     "inpg_learner": INPGConfig,
     "ipg_learner": IPGConfig,
     "jr_ppo_learner": JRPPOConfig,
+    "matrl_learner": MATRLConfig,
     "independent_ratio_learner": IndependentRatioConfig,
 }
 

@@ -103,6 +103,13 @@ def test_wrong_values_are_refused_by_name(override, message):
         ("ir_mappo", {"clip_scaling": "per_step"}, "clip_scaling='per_step' is unknown; choose one of none, per_agent"),
         ("ir_ippo", {"eps_clip": 0}, "eps_clip > 0 and eps_clip <= 1"),
         ("happo", {"max_bad_updates": 0}, "max_bad_updates >= 1"),
+        ("matrl", {"meta_game": "best"}, "meta_game='best' is unknown; choose one of nash, predicted, current"),
+        ("matrl", {"selection": "first"}, "selection='first' is unknown; choose one of random, welfare"),
+        ("matrl", {"mixture": "network"}, "mixture='network' is unknown; choose one of parameters, distilled"),
+        ("matrl", {"meta_ratio_clip": 1.0}, "meta_ratio_clip > 0 and meta_ratio_clip < 1 .*a ratio of 0"),
+        ("matrl", {"br_weight_clip": 1}, "br_weight_clip > 0 and br_weight_clip < 1 .*turn advantages around"),
+        ("il_pp", {"br_epochs": 0}, "br_epochs >= 1"),
+        ("matrl_no_br", {"distill_epochs": 0}, "distill_epochs >= 1"),
     ],
 )
 def test_wrong_values_of_the_other_algorithms_are_refused_by_name(name, override, message):
@@ -120,6 +127,8 @@ def test_wrong_values_of_the_other_algorithms_are_refused_by_name(name, override
         ("ir_mappo", {"clip_scaling": "per_agent", "eps_clip": 1.0}),
         ("ir_ippo", {"common_reward": False}),
         ("ir_mappo", {"common_reward": False}),
+        ("matrl", {"common_reward": False}),
+        ("il", {"critic": "central"}),
     ],
 )
 def test_right_values_of_the_other_algorithms_pass(name, override):
@@ -216,6 +225,7 @@ def test_the_hosts_own_algorithms_are_left_to_the_host():
         ("hatrpo", {"share_parameters": True}, "HATRPO does not support share_parameters=True.*different policies"),
         ("hatrpo", {"common_reward": False}, "HATRPO does not support common_reward=False.*Lemma 1"),
         ("jr_ppo", {"common_reward": False}, "JR-PPO does not support common_reward=False.*joint ratio.*ir_ippo"),
+        ("matrl", {"share_parameters": True}, "MATRL does not support share_parameters=True.*meta-game.*ir_ippo"),
     ],
 )
 def test_capabilities_are_enforced_with_the_reason(name, override, message):

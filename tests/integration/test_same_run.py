@@ -66,6 +66,7 @@ def test_a_run_is_the_same_on_both_hosts(task, epymarl_home, tmp_path):
         ("ir_ippo", "foraging", "common_reward=False"),
         ("inpg", "congestion", "tabular=True"),
         ("ipg", "congestion", ""),
+        ("matrl", "speaker", ""),
     ],
 )
 def test_the_other_algorithms_too(config, task, params, epymarl_home, tmp_path):

@@ -15,7 +15,8 @@ from support import make_batch, make_learner
 from textbook import textbook_ppo
 
 RAGGED = [6, 3, 1, 5]
-ALGORITHMS = ("happo", "hatrpo", "jr_ppo", "ir_ippo", "inpg")  # what holds for HAPPO alone is asked of HAPPO alone
+# What holds for HAPPO alone is asked of HAPPO alone.
+ALGORITHMS = ("happo", "hatrpo", "jr_ppo", "ir_ippo", "inpg", "matrl")
 
 
 def parameters(learner) -> list[torch.Tensor]:

@@ -4,6 +4,7 @@ from .happo import HAPPOLearner
 from .hatrpo import HATRPOLearner
 from .inpg import INPGLearner, IPGLearner
 from .jr_ppo import IndependentRatioLearner, JointRatioLearner
+from .matrl import MATRLLearner
 
 REGISTRY = {
     "happo_learner": HAPPOLearner,
@@ -11,5 +12,6 @@ REGISTRY = {
     "inpg_learner": INPGLearner,
     "ipg_learner": IPGLearner,
     "jr_ppo_learner": JointRatioLearner,
+    "matrl_learner": MATRLLearner,
     "independent_ratio_learner": IndependentRatioLearner,
 }

@@ -6,10 +6,13 @@ section 6. Shape letters: B episodes, T steps, N agents.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from ..config import IndependentRatioConfig, JRPPOConfig
+from ..onpolicy.ascent import pulled_loss
 from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss
 from ..onpolicy.rollout import Rollout
@@ -31,11 +34,7 @@ class SimultaneousLearner(OnPolicyLearner):
 
     def policy_loss(self, rollout: Rollout) -> Tensor:
         """The negative of the objective; its gradient goes to the optimisers."""
-        log_probs, entropies, pull = rollout.evaluate_all(self.mac)  # [N, B, T]
-        loss, of_log_probs, of_entropies = self.loss(rollout, log_probs, entropies)
-        shape = log_probs.shape
-        pull(of_log_probs.expand(shape), of_entropies.expand(shape), [o.gradients for o in self.actor_optimisers])
-        return loss
+        return pulled_loss(rollout, self.mac, self.actor_optimisers, partial(self.loss, rollout))
 
     def loss(self, rollout: Rollout, log_probs: Tensor, entropies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The loss of log pi_i(a_i) and H_i, each [N, B, T], and its slopes in both: [N, B, T], or [B, T] alike."""

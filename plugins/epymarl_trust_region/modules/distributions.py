@@ -1,7 +1,7 @@
 """Policies as distributions over one agent's actions.
 
-A learner uses `log_prob`, `score`, `entropy`, `kl`, `fisher_product` and `total_variation`, and never asks what kind of
-distribution it holds.
+A learner uses `log_prob`, `score`, `entropy`, `kl`, `kl_slope`, `fisher_product`, `total_variation` and `mixed_with`,
+and never asks what kind of distribution it holds.
 Shape letters: A actions; a leading `...` stands for any batch shape, such as [B, T].
 """
 
@@ -100,6 +100,16 @@ class MaskedCategorical:
     def total_variation(self, old: MaskedCategorical) -> Tensor:
         """0.5 sum_a |self(a) - old(a)|, in [0, 1], [...]."""
         return 0.5 * (self.probs - old.probs).abs().sum(-1)
+
+    def mixed_with(self, other: MaskedCategorical, weight: float) -> MaskedCategorical:
+        """weight self + (1 - weight) other, action by action."""
+        mixture = object.__new__(MaskedCategorical)
+        mixture.log_probs = (weight * self.probs + (1 - weight) * other.probs).log().clamp_min(_UNAVAILABLE)
+        return mixture
+
+    def kl_slope(self, target: MaskedCategorical) -> Tensor:
+        """d KL(target || self) / d logits of self = self - target, [..., A], 0 at unavailable actions."""
+        return self.probs - target.probs
 
     def sample(self) -> Tensor:
         """Actions drawn from the policy with torch's global generator, [...], int64."""

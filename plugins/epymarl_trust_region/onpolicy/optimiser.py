@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -84,6 +85,22 @@ class Optimiser(FlatParameters):
         with torch.no_grad():
             beta1, beta2 = group["betas"]
             adam([self.vector], [self.vector.grad], *moments, beta1=beta1, beta2=beta2, **options)
+
+    def bookmark(self) -> Callable[[], None]:
+        """Remember parameters and moments; what is returned brings both back, bit for bit, as often as it is called."""
+        vector, moments = self.vector.detach().clone(), self._copy(self.adam.state)
+
+        @torch.no_grad()
+        def back() -> None:
+            self.vector.copy_(vector)
+            self.adam.state.clear()
+            self.adam.state.update(self._copy(moments))
+
+        return back
+
+    @staticmethod
+    def _copy(state: dict) -> dict:
+        return {owner: {name: value.clone() for name, value in of.items()} for owner, of in state.items()}
 
     def state_dict(self) -> dict[str, Any]:
         return self.adam.state_dict()

@@ -1,0 +1,119 @@
+"""MATRL: multi-agent trust region learning (Wen et al.), Algorithm 2, with a meta-game that is exact on the batch.
+
+"A Game-Theoretic Approach to Multi-Agent Trust Region Optimization" (below: the paper). Shape letters: B episodes, T
+steps, N agents, K valid steps of a batch.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import MATRLConfig
+from ..games.equilibrium import SOLVERS, Equilibrium, solve
+from ..games.meta_game import BatchGame, deviation_gains
+from ..onpolicy.ascent import ascend, distil
+from ..onpolicy.learner import OnPolicyLearner
+from ..onpolicy.losses import clipped_loss
+from ..onpolicy.rollout import Rollout
+
+
+class MATRLLearner(OnPolicyLearner):
+    """Each agent tries a PPO step of its own; a game between current and predicted policies says how far the others are
+    trusted to go; then each agent, from where it was, responds to that.
+
+    `rho` is each agent's weight on its *current* policy. The paper's ablations are settings: IL is the trial step alone
+    (`meta_game: predicted` without `best_response`), IL-PP responds to the predicted policies (`predicted` with it).
+    """
+
+    config_class = MATRLConfig
+    updates = 0
+    as_il_pp = 0  # updates with rho = 0, where MATRL is IL-PP
+
+    @torch.no_grad()
+    def update_policies(self, rollout: Rollout) -> dict[str, float]:
+        """Algorithm 2, lines 3 to 7. What an agent keeps of Adam's moments are those of the steps that it keeps."""
+        config, actors = self.config, self.actor_optimisers
+        advantages = torch.stack([rollout.advantage(i) for i in range(rollout.n_agents)])  # [N, B, T]
+        here, back = [actor.vector.detach().clone() for actor in actors], [actor.bookmark() for actor in actors]
+        loss = partial(self.surrogate, rollout, advantages)
+        pg_loss = ascend(rollout, self.mac, actors, loss, config.epochs)  # theta^, equation 2
+        if config.meta_game == "predicted" and not config.best_response:
+            return {"pg_loss": pg_loss}
+        game, ratios = self.meta_game(rollout, advantages)
+        answer = self.equilibrium(game)
+        if config.best_response:  # equation 6
+            weights = truncated_weights(ratios, answer.rho, config.br_weight_clip)
+            for restore in back:
+                restore()
+            loss = partial(self.surrogate, rollout, weights * advantages)
+            pg_loss = ascend(rollout, self.mac, actors, loss, config.br_epochs)
+        else:
+            self.move_to_mixture(rollout, answer.rho, here)
+        return {"pg_loss": pg_loss, **self.game_statistics(game, answer)}
+
+    def surrogate(self, rollout: Rollout, advantages: Tensor, log_probs: Tensor, entropies: Tensor):
+        """PPO's clipped surrogate of every agent for `advantages` [N, B, T], and its slopes."""
+        eps, entropy_coef = self.config.eps_clip, self.config.entropy_coef
+        return clipped_loss(log_probs, entropies, rollout.old_log_probs, advantages, rollout.mask, eps, entropy_coef)
+
+    @torch.no_grad()
+    def meta_game(self, rollout: Rollout, advantages: Tensor) -> tuple[BatchGame, Tensor]:
+        """The game on the valid steps, and the ratios r_j = pi^_j / pi_j it is made of, each clipped: [N, B, T].
+
+        Advantages are centred agent by agent, so that "all stay" pays 0.
+        """
+        width = self.config.meta_ratio_clip
+        ratios = torch.stack([rollout.ratio(self.mac, i) for i in range(rollout.n_agents)]).clamp(1 - width, 1 + width)
+        valid = rollout.mask.bool()
+        r, a = (x[:, valid].double().cpu().numpy() for x in (ratios, advantages))
+        return BatchGame(r, a - a.mean(1, keepdims=True)), ratios
+
+    def equilibrium(self, game: BatchGame) -> Equilibrium:
+        """rho, solved or given. If the trial steps led nowhere finite, nobody trusts them."""
+        finite = np.isfinite(game.ratios).all() and np.isfinite(game.advantages).all()
+        if finite and self.config.meta_game == "nash":
+            seed = torch.randint(2**31, (1,)).item()  # of the generator that checkpoints keep
+            return solve(game, np.random.default_rng(seed), self.config.selection)
+        rho = np.full(game.n_players, float(not finite or self.config.meta_game == "current"))
+        return Equilibrium(rho, float(deviation_gains(rho, game.derivatives(rho)).max()), "none")
+
+    @torch.no_grad()
+    def move_to_mixture(self, rollout: Rollout, rho: np.ndarray, here: list[Tensor]) -> None:
+        """MATRL without a best response: to pibar_i = rho_i pi_i + (1 - rho_i) pi^_i, as far as a network can.
+
+        In `parameters` it is rho_i theta_i + (1 - rho_i) theta^_i, whose policy is another one; `distilled` goes on
+        from there by Adam's steps on the mean KL(pibar_i || pi_theta).
+        """
+        for i, actor in enumerate(self.actor_optimisers):
+            target = rollout.old_policies[i].mixed_with(rollout.policy(self.mac, i), rho[i])
+            actor.vector.lerp_(here[i], rho[i])
+            if self.config.mixture == "distilled" and 0 < rho[i] < 1:
+                distil(rollout, self.mac, i, actor, target, self.config.distill_epochs)
+
+    def game_statistics(self, game: BatchGame, answer: Equilibrium) -> dict[str, float]:
+        """See docs/matrl.md."""
+        rho = answer.rho
+        significance = np.abs(game.derivatives(rho)) / np.maximum(game.standard_errors(rho), 1e-300)
+        self.updates, self.as_il_pp = self.updates + 1, self.as_il_pp + bool((rho == 0).all())
+        return {
+            "meta_gain": answer.gain,
+            "meta_solver": SOLVERS.index(answer.solver),
+            "rho_mean": float(rho.mean()),
+            "il_pp_share": self.as_il_pp / self.updates,
+            **{f"agent_{i}_rho": float(x) for i, x in enumerate(rho)},
+            **{f"agent_{i}_meta_significance": float(x) for i, x in enumerate(significance)},
+        }
+
+
+def truncated_weights(ratios: Tensor, rho: np.ndarray, width: float) -> Tensor:
+    """c_i = clip(prod_{j != i} w_j, 1 +- width), w_j = rho_j + (1 - rho_j) r_j = pibar_j / pi_j: [N, B, T].
+
+    The paper prints pi / pibar; samples of pi are weighted by pibar / pi.
+    """
+    game = BatchGame(ratios.flatten(1).double().cpu().numpy(), np.empty(0))
+    others = torch.from_numpy(game.others(rho)).to(ratios).view(ratios.shape)
+    return others.clamp_(1 - width, 1 + width)
