@@ -50,7 +50,7 @@ def test_sampled_values_are_unbiased(name):
     policies = random_policies(game, 1, 0)
     single = list(policies[0])
     joint = joint_policy(single)
-    estimator = Estimator(samples=20_000, steps=steps, gamma=gamma, normalised=False)
+    estimator = Estimator(samples=20_000, steps=steps, gamma=gamma, scale="sum")
     q = estimator.q_values(np.random.default_rng(1), game, policies)[0]
     for i in range(exact.n_agents):
         expected = average_out(exact.q_values(joint)[i], single, [i])
@@ -61,9 +61,12 @@ def test_sampled_values_are_unbiased(name):
     if game.end is not None:
         visits, expected = visits[:-1], expected[:-1]  # nothing is counted where nothing happens
     np.testing.assert_allclose(visits, expected, rtol=0, atol=0.02)
-    normalised = Estimator(samples=100, steps=steps, gamma=gamma).visitation(np.random.default_rng(2), game, policies)
-    plain = Estimator(samples=100, steps=steps, gamma=gamma, normalised=False)
-    np.testing.assert_allclose(normalised * steps, plain.visitation(np.random.default_rng(2), game, policies))
+    plain, mean, share = (
+        Estimator(100, steps, gamma, scale).visitation(np.random.default_rng(2), game, policies)
+        for scale in ("sum", "mean", "distribution")
+    )
+    np.testing.assert_allclose(mean * steps, plain)
+    np.testing.assert_allclose(share, plain / plain.sum(1, keepdims=True))
 
 
 @pytest.mark.parametrize("method, eta", [("inpg", 0.05), ("ipg", 2.0)])

@@ -42,7 +42,7 @@ class Setting:
     n_agents: int
     eta: float
     iterations: int
-    normalised: bool = True  # IPG's visitation is divided by T
+    scale: str = "distribution"  # of IPG's visitation
 
     def make(self) -> SampledGame:
         """The game."""
@@ -61,14 +61,15 @@ _EIGHT = "congestion game, 8 agents (Figure 6)"
 _LITERAL = "congestion game, 4 agents, the step size as printed"
 SETTINGS = (
     Setting("INPG", _DISTANCING, "inpg", "distancing", 8, 1e-4, 2500),
-    Setting("IPG, visitation / T", _DISTANCING, "ipg", "distancing", 8, 1e-4, 2500),
-    Setting("IPG, visitation a sum", _DISTANCING, "ipg", "distancing", 8, 1e-4, 2500, normalised=False),
+    Setting("IPG, visitation a distribution", _DISTANCING, "ipg", "distancing", 8, 1e-4, 3000),
+    Setting("IPG, visitation a sum", _DISTANCING, "ipg", "distancing", 8, 1e-4, 3000, "sum"),
     Setting("INPG, eta 0.05", _FOUR, "inpg", "congestion", 4, 0.05, 3000),
-    Setting("IPG, eta 0.05, visitation / T", _FOUR, "ipg", "congestion", 4, 0.05, 3000),
-    Setting("IPG, eta 0.05, visitation a sum", _FOUR, "ipg", "congestion", 4, 0.05, 3000, normalised=False),
+    Setting("IPG, eta 0.05, visitation a distribution", _FOUR, "ipg", "congestion", 4, 0.05, 3000),
+    Setting("IPG, eta 0.05, visitation a sum", _FOUR, "ipg", "congestion", 4, 0.05, 3000, "sum"),
+    Setting("IPG, eta 0.05, visitation / T", _FOUR, "ipg", "congestion", 4, 0.05, 10000, "mean"),
     Setting("INPG, eta 0.05", _EIGHT, "inpg", "congestion", 8, 0.05, 150),
     Setting("INPG, eta 1e-4", _LITERAL, "inpg", "congestion", 4, 1e-4, 3000),
-    Setting("IPG, eta 1e-4, visitation / T", _LITERAL, "ipg", "congestion", 4, 1e-4, 3000),
+    Setting("IPG, eta 1e-4", _LITERAL, "ipg", "congestion", 4, 1e-4, 3000),
 )
 
 
@@ -80,7 +81,7 @@ def measure(setting: Setting, runs: int, seed: int) -> dict:
         10% and 1% of where it had begun, and what the agent that can gain most gains by its exact best response.
     """
     started = time.monotonic()
-    estimator = Estimator(normalised=setting.normalised)
+    estimator = Estimator(scale=setting.scale)
     policies = learn(setting.make(), setting.method, setting.eta, runs, setting.iterations, seed, estimator)
     accuracy = l1_accuracy(policies)
     last, exact = stopped_at(policies), setting.exact()

@@ -78,12 +78,17 @@ def _rollout(rng, game: SampledGame, policies: np.ndarray, states: np.ndarray, s
 
 @dataclass(frozen=True)
 class Estimator:
-    """K rollouts of T steps, discounted by gamma. `normalised`: the visitation is divided by T."""
+    """K rollouts of T steps, discounted by gamma.
+
+    Args:
+        scale: of the visitation. "sum": sum_t gamma^t Pr(s_t = s); "distribution": divided so that it sums to 1 over
+            states; "mean": divided by T, which in a game that ends sooner leaves less than 1.
+    """
 
     samples: int = 20
     steps: int = 20
     gamma: float = 0.99
-    normalised: bool = True
+    scale: str = "distribution"
 
     def q_values(self, rng, game: SampledGame, policies: np.ndarray) -> np.ndarray:
         """Q_i(s, a_i), averaged over samples of the others' actions: [R, N, S, A]."""
@@ -110,7 +115,8 @@ class Estimator:
         visits = np.zeros((runs, n_states))
         for t, at in enumerate(visited):
             np.add.at(visits, (np.arange(runs)[:, None], at), self.gamma**t / self.samples)
-        return visits / self.steps if self.normalised else visits
+        divisor = {"sum": 1, "mean": self.steps, "distribution": visits.sum(-1, keepdims=True)}[self.scale]
+        return visits / divisor
 
 
 def learn(
