@@ -92,7 +92,8 @@ def meta_weights(
     meta = meta_gains(gains, profile, trial)
     # Nothing to solve where each player is at a bound or does better with its trial whatever the other chooses: nearly
     # everywhere.
-    unsettled = ~((meta < 0).all(-1) | (profile == trial)).all(-1)
+    settled = ((meta[..., 0] < 0) & (meta[..., 1] < 0)) | (profile == trial)
+    unsettled = ~(settled[..., 0] & settled[..., 1])
     rho = np.zeros(profile.shape)
     rho[unsettled] = select(equilibria(meta[unsettled]), rule, rng)
     return rho
@@ -119,8 +120,9 @@ def near_equilibrium(path: np.ndarray, found: np.ndarray, radius: float = 0.05) 
     """
     near = np.zeros(path.shape[:-1], dtype=bool)
     for k in range(found.shape[-2]):
-        there = ~np.isnan(found[:, k, 0])
-        near[:, there] |= (np.abs(path[:, there] - found[there, k]) < radius).all(-1)
+        if not np.isnan(found[:, k, 0]).all():
+            close = np.abs(path - found[:, k]) < radius  # false for NaN
+            near |= close[..., 0] & close[..., 1]
     return near
 
 
