@@ -13,23 +13,26 @@ from epymarl_trust_region.games.matrix_learning import first_stay, iga_step, lea
 from epymarl_trust_region.games.two_by_two import gains_of
 from epymarl_trust_region.games.two_by_two_classes import CLASSES, normal_games
 
-IGA, IGA_PP, MATRL, WOLF = (matrix_games.METHODS[i] for i in (0, 1, 2, 10))
+IGA, MATRL, NO_META_GAME, WOLF = (matrix_games.METHODS[i] for i in (0, 2, 9, 10))
 
 
 def test_a_short_study_writes_its_tables_and_its_picture(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(matrix_games, "METHODS", (IGA, MATRL, WOLF))
+    monkeypatch.setattr(matrix_games, "METHODS", (IGA, MATRL, NO_META_GAME, WOLF))
     monkeypatch.setattr(matrix_games, "STEPS", 150)
     assert cli.main(["study", "matrix-games", "--out", str(tmp_path / "x"), "--games", "20", "--seeds", "2"]) == 0
     content = json.loads((tmp_path / "x/table1.json").read_text())
     assert "numpy" in content["made_by"] and (content["games"], content["seed"], content["seeds"]) == (20, 0, 2)
     assert content["parameters"][MATRL.name] == {"lr": 0.02, "lr_br": 0.03}
-    assert len(content["table"]) == 2 * 3 * 3 * 2 and len(content["seeds_one_by_one"]) == 2 * 2 * 3 * 3 * 2
+    assert len(content["table"]) == 2 * 3 * 4 * 2 and len(content["seeds_one_by_one"]) == 2 * 2 * 3 * 4 * 2
     for row in content["table"]:
         keys = ("generator", "class", "method", "criterion")
         same = [one for one in content["seeds_one_by_one"] if all(one[key] == row[key] for key in keys)]
         assert [one["seed"] for one in same] == [0, 1]
         assert row["rate"] == np.mean([one["rate"] for one in same])
-        on_paper = (row["generator"], row["criterion"]) == ("structured", "first entry") and row["method"] != WOLF.name
+        on_paper = (row["generator"], row["criterion"]) == ("structured", "first entry") and row["method"] in (
+            IGA.name,
+            MATRL.name,
+        )
         assert (row["paper_rate"] is not None) == (row["paper_steps"] is not None) == on_paper
         assert (row["undecided"] is not None) == (row["method"] == MATRL.name)
     with open(tmp_path / "x/table1.csv", newline="") as file:
@@ -88,13 +91,13 @@ def test_undecided_counts_steps_before_the_first_entry():
     entry = first_stay(np.zeros((41, 30), dtype=bool))
     entry[:15] = 20  # as if half of the games had converged there
     expected = [
-        (meta_weights(gains[k], path[t, k], iga_step(gains[k], path[t, k], 0.02)) != 0).any()
+        (meta_weights(gains[k], path[t, k], iga_step(gains[k], path[t, k], 0.2)) != 0).any()
         for k in range(30)
         for t in range(20 if k < 15 else 40)
     ]
     assert 0 < sum(expected) < len(expected)
-    assert matrix_games.undecided(gains, path, entry, 0.02) == pytest.approx(np.mean(expected))
-    assert matrix_games.undecided(gains, path, np.zeros(30, dtype=int), 0.02) == 0
+    assert matrix_games.undecided(gains, path, entry, 0.2) == pytest.approx(np.mean(expected))
+    assert matrix_games.undecided(gains, path, np.zeros(30, dtype=int), 0.2) == 0
 
 
 @pytest.mark.parametrize(

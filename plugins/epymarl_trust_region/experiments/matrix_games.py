@@ -89,7 +89,7 @@ def measure(generator: str, name: str, n_games: int, seed: int) -> list[dict[str
 
     Returns:
         Rows with `rate`, the share of games that converge within `STEPS` steps; `steps`, the mean over these (None if
-        there are none), both with their standard errors over games; for MATRL with a meta-game also `undecided`.
+        there are none), both with their standard errors over games; for MATRL with its default rule also `undecided`.
     """
     rng = np.random.default_rng([seed, list(GENERATORS).index(generator), CLASSES.index(name)])
     gains = gains_of(GENERATORS[generator](name, n_games, rng))
