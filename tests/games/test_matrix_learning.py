@@ -226,6 +226,9 @@ def test_near_means_both_probabilities_near_the_same_equilibrium():
     path = np.array([[0.96, 0.97], [0.96, 0.04], [0.04, 0.02], [0.94, 1.0], [0.5, 0.5]])[:, None]
     assert near_equilibrium(path, found)[:, 0].tolist() == [True, False, True, False, False]
     assert near_equilibrium(path, found, radius=0.07)[:, 0].tolist() == [True, False, True, True, False]
+    both = np.concatenate([found, found[:, [1, 2, 1]]])  # the second game has (0, 0) alone
+    near = near_equilibrium(np.repeat(path, 2, axis=1), both)
+    assert near.T.tolist() == [[True, False, True, False, False], [False, False, True, False, False]]
 
 
 def test_first_stay():
