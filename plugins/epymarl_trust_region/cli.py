@@ -20,7 +20,7 @@ _PASSED_ON = {
     "sweep": "epymarl_trust_region.experiments.sweep",
     "report": "epymarl_trust_region.experiments.report",
     "bench": "epymarl_trust_region.experiments.bench",
-    "study": "epymarl_trust_region.experiments.potential_games",
+    "study": "epymarl_trust_region.experiments.study",
 }
 _SUITE_COMMANDS = ("fetch", "patch", "unpatch", "path")
 _COMMANDS = (*_PASSED_ON, "suite", "doctor")
@@ -36,6 +36,7 @@ commands:
   sweep ... | report ...                   many runs, and their tables and figures
   bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine
   study potential-games --out FOLDER       INPG and IPG on tables: the figures of the INPG paper
+  study matrix-games --out FOLDER          MATRL on 2x2 games: Table 1 of the MATRL paper
   doctor                                   what is installed, and how to get what is missing
 """
 

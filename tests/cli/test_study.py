@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 from epymarl_trust_region import cli
-from epymarl_trust_region.experiments import potential_games
+from epymarl_trust_region.experiments import potential_games, study
 
 
 def test_a_short_study_writes_figures_and_numbers(tmp_path, monkeypatch, capsys):
@@ -35,3 +35,26 @@ def test_within_is_for_good():
 def test_wrong_numbers_are_refused(options, tmp_path, capsys):
     assert cli.main(["study", "potential-games", "--out", str(tmp_path), *options]) == 2
     assert f"{options[0]}={options[1]} is out of range; at least 1" in capsys.readouterr().err
+
+
+def test_every_study_is_listed_and_has_a_command_line(capsys):
+    assert cli.main(["study", "--help"]) == 0
+    listed = capsys.readouterr().out
+    assert cli.main(["study"]) == 2
+    assert capsys.readouterr().out == listed
+    assert cli.main(["--help"]) == 0
+    usage = capsys.readouterr().out
+    for name in study.STUDIES:
+        assert f"  {name} " in listed and f"study {name} " in usage
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["study", name, "--help"])
+        assert stop.value.code == 0 and f"usage: epymarl-tr study {name} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("matrix-game", "`matrix-games`"), ("spread", "`potential-games` or `matrix-games`")],
+)
+def test_an_unknown_study_is_refused(name, remedy, capsys):
+    assert cli.main(["study", name, "--out", "x"]) == 2
+    assert capsys.readouterr().err == f"error: unknown study `{name}`; use {remedy}\n"

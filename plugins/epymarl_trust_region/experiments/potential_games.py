@@ -123,8 +123,7 @@ def draw(figure: str, curves: dict[str, np.ndarray], file: Path) -> None:
 
 def main(argv: list[str]) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="epymarl-tr study", description=__doc__.splitlines()[0])
-    parser.add_argument("study", choices=["potential-games"])
+    parser = argparse.ArgumentParser(prog="epymarl-tr study potential-games", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--runs", type=int, default=10, help="runs of each setting (10, as in the paper)")
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers")

@@ -1,0 +1,32 @@
+"""`epymarl-tr study NAME --out FOLDER`: re-make a paper's figures or tables that need no neural network.
+
+  potential-games    INPG and IPG on tables: Figures 2 to 6 of the INPG paper
+  matrix-games       MATRL, IGA, IGA-PP and WoLF-IGA on 2x2 games: Table 1 of the MATRL paper
+
+`epymarl-tr study NAME --help` lists a study's options.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+
+from ..errors import ConfigError
+
+STUDIES = {"potential-games": "potential_games", "matrix-games": "matrix_games"}
+
+
+def main(argv: list[str]) -> int:
+    """Hand the command line on to the study that its first word names.
+
+    Raises:
+        ConfigError: there is no such study.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(__doc__, end="")
+        return 0 if argv else 2
+    name, *options = argv
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, n=1) or list(STUDIES)
+        raise ConfigError(f"unknown study `{name}`; use {' or '.join(f'`{known}`' for known in near)}")
+    return importlib.import_module(f"{__package__}.{STUDIES[name]}").main(options)
