@@ -36,6 +36,7 @@ commands:
   sweep ... | report ...                   many runs, and their tables and figures
   bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine
   study potential-games --out FOLDER       INPG and IPG on tables: the figures of the INPG paper
+  study meta-game --out FOLDER             the solver of MATRL's meta-game: how reliable and how fast
   study matrix-games --out FOLDER          MATRL on 2x2 games: Table 1 of the MATRL paper
   doctor                                   what is installed, and how to get what is missing
 """

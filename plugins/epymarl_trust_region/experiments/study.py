@@ -1,6 +1,7 @@
 """`epymarl-tr study NAME --out FOLDER`: re-make a paper's figures or tables that need no neural network.
 
   potential-games    INPG and IPG on tables: Figures 2 to 6 of the INPG paper
+  meta-game          the solver of MATRL's meta-game, up to 27 players: how reliable and how fast
   matrix-games       MATRL, IGA, IGA-PP and WoLF-IGA on 2x2 games: Table 1 of the MATRL paper
 
 `epymarl-tr study NAME --help` lists a study's options.
@@ -13,7 +14,7 @@ import importlib
 
 from ..errors import ConfigError
 
-STUDIES = {"potential-games": "potential_games", "matrix-games": "matrix_games"}
+STUDIES = {"potential-games": "potential_games", "meta-game": "meta_games", "matrix-games": "matrix_games"}
 
 
 def main(argv: list[str]) -> int:
