@@ -137,7 +137,7 @@ def main(argv: list[str]) -> int:
     figures: dict[str, dict[str, np.ndarray]] = {}
     rows = []
     print(
-        f"{'':48}{'iterations to 10%':>20}{'to 1%':>16}{'to a standstill':>22}{'largest gap':>13}{'seconds':>9}",
+        f"{'':62}{'iterations to 10%':>20}{'to 1%':>16}{'to a standstill':>26}{'largest gap':>13}{'seconds':>9}",
         flush=True,
     )
     for setting in SETTINGS:
@@ -163,7 +163,7 @@ def _line(setting: Setting, found: dict) -> str:
     gap = f"{max(gaps):.2g}" if gaps else "-"
     columns = (_range(found["to_10_percent"]), _range(found["to_1_percent"]), standstill, gap, seconds)
     title = f"{setting.game} {setting.n_agents}: {setting.name}"
-    return f"{title:48}" + "".join(f"{text:>{width}}" for text, width in zip(columns, (20, 16, 22, 13, 9), strict=True))
+    return f"{title:62}" + "".join(f"{text:>{width}}" for text, width in zip(columns, (20, 16, 26, 13, 9), strict=True))
 
 
 def _range(values: list[int]) -> str:
