@@ -17,10 +17,14 @@ from .errors import CapabilityError, ConfigError
 
 
 def key(*, gt: float | None = None, ge: float | None = None, lt: float | None = None, le: float | None = None,
-        choices: tuple[str, ...] | None = None, optional: bool = False, why: str = "") -> Any:  # fmt: skip
-    """A field without a default, with its range and the reason for it. `optional` lets the value be null."""
+        choices: tuple[str, ...] | None = None, optional: bool = False, auto: bool = False,
+        why: str = "") -> Any:  # fmt: skip
+    """A field without a default, with its range and the reason for it.
+
+    `optional` lets the value be null, and `auto` lets it be the word "auto".
+    """
     bounds = {">": gt, ">=": ge, "<": lt, "<=": le}
-    return field(metadata={"bounds": bounds, "choices": choices, "optional": optional, "why": why})
+    return field(metadata={"bounds": bounds, "choices": choices, "optional": optional, "auto": auto, "why": why})
 
 
 _COMPARE = {
@@ -216,6 +220,38 @@ class IndependentRatioConfig(PPOConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogLinearPPOConfig(SequentialConfig):
+    """Keys of `log_linear_ppo_learner`."""
+
+    algorithm: ClassVar[str] = "log-linear PPO"
+    individual_rewards: ClassVar[str | None] = (
+        "its regressions are of one value that all agents share; set common_reward=True, or use --config=inpg"
+    )
+    shared_actors: ClassVar[str | None] = (
+        "every agent's features are of its own place in the order; set share_parameters=False"
+    )
+    step_size_keys: ClassVar[str] = "1 / beta or critic_lr"
+    no_meaning: ClassVar[Mapping[str, str]] = {
+        "lr": "its actors' steps are regressions divided by beta; critic_lr is the critic's step size"
+    }
+
+    mac: str = key(choices=("log_linear_mac",))
+    conditioning: str = key(choices=("autoregressive", "product"))
+    policy_input: str = key(choices=("obs", "state"))
+    features: str = key(choices=("raw", "fourier"))
+    fourier_features: int = key(ge=1)
+    fourier_width: float = key(gt=0)
+    target: str = key(choices=("advantage", "return"))
+    beta: float | str = key(gt=0, auto=True, why="the step is the regression's solution divided by it")
+    ridge: float = key(ge=0)
+
+    def check_capabilities(self, common_reward: bool) -> None:
+        super().check_capabilities(common_reward)
+        if self.use_rnn:
+            raise CapabilityError("log-linear policies have fixed features and no memory; set use_rnn=False")
+
+
+@dataclass(frozen=True, kw_only=True)
 class MATRLConfig(PPOConfig):
     """Keys of `matrl_learner`."""
 
@@ -279,6 +315,7 @@ SCHEMAS: dict[str, type[OnPolicyConfig]] = {
     "inpg_learner": INPGConfig,
     "ipg_learner": IPGConfig,
     "jr_ppo_learner": JRPPOConfig,
+    "log_linear_ppo_learner": LogLinearPPOConfig,
     "matrl_learner": MATRLConfig,
     "independent_ratio_learner": IndependentRatioConfig,
 }
@@ -291,8 +328,8 @@ def _checked(f: dataclasses.Field, value: Any) -> Any:
         ConfigError: wrong type, not finite, not a choice, or out of range.
     """
     meta = f.metadata
-    if value is None and meta["optional"]:
-        return None
+    if (value is None and meta["optional"]) or (value == "auto" and meta["auto"]):
+        return value
     kind = f.type.split(" |")[0]
     if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

@@ -87,3 +87,22 @@ def test_the_climbing_game_ends_in_an_equilibrium():
         gain = max((payoff @ second).max(), (first @ payoff).max()) - value  # of the best response of either agent
         reached += joint in pure_equilibria(payoff) and gain < 0.5
     assert reached >= 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agents_that_see_earlier_actions_find_the_best_joint_action(seed):
+    """Log-linear PPO with autoregressive policies, from sampled plays: (0, 0), which pays 11."""
+    payoff, updates = torch.tensor(climbing_game(), dtype=torch.float32), 300
+    batch = make_batch(B=PLAYS, T=1, N=2, A=3, obs_dim=1)
+    batch["obs"][:] = 1.0
+    batch["state"][:] = 1.0
+    overrides = {"learner_log_interval": 10**9, "critic_epochs": 2, "t_max": PLAYS * updates}
+    learner = make_learner(batch, "log_linear_ppo", seed=seed, **overrides)
+    for _ in range(updates):
+        learner.mac.init_hidden(PLAYS)
+        actions = learner.mac.select_actions(batch, t_ep=0, t_env=0)
+        batch["actions"][:, 0] = actions.unsqueeze(-1)
+        batch["actions_onehot"][:, 0] = torch.nn.functional.one_hot(actions, 3).float()
+        batch["reward"][:, 0, 0] = payoff[actions[:, 0], actions[:, 1]]
+        learner.train(batch, 0, 0)
+    assert batch["reward"][:, 0].mean() > 10

@@ -29,6 +29,8 @@ class TrustRegionMAC:
     loop over time and leaves the per-step hidden state alone.
     """
 
+    always_tabular = False  # logits are a table times the inputs
+
     def __init__(self, scheme: dict, groups: dict, args) -> None:
         """
         Args:
@@ -39,20 +41,22 @@ class TrustRegionMAC:
         """
         self.args = args
         self.n_agents, self.n_actions = args.n_agents, args.n_actions
-        input_dim = scheme["obs"]["vshape"]
-        input_dim += self.n_actions if args.obs_last_action else 0
-        input_dim += self.n_agents if args.obs_agent_id else 0
         self.agent = ActorSet(
             self.n_agents,
-            input_dim,
+            self._input_dim(scheme),
             self.n_actions,
             args.hidden_dim,
             args.use_rnn,
             args.share_parameters,
-            getattr(args, "tabular", False),  # only some learners have the key
+            self.always_tabular or getattr(args, "tabular", False),  # only some learners have the key
         )
         self.action_selector = SampleSelector()
         self.hidden_states: Tensor | None = None
+
+    def _input_dim(self, scheme: dict) -> int:
+        """D: the width of `_inputs`."""
+        last_action = self.n_actions if self.args.obs_last_action else 0
+        return scheme["obs"]["vshape"] + last_action + (self.n_agents if self.args.obs_agent_id else 0)
 
     # What runners use: one step of all agents -------------------------------------------------------------------
 
@@ -64,7 +68,10 @@ class TrustRegionMAC:
             NonFiniteError: a policy's probabilities are no numbers.
         """
         logits, avail = self._step(ep_batch, t_ep)
-        policy = MaskedCategorical(logits[bs], avail[bs])
+        return self._choose(MaskedCategorical(logits[bs], avail[bs]), test_mode)
+
+    def _choose(self, policy: MaskedCategorical, test_mode: bool, first: int = 0) -> Tensor:
+        """Actions [B, n] of policies over [B, n], of the agents from `first` on."""
         if test_mode and self.args.test_greedy:
             return policy.mode()
         try:
@@ -73,6 +80,7 @@ class TrustRegionMAC:
             agents = (~policy.probs.isfinite()).flatten(2).any(-1).any(0).nonzero().flatten().tolist()
             if not agents:
                 raise
+            agents = [first + agent for agent in agents]
             raise NonFiniteError(
                 f"the action probabilities of agent {', '.join(map(str, agents))} are NaN: a network has overflowed, "
                 "training has diverged; lower the step size (lr, or kl_threshold in HATRPO), and go on from the last "
