@@ -33,9 +33,7 @@ MAY_IMPORT = {
 THIRD_PARTY = {"numerics": {"torch", "numpy"}, "games": {"numpy"}}
 # The Gymnasium ids of the games need Gymnasium; the games themselves do not.
 GYMNASIUM_ADAPTERS = {
-    "games/grid_env.py",
-    "games/matrix_env.py",
-    "games/potential_env.py",
+    "games/game_env.py",
     "games/registration.py",
 }
 HOST_MODULES = {"components", "controllers", "envs", "learners", "main", "modules", "run", "runners", "search", "utils"}
@@ -150,7 +148,7 @@ def test_a_planted_violation_is_found(file: str, source: str) -> None:
         ("suite/lite/runner.py", "from .buffer import EpisodeBatch\nfrom ..host import Host"),
         ("learners/happo.py", "import torch\nfrom ..errors import ConfigError\nfrom ..onpolicy import order"),
         ("learners/__init__.py", "from .happo import HAPPOLearner"),
-        ("games/matrix_env.py", "import gymnasium"),
+        ("games/game_env.py", "import gymnasium"),
         ("cli.py", "from epymarl_trust_region import __version__"),
     ],
 )

@@ -7,18 +7,16 @@ MATRL paper does. Episodes have no limit of their own: `time_limit` sets it (the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.games import checkers, grid, grid_picture, switch
+from epymarl_trust_region.games.game_env import GameEnv
 
 
-class _GridEnv(gymnasium.Env):
+class _GridEnv(GameEnv):
     """N agents with five actions each; a game says how it starts, goes on, is seen, and is drawn."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
@@ -34,44 +32,29 @@ class _GridEnv(gymnasium.Env):
         self.render_mode = render_mode
         self._step_cost = float(step_cost)
         self._clock = clock
+        self.begin()
+        super().__init__([grid.N_ACTIONS] * n_agents, self.look().shape[-1])
+
+    def begin(self, *copies: int) -> None:
         self._steps = 0
-        self._start()
-        self.action_space = spaces.Tuple([spaces.Discrete(grid.N_ACTIONS)] * n_agents)
-        size = len(self._observations()[0])
-        self.observation_space = spaces.Tuple([spaces.Box(0.0, 1.0, (size,), np.float32)] * n_agents)
+        self._start(copies)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        """The start, always the same. The game is deterministic: `seed` only seeds the (unused) generator."""
-        super().reset(seed=seed)
-        self._steps = 0
-        self._start()
-        return self._observations(), {}
-
-    def step(self, actions: Sequence[int]):
-        """One move of every agent: observations, N rewards, terminated (the game is over), truncated (never), info.
-
-        Raises:
-            ValueError: an action does not exist (a negative one would otherwise count from the end).
-        """
-        joint = tuple(actions)
-        if not self.action_space.contains(joint):
-            raise ValueError(f"joint action {joint} is not in the action space {self.action_space}")
+    def play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._steps += 1
-        rewards, ended = self._play(np.array(joint))
-        return self._observations(), rewards.tolist(), bool(ended), False, {}
+        return self._play(actions)
+
+    def look(self) -> np.ndarray:
+        seen = self._seen().astype(np.float32)
+        if not self._clock:
+            return seen
+        time = np.full((*seen.shape[:-1], 1), min(self._steps / self._clock, 1.0), dtype=np.float32)
+        return np.concatenate([seen, time], axis=-1)
 
     def render(self) -> np.ndarray | None:
         """Red, green and blue, uint8 [height, width, 3]; None without a render_mode."""
         return grid_picture.draw(*self._picture()) if self.render_mode else None
 
-    def _observations(self) -> tuple[np.ndarray, ...]:
-        seen = self._seen().astype(np.float32)
-        if self._clock:
-            time = np.full((self.n_agents, 1), min(self._steps / self._clock, 1.0), dtype=np.float32)
-            seen = np.concatenate([seen, time], axis=-1)
-        return tuple(seen)
-
-    def _start(self) -> None:
+    def _start(self, copies: tuple[int, ...]) -> None:
         raise NotImplementedError
 
     def _play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,8 +88,8 @@ class CheckersEnv(_GridEnv):
         self._view = _chosen("observe", observe, views)
         super().__init__(checkers.N_AGENTS, step_cost, clock, render_mode)
 
-    def _start(self) -> None:
-        self._cells, self._fruit = checkers.start()
+    def _start(self, copies: tuple[int, ...]) -> None:
+        self._cells, self._fruit = (np.tile(one, (*copies, 1)) for one in checkers.start())
 
     def _play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._cells, self._fruit, rewards = checkers.step(self._cells, self._fruit, actions, self._step_cost)
@@ -150,8 +133,8 @@ class SwitchEnv(_GridEnv):
         self._view = _chosen("observe", observe, {"position": switch.see_position, "state": switch.see_state})
         super().__init__(n_agents, step_cost, clock, render_mode)
 
-    def _start(self) -> None:
-        self._cells = switch.start(self.n_agents)
+    def _start(self, copies: tuple[int, ...]) -> None:
+        self._cells = np.tile(switch.start(self.n_agents), (*copies, 1))
 
     def _play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._cells, rewards = switch.step(self._cells, actions, self._step_cost)

@@ -7,18 +7,14 @@ the best play of the climbing game); `reward_scalarisation="mean"` reports the p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from epymarl_trust_region.errors import ConfigError
+from epymarl_trust_region.games.game_env import GameEnv
 from epymarl_trust_region.games.normal_form import climbing_game, penalty_game, proposition_1_game
 
 
-class MatrixGameEnv(gymnasium.Env):
+class MatrixGameEnv(GameEnv):
     """A common-payoff game, played `max_steps` times per episode.
 
     Agents see a constant 1.0, so nothing of earlier plays, and the episode truly ends (it is not cut by a time limit).
@@ -31,48 +27,28 @@ class MatrixGameEnv(gymnasium.Env):
         ConfigError: `max_steps` is not a positive whole number.
     """
 
-    metadata = {"render_modes": []}
-
     def __init__(self, payoff: np.ndarray, max_steps: int = 1) -> None:
         if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
             raise ConfigError(
                 f"env_args.max_steps is {max_steps!r}: give the plays per episode, a whole number from 1 on"
             )
         self.payoff = payoff
-        self.n_agents = payoff.ndim
         self.max_steps = max_steps
-        self.action_space = spaces.Tuple([spaces.Discrete(count) for count in payoff.shape])
-        self.observation_space = spaces.Tuple([spaces.Box(1.0, 1.0, (1,), np.float32)] * self.n_agents)
-        self._plays = 0
+        super().__init__(payoff.shape, 1, low=1.0)
+        self.begin()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[tuple[np.ndarray, ...], dict]:
-        """Start an episode. The game is deterministic: `seed` only seeds the (unused) generator."""
-        super().reset(seed=seed)
-        self._plays = 0
-        return self._observations(), {}
+    def begin(self, *copies: int) -> None:
+        """No plays yet."""
+        self._plays, self._copies = 0, copies
 
-    def step(self, actions: Sequence[int]) -> tuple[tuple[np.ndarray, ...], list[float], bool, bool, dict]:
-        """One play: observations N x [1], N equal rewards, terminated, truncated (never), info.
-
-        Raises:
-            ValueError: an action does not exist (a negative one would otherwise count from the end).
-        """
-        joint = tuple(actions)
-        if not self.action_space.contains(joint):
-            raise ValueError(f"joint action {joint} is not in the action space with {self.payoff.shape} actions")
+    def play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One play: equal rewards; over after `max_steps` of them."""
         self._plays += 1
-        return (
-            self._observations(),
-            [float(self.payoff[joint])] * self.n_agents,
-            self._plays >= self.max_steps,
-            False,
-            {},
-        )
+        paid = self.payoff[tuple(np.moveaxis(actions, -1, 0))].astype(float)
+        return np.repeat(paid[..., None], self.n_agents, axis=-1), np.full(self._copies, self._plays >= self.max_steps)
 
-    def _observations(self) -> tuple[np.ndarray, ...]:
-        return tuple(np.ones(1, dtype=np.float32) for _ in range(self.n_agents))
+    def look(self) -> np.ndarray:
+        return np.ones((*self._copies, self.n_agents, 1), dtype=np.float32)
 
 
 def anti_coordination_env(n_agents: int = 2, max_steps: int = 1) -> MatrixGameEnv:

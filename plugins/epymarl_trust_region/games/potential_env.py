@@ -5,39 +5,16 @@ Rewards are individual: use them with `common_reward=False`. Observations are on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.games import congestion, distancing
+from epymarl_trust_region.games.game_env import GameEnv
 
 
-class _OneHotEnv(gymnasium.Env):
-    """N agents with one-hot observations of O and individual rewards."""
-
-    metadata = {"render_modes": []}
-
-    def __init__(self, n_agents: int, n_observations: int, n_actions: int) -> None:
-        self.n_agents = n_agents
-        self.action_space = spaces.Tuple([spaces.Discrete(n_actions)] * n_agents)
-        self.observation_space = spaces.Tuple([spaces.Box(0.0, 1.0, (n_observations,), np.float32)] * n_agents)
-        self._one_hot = np.eye(n_observations, dtype=np.float32)
-
-    def _see(self, indices: Sequence[int]) -> tuple[np.ndarray, ...]:
-        return tuple(self._one_hot[index] for index in indices)
-
-    def _checked(self, actions: Sequence[int]) -> np.ndarray:
-        joint = tuple(actions)
-        if not self.action_space.contains(joint):
-            raise ValueError(f"joint action {joint} is not in the action space {self.action_space}")
-        return np.array(joint)
-
-
-class CongestionEnv(_OneHotEnv):
+class CongestionEnv(GameEnv):
     """The stochastic congestion game: three steps from s to t, then the episode truly ends.
 
     Args:
@@ -59,31 +36,36 @@ class CongestionEnv(_OneHotEnv):
         states = congestion.configurations(n_agents).tolist() if observe == "configuration" else None
         self._index = {tuple(state): k for k, state in enumerate(states)} if states else None
         self._scale = float(reward_scale)
-        super().__init__(n_agents, len(states) if states else congestion.N_VERTICES, 2)
-        self._vertices = np.zeros(n_agents, dtype=int)
+        self._one_hot = np.eye(len(states) if states else congestion.N_VERTICES, dtype=np.float32)
+        super().__init__([2] * n_agents, len(self._one_hot))
+        self.begin()
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        """All agents at s. The game is deterministic: `seed` only seeds the (unused) generator."""
-        super().reset(seed=seed)
-        self._vertices = np.full(self.n_agents, congestion.SOURCE)
-        return self._observations(), {}
+    def begin(self, *copies: int) -> None:
+        """All agents at s."""
+        self._vertices = np.full((*copies, self.n_agents), congestion.SOURCE)
 
-    def step(self, actions: Sequence[int]):
-        """One edge for every agent: observations, N rewards, terminated (all at t), truncated (never), info."""
-        self._vertices, rewards = congestion.move(self._vertices, self._checked(actions))
-        ended = bool((self._vertices == congestion.TARGET).all())
-        return self._observations(), (self._scale * rewards).tolist(), ended, False, {}
+    def play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One edge for every agent; over when all are at t."""
+        self._vertices, rewards = congestion.move(self._vertices, actions)
+        return self._scale * rewards, (self._vertices == congestion.TARGET).all(-1)
+
+    def look(self) -> np.ndarray:
+        seen = self._vertices
+        if self._index:
+            whole = [self._index[tuple(one)] for one in seen.reshape(-1, self.n_agents).tolist()]
+            seen = np.broadcast_to(np.reshape(whole, (*seen.shape[:-1], 1)), seen.shape)
+        return self._one_hot[seen]
+
+    def available(self) -> np.ndarray:
+        """From the second layer a single edge leads on."""
+        return congestion.available(self._vertices)
 
     def get_avail_actions(self) -> list[list[int]]:
-        """N lists of 0 and 1: from the second layer a single edge leads on."""
-        return congestion.available(self._vertices).tolist()
-
-    def _observations(self) -> tuple[np.ndarray, ...]:
-        whole = self._index and self._index[tuple(self._vertices.tolist())]
-        return self._see([whole] * self.n_agents if self._index else self._vertices)
+        """For `gymma`: N lists of 0 and 1."""
+        return self.available().tolist()
 
 
-class DistancingEnv(_OneHotEnv):
+class DistancingEnv(GameEnv):
     """The distancing game: it starts in the safe state and goes on until the time limit. Agents see the state, [2].
 
     Args:
@@ -97,20 +79,20 @@ class DistancingEnv(_OneHotEnv):
         _check_count("n_agents", n_agents, 4, 1000)
         if n_agents % 4:
             raise ConfigError(f"env_args.n_agents is {n_agents}: give a multiple of 4, one share for each facility")
-        super().__init__(n_agents, 2, len(distancing.WEIGHTS))
-        self._state = distancing.SAFE
+        super().__init__([len(distancing.WEIGHTS)] * n_agents, 2)
+        self.begin()
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        """The safe state. The game is deterministic: `seed` only seeds the (unused) generator."""
-        super().reset(seed=seed)
-        self._state = distancing.SAFE
-        return self._see([self._state] * self.n_agents), {}
+    def begin(self, *copies: int) -> None:
+        """The safe state."""
+        self._state = np.full(copies, distancing.SAFE)
 
-    def step(self, actions: Sequence[int]):
-        """One choice of every agent: observations, N rewards, terminated and truncated (never), info."""
-        state, rewards = distancing.play(np.array(self._state), self._checked(actions))
-        self._state = int(state)
-        return self._see([self._state] * self.n_agents), rewards.tolist(), False, False, {}
+    def play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One choice of every agent; never over."""
+        self._state, rewards = distancing.play(self._state, actions)
+        return rewards, np.zeros(actions.shape[:-1], bool)
+
+    def look(self) -> np.ndarray:
+        return np.repeat(np.eye(2, dtype=np.float32)[self._state][..., None, :], self.n_agents, axis=-2)
 
 
 def _check_count(name: str, value: Any, low: int, high: int) -> None:

@@ -14,8 +14,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import CapabilityError
-from . import batched_mpe, batched_vmas
+from . import batched_games, batched_mpe, batched_vmas
 from .batched import BatchedEnv
+from .batched_games import BatchedGame
 from .batched_smax import BatchedSMAX
 from .share import MakeEnv
 
@@ -45,6 +46,8 @@ def make_batched(args, make_env: MakeEnv) -> tuple[BatchedEnv, Callable] | None:
     seeds = [args.env_args["seed"] + i for i in range(args.batch_size_run)]
     reward = functools.partial(share, common_reward=args.common_reward, scalarisation=args.reward_scalarisation)
     env = make(args, seeds, arguments, make_env, reward, allowed)
+    if isinstance(env, BatchedGame):
+        reward = functools.partial(reward, add_up=_sum)
     return None if env is None else (env, reward)
 
 
@@ -52,6 +55,8 @@ def _gymma(args, seeds, arguments, make_env, reward, allowed) -> BatchedEnv | No
     key = args.env_args.get("key")
     if not isinstance(key, str) or args.env_args.get("pretrained_wrapper"):  # missing; or it changes what is played
         return None
+    if game := batched_games.find(key, arguments):
+        return BatchedGame(game(**arguments), len(seeds))
     if form := batched_mpe.find(key, arguments):
         with contextlib.closing(make_env(0)) as single:
             same = _same(form(seeds[:1], **arguments), single, reward)
@@ -70,11 +75,21 @@ def _smax(args, seeds, arguments, make_env, reward, allowed) -> BatchedEnv | Non
     return BatchedSMAX(seeds, **arguments, time_limit=args.env_args["time_limit"])
 
 
-def share(rewards: np.ndarray, common_reward: bool, scalarisation: str) -> np.ndarray:
-    """Rewards [B, N] or [B] as the run wants them: [B, N], or [B] added up in the order in which `sum` does it."""
+def _in_order(rewards: np.ndarray) -> np.ndarray:
+    """[B, N] added up to [B] as `sum` adds up N of NumPy's numbers."""
+    return functools.reduce(operator.add, rewards.T)
+
+
+def _sum(rewards: np.ndarray) -> np.ndarray:
+    """[B, N] added up to [B] as `sum` adds up N floats: from Python 3.12 on they are rounded otherwise."""
+    return np.array([sum(row) for row in rewards.tolist()])
+
+
+def share(rewards: np.ndarray, common_reward: bool, scalarisation: str, add_up: Callable = _in_order) -> np.ndarray:
+    """Rewards [B, N] or [B] as the run wants them: [B, N], or [B] added up as the suite's wrapper does it."""
     if not common_reward or rewards.ndim == 1:  # the team is paid already
         return rewards
-    total = functools.reduce(operator.add, rewards.T)
+    total = add_up(rewards)
     return total / rewards.shape[1] if scalarisation == "mean" else total
 
 
