@@ -20,6 +20,9 @@ TASKS = {
     "use_rnn=True",
     "congestion": "env_args.key=trust-region-congestion-v0 env_args.time_limit=4 t_max=120 test_interval=50 "
     "common_reward=False",
+    "checkers": "env_args.key=trust-region-checkers-v0 env_args.time_limit=30 t_max=900 test_interval=400 "
+    "env_args.clock=30",
+    "switch": "env_args.key=trust-region-switch-v0 env_args.time_limit=20 t_max=600 test_interval=300",
     "climbing": "env_args.key=trust-region-climbing-v0 env_args.time_limit=1 t_max=40 test_interval=20",
 }
 COMMON = ["seed=5", "test_nepisode=10", "learner_log_interval=0", "runner_log_interval=200"]
@@ -78,7 +81,16 @@ def test_the_other_algorithms_too(config, task, params, epymarl_home, tmp_path):
     assert lite == real
 
 
-@pytest.mark.parametrize("config, task", [("mappo_ns", "foraging"), ("happo", "foraging"), ("happo", "spread")])
+@pytest.mark.parametrize(
+    "config, task",
+    [
+        ("mappo_ns", "foraging"),
+        ("happo", "foraging"),
+        ("happo", "spread"),
+        ("happo", "checkers"),
+        ("happo", "switch"),
+    ],
+)
 def test_a_run_is_the_same_with_the_suites_runner_and_with_ours(config, task, epymarl_home, tmp_path):
     """The suite's own algorithms too: `runner=vector` changes how long a run takes, and nothing else."""
     params = [*TASKS[task].split(), "runner_log_interval=1", "use_rnn=False"]
