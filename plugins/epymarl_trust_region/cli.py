@@ -84,7 +84,9 @@ def doctor() -> int:
     _threads()
     for package in ("mpe2", "lbforaging"):
         _package(package, "pip install 'epymarl-trust-region[envs]'", required=False)
-    _package("h5py", "pip install 'epymarl-trust-region[offline]'; without it episodes cannot be recorded", required=False)
+    _package(
+        "h5py", "pip install 'epymarl-trust-region[offline]'; without it episodes cannot be recorded", required=False
+    )
     _optional("git", _git_version, "install git; without it EPyMARL cannot be fetched or patched")
     _optional("EPyMARL", _epymarl, "`epymarl-tr suite fetch`; without it runs use the built-in suite")
     return 0 if all(checks) else 1

@@ -6,6 +6,8 @@ K reward columns (1 for a common reward, N for individual ones).
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ import torch
 from ..errors import DataError
 from .hdf5 import add_array, add_group, add_number, library
 from .layout import OURS, data_file, make_place, new_metadata, read_metadata, write_metadata
+
+_WAIT_S = 600  # for another process that reads the file: a run must not die of being looked at
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,8 @@ class EpisodeWriter:
         """
         Args:
             path: the folder to make.
-            about: facts of the run for metadata.json; n_agents, n_actions, obs_dim, state_dim, common_reward are needed.
+            about: facts of the run for metadata.json, among them n_agents, n_actions, obs_dim, state_dim and
+                common_reward.
             overwrite: replace an older recording.
 
         Raises:
@@ -68,19 +74,32 @@ class EpisodeWriter:
             DataError: they cannot be written, say because the disk is full.
         """
         with self._writing():
-            with library().File(data_file(self.path), "r+") as file:
+            with self._file() as file:
                 for number, episode in enumerate(episodes, self.metadata["total_episodes"]):
                     _write(file.id, number, episode)
             self.metadata["total_episodes"] += len(episodes)
             self.metadata["total_steps"] += sum(episode.length for episode in episodes)
             write_metadata(self.path, self.metadata)
 
+    def _file(self):
+        """The HDF5 file, to be written; waits while another process reads it."""
+        for attempt in range(_WAIT_S * 10):
+            try:
+                return library().File(data_file(self.path), "r+")
+            except BlockingIOError:
+                if not attempt:
+                    _log.warning(f"{data_file(self.path)} is open in another process: waiting for it to be closed")
+                time.sleep(0.1)
+        raise OSError(f"{data_file(self.path)} has been open in another process for {_WAIT_S} s")
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except (OSError, RuntimeError) as error:  # HDF5 has either
-            raise DataError(f"cannot write to save_episodes={self.path}: {error}; make room, or name another") from error
+            raise DataError(
+                f"cannot write to save_episodes={self.path}: {error}; make room, or name another place"
+            ) from error
 
 
 def _write(file, number: int, episode: Episode) -> None:
@@ -200,9 +219,9 @@ def open_data(path: str | Path) -> Iterator[Any]:
         file = h5.File(data_file(path), "r")
     except FileNotFoundError:
         raise DataError(f"{data_file(path)} is missing; record the episodes again") from None
+    except BlockingIOError:
+        raise DataError(f"{data_file(path)} is being written just now; try again in a moment") from None
     except OSError as error:
-        if "lock" in str(error):
-            raise DataError(f"{data_file(path)} is being written just now; try again in a moment") from None
         raise DataError(_damaged(path, f"it cannot be opened: {error}")) from None
     with file:
         yield file

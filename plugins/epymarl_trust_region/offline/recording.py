@@ -1,6 +1,7 @@
 """`save_episodes=PATH`: what a host's runner has played, on its way to the learner, goes to a recording too.
 
-Any runner with EPyMARL's interface will do, whosever algorithm it plays for. Shape letters: B episodes, T+1 observations.
+Any runner with EPyMARL's interface will do, whosever algorithm it plays for.
+Shape letters: B episodes, T+1 observations per episode, L steps of one episode, N agents.
 """
 
 from __future__ import annotations
