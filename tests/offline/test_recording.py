@@ -18,7 +18,7 @@ from epymarl_trust_region.suite.lite import registries
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
 from gymnasium.spaces import Box, Discrete, Tuple
 from offline.recordings import made, write
-from support import algorithm, make_batch
+from support import RecordingLogger, algorithm, make_batch
 
 pytest.importorskip("h5py")
 
@@ -34,10 +34,10 @@ def make_args(path, case=TOY, **changes) -> SimpleNamespace:
     return SimpleNamespace(**{**args, **changes})
 
 
-def play(args, rollouts=(False, True, False), mac=None):
-    """The runner of the built-in suite, recorded; gives its batches."""
-    logger = conformance.ListLogger(mac := mac or conformance.ScriptedMAC())
-    runner = record(registries.vector_runner(args, logger), args)
+def play(args, rollouts=(False, True, False), mac=None, recorded=True):
+    """Rollouts of the built-in suite's runner, recorded; `mac` is a class of MACs, or None for scripted actions."""
+    runner = registries.vector_runner(args, RecordingLogger())
+    runner = record(runner, args) if recorded else runner
     info = runner.get_env_info()
     scheme = {
         "state": {"vshape": info["state_shape"]},
@@ -48,13 +48,15 @@ def play(args, rollouts=(False, True, False), mac=None):
         "reward": {"vshape": (1 if args.common_reward else info["n_agents"],)},
     }
     groups, preprocess = {"agents": info["n_agents"]}, {"actions": ("actions_onehot", [OneHot(info["n_actions"])])}
-    if isinstance(mac, type):
+    if mac is None:
+        mac = conformance.ScriptedMAC()
+    else:
         args.n_agents, args.n_actions = info["n_agents"], info["n_actions"]
         mac = mac(scheme | {"actions_onehot": {"vshape": (args.n_actions,), "group": "agents"}}, groups, args)
     runner.setup(scheme=scheme, groups=groups, preprocess=preprocess, mac=mac)
     batches = [runner.run(test_mode=test_mode) for test_mode in rollouts]
     runner.close_env()
-    return batches, mac
+    return batches
 
 
 def expected_of(batches) -> dict[str, torch.Tensor]:
@@ -70,7 +72,7 @@ def expected_of(batches) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("name", ["toy-team", "toy-each", "lbf-team", "spread-team"])
 def test_the_recording_is_what_the_runner_gave(name, tmp_path):
     pytest.importorskip("lbforaging")
-    batches, _ = play(make_args(tmp_path / "x", conformance.CASES[name]), rollouts=(False, True, True, False, False))
+    batches = play(make_args(tmp_path / "x", conformance.CASES[name]), rollouts=(False, True, True, False, False))
     read = read_episodes(tmp_path / "x")
     expected = expected_of([batches[0], *batches[3:]])  # training only
     assert expected.keys() == read.keys() - {"truncated"}
@@ -81,9 +83,8 @@ def test_the_recording_is_what_the_runner_gave(name, tmp_path):
 
 
 def test_the_runner_hands_its_batch_on_untouched(tmp_path):
-    recorded, _ = play(make_args(tmp_path / "x"))
-    runner_only, _ = play(make_args(tmp_path / "y"), rollouts=(False, True, False))
-    for one, other in zip(recorded, runner_only, strict=True):
+    recorded, plain = play(make_args(tmp_path / "x")), play(make_args(tmp_path / "y"), recorded=False)
+    for one, other in zip(recorded, plain, strict=True):
         for key, field in one.data.transition_data.items():
             assert torch.equal(field, other[key])
 
@@ -192,7 +193,7 @@ def test_a_run_that_evaluates_records_its_tests(tmp_path):
     """Greedy actions have probability 1."""
     changes = {"checkpoint_path": "somewhere", "evaluate": True, "test_greedy": True}
     mac = CONTROLLERS["trust_region_mac"]
-    batches, _ = play(make_args(tmp_path / "x", **changes), rollouts=(True, False, True), mac=mac)
+    batches = play(make_args(tmp_path / "x", **changes), rollouts=(True, False, True), mac=mac)
     read = read_episodes(tmp_path / "x")
     expected = expected_of([batches[0], batches[2]])
     assert torch.equal(read["obs"], expected["obs"]) and read.about["evaluation"]
@@ -203,7 +204,7 @@ def test_a_run_that_evaluates_records_its_tests(tmp_path):
 
 def test_training_steps_before_each_rollout_are_kept(tmp_path):
     h5py = pytest.importorskip("h5py")
-    batches, _ = play(make_args(tmp_path / "x"))
+    batches = play(make_args(tmp_path / "x"))
     steps = int(batches[0]["filled"].sum()) - SIZE
     with h5py.File(tmp_path / "x/data/main_data.hdf5") as file:
         found = [int(file[f"episode_{i}"].attrs["t_env"]) for i in range(2 * SIZE)]
