@@ -29,7 +29,7 @@ $(STAMP): setup.py constraints.txt
 	@$(PYTHON) -c 'import venv, ensurepip' || \
 		{ echo "error: $(PYTHON) has no venv module; install it (Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[envs,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[envs,offline,dev]'
 	@touch $@
 
 # No EPyMARL is no failure: the built-in suite takes over, and `suite fetch` has said in one line why.

@@ -53,7 +53,9 @@ setup(
         "envs": ["mpe2", "lbforaging", "pettingzoo"],
         "vmas": ["vmas[gymnasium]>=1.5.1"],
         "smax": ["jaxmarl>=0.2"],
-        "dev": ["pytest", "ruff", "scipy", "pandas", "build"],
+        "offline": ["h5py>=3.8"],
+        # Minari, which recorded episodes are tested to load in, needs Python 3.11.
+        "dev": ["pytest", "ruff", "scipy", "pandas", "build", "minari; python_version >= '3.11'"],
     },
     entry_points={
         "console_scripts": ["epymarl-tr = epymarl_trust_region.cli:main"],

@@ -5,6 +5,7 @@ Shape letters: B episodes, T steps, N agents, A actions, O observation.
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +45,11 @@ class RecordingLogger:
 
     def log_stat(self, key, value, t, to_sacred=True) -> None:
         self.stats.setdefault(key, []).append((t, value))
+
+
+def logged(file: Path) -> dict:
+    """The statistics in a run's info.json; Sacred writes NumPy's numbers as objects."""
+    return json.loads(file.read_text(), object_hook=lambda x: x["value"] if "py/object" in x and "value" in x else x)
 
 
 def algorithm(name: str = "happo", **overrides) -> dict:

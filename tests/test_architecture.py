@@ -15,11 +15,11 @@ ROOT = Path(__file__).resolve().parents[1] / "plugins" / PACKAGE
 # Part of the package -> the other parts that it may import. `errors` and the version are free to all.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"main", "suite", "experiments"},
+    "cli": {"main", "suite", "experiments", "offline"},
     "main": {"suite", "config", "experiments"},
     "config": set(),
     "errors": set(),
-    "suite": {"learners", "controllers", "runners", "config"},
+    "suite": {"learners", "controllers", "runners", "config", "offline"},
     "learners": {"onpolicy", "numerics", "games", "config"},
     "onpolicy": {"numerics", "modules", "config"},
     "controllers": {"modules"},
@@ -27,10 +27,11 @@ MAY_IMPORT = {
     "numerics": set(),
     "games": set(),
     "runners": {"games"},
+    "offline": set(),
     "experiments": {"main", "config", "suite", "games"},
 }
 # The only third-party packages that these parts may import.
-THIRD_PARTY = {"numerics": {"torch", "numpy"}, "games": {"numpy"}}
+THIRD_PARTY = {"numerics": {"torch", "numpy"}, "games": {"numpy"}, "offline": {"numpy", "torch", "h5py"}}
 # The Gymnasium ids of the games need Gymnasium; the games themselves do not.
 GYMNASIUM_ADAPTERS = {
     "games/game_env.py",

@@ -21,6 +21,7 @@ _PASSED_ON = {
     "report": "epymarl_trust_region.experiments.report",
     "bench": "epymarl_trust_region.experiments.bench",
     "study": "epymarl_trust_region.experiments.study",
+    "episodes": "epymarl_trust_region.offline.summary",
 }
 _SUITE_COMMANDS = ("fetch", "patch", "unpatch", "path")
 _COMMANDS = (*_PASSED_ON, "suite", "doctor")
@@ -33,6 +34,7 @@ commands:
   suite fetch [--from URL_OR_PATH]         get EPyMARL at the tested commit into the cache
   suite patch PATH | suite unpatch PATH    let EPyMARL's own src/main.py find plugins, or undo that
   suite path                               print the folder of the EPyMARL that would be used
+  episodes PATH                            what is in the episodes that `run ... with save_episodes=PATH` has written
   sweep ... | report ...                   many runs, and their tables and figures
   bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine
   study potential-games --out FOLDER       INPG and IPG on tables: the figures of the INPG paper
@@ -83,6 +85,9 @@ def doctor() -> int:
     _threads()
     for package in ("mpe2", "lbforaging"):
         _package(package, "pip install 'epymarl-trust-region[envs]'", required=False)
+    _package(
+        "h5py", "pip install 'epymarl-trust-region[offline]'; without it episodes cannot be recorded", required=False
+    )
     _optional("git", _git_version, "install git; without it EPyMARL cannot be fetched or patched")
     _optional("EPyMARL", _epymarl, "`epymarl-tr suite fetch`; without it runs use the built-in suite")
     return 0 if all(checks) else 1

@@ -27,6 +27,9 @@ def key(*, gt: float | None = None, ge: float | None = None, lt: float | None = 
     return field(metadata={"bounds": bounds, "choices": choices, "optional": optional, "auto": auto, "why": why})
 
 
+#: Keys of every run, whosever algorithm it is: those of configs/run.yaml.
+RUN_KEYS = ("save_episodes", "save_episodes_overwrite")
+
 _COMPARE = {
     ">": lambda x, b: x > b,
     ">=": lambda x, b: x >= b,
@@ -402,7 +405,7 @@ def check_learner(
     schema = SCHEMAS.get(config.get("learner"))
     if schema is None:  # one of the host's own algorithms: it knows its keys best
         return
-    known = {*host_defaults, *(f.name for f in dataclasses.fields(schema)), "seed", "plugin"}
+    known = {*host_defaults, *(f.name for f in dataclasses.fields(schema)), *RUN_KEYS, "seed", "plugin"}
     check_known_keys(config, known, where)
     for name, why in schema.no_meaning.items():
         if config.get(name) != host_defaults.get(name):

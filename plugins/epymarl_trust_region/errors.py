@@ -40,6 +40,10 @@ class CheckpointError(TrustRegionError):
     """A checkpoint is missing, empty, truncated, or made for another task."""
 
 
+class DataError(TrustRegionError):
+    """Recorded episodes are missing, damaged, of another format, or made for another task; or cannot be written."""
+
+
 class NonFiniteError(TrustRegionError):
     """A reward, observation or gradient is NaN or infinite."""
 

@@ -173,7 +173,7 @@ def _console_logger(quiet: bool) -> logging.Logger:
 
 
 def assemble(host: Host, params: list[str]) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
-    """The suite's order: its defaults, then the environment's yaml, then the algorithm's.
+    """The suite's order: its defaults (and ours for every run), then the environment's yaml, then the algorithm's.
 
     Returns:
         The merged configuration, the parameters without the two `--*config` flags, and the host's defaults alone.
@@ -182,7 +182,9 @@ def assemble(host: Host, params: list[str]) -> tuple[dict[str, Any], list[str], 
     params = list(params)
     environment = _take_config(host, params, "--env-config", "envs")
     algorithm = _take_config(host, params, "--config", "algs")
-    merged = _merge(_merge(deepcopy(defaults), environment), algorithm)
+    # Sacred takes only keys that it knows, and the host ignores those that it does not.
+    merged = {**deepcopy(defaults), **_read_yaml(config_root() / "run.yaml")}
+    merged = _merge(_merge(merged, environment), algorithm)
     merged["plugin"] = {
         "epymarl_trust_region": __version__,
         "plugin_commit": own_commit(),

@@ -131,7 +131,8 @@ def test_defaults_then_environment_then_algorithm(host):
     params = ["--env-config=gymma", "-F", "x", "--config=own", "with", "b=9"]
     config, rest, defaults = assemble(host, params)
     expected = {"a": 1, "b": 2, "c": 3, "name": "own", "env_args": {"x": 1, "y": 2, "z": 3}}
-    assert {key: value for key, value in config.items() if key != "plugin"} == expected
+    ours = {"save_episodes": None, "save_episodes_overwrite": False}
+    assert {key: value for key, value in config.items() if key != "plugin"} == expected | ours
     assert config["plugin"]["host"] == "fake" and config["plugin"]["host_commit"] == "123"
     assert rest == ["-F", "x", "with", "b=9"]
     assert params[0] == "--env-config=gymma"  # the caller's own list is left alone

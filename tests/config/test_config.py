@@ -7,7 +7,7 @@ import re
 
 import pytest
 import yaml
-from epymarl_trust_region.config import SCHEMAS, check_known_keys, check_learner, flatten, nearest
+from epymarl_trust_region.config import RUN_KEYS, SCHEMAS, check_known_keys, check_learner, flatten, nearest
 from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
 from epymarl_trust_region.errors import CapabilityError, ConfigError
 from epymarl_trust_region.learners import REGISTRY as LEARNERS
@@ -43,6 +43,13 @@ def test_every_key_of_every_yaml_has_a_comment(file):
     for line in file.read_text().splitlines():
         if re.match(r"\s*[a-z_]+:", line):
             assert re.search(r"#\s+\S", line), f"{file.name}: {line}"
+
+
+def test_the_keys_of_every_run_are_those_of_the_yaml_and_known_everywhere():
+    run = yaml.safe_load((ROOT / "configs/run.yaml").read_text())
+    assert set(run) == set(RUN_KEYS) and not set(run) & set(HOST_DEFAULTS)
+    for file in ALGORITHMS:
+        check(algorithm(file.stem, **run))
 
 
 def test_the_dataclasses_hold_no_defaults():

@@ -66,7 +66,7 @@ def test_every_step_is_the_same_bit_for_bit(key, arguments, episodes):
             np.testing.assert_array_equal(state, np.stack([env.get_state() for env in single]))
             np.testing.assert_array_equal(avail, np.stack([env.get_avail_actions() for env in single]))
             ended = terminated.all()
-            assert terminated.any() == ended and not truncated.any()
+            assert terminated.any() == ended and np.array_equal(truncated, [step[3] for step in steps])
             np.testing.assert_array_equal(rewards, np.array([step[1] for step in steps], dtype=float))
             assert {step[2] for step in steps} == {ended}
             paid |= set(rewards.ravel())

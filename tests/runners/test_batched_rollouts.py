@@ -97,6 +97,7 @@ def test_batches_and_statistics_are_the_same_bit_for_bit(case):
                 np.testing.assert_array_equal(batch[key].numpy(), other[key].numpy(), err_msg=key)
         assert logged == expected_log and len(logged) > 4
         assert runner.t_env == plain.t_env > 0
+        assert runner.cut == plain.cut == [True] * 4  # MPE only ends by limits
 
 
 def test_rendering_and_unknown_arguments_are_left_to_the_environment_itself():

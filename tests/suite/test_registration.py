@@ -152,6 +152,22 @@ def test_without_progress_the_runner_is_left_alone():
     assert "run" not in vars(runner)
 
 
+@pytest.mark.parametrize("path, recorded", [(None, []), ("there", ["there"])])
+def test_episodes_are_recorded_where_asked_and_progress_sees_them_too(path, recorded, monkeypatch):
+    made = []
+
+    def record(runner, args):
+        made.append(args.save_episodes)
+        assert runner.seen["key"] == RESOLVED and args.env_args["key"] == KEY
+        return runner
+
+    monkeypatch.setattr(registration, "record", record)
+    progress, args = NoteProgress(), make_args()
+    args.save_episodes = path
+    wrapped(progress)(args=args, logger=None).run()
+    assert made == recorded and progress.updates == [(3, 4.0)]
+
+
 def test_the_patched_suites_hook_registers_and_watches_over_workers(monkeypatch):
     host = {name: types.SimpleNamespace(REGISTRY={}) for name in epymarl.REGISTRIES}
     host["runners"].REGISTRY["parallel"] = HostRunner
@@ -191,6 +207,7 @@ def test_a_good_configuration_passes_all_checks():
         ({"gamma": 2.0}, ConfigError, "gamma=2.0"),
         ({"share_parameters": True}, CapabilityError, "share_parameters=True"),
         ({"checkpoint_path": "nowhere"}, CheckpointError, "checkpoint_path=nowhere is not a folder"),
+        ({"save_episodes": 3}, ConfigError, "save_episodes=3 is no path"),
     ],
 )
 def test_each_check_is_made(override, error, message):

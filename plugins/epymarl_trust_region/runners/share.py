@@ -45,6 +45,7 @@ class Ended(NamedTuple):
     length: int  # steps
     episode_return: Any  # a number, or one per agent
     info: dict[str, Any]  # of the last step
+    cut: bool  # by a time limit; an episode that ended by itself at the same step counts as cut too
 
 
 class Share:
@@ -95,7 +96,10 @@ class Share:
         views["terminated"][i, t] = over and not info.get("episode_limit", False)
         self.returns[i] += reward
         self._observe(i, t + 1)
-        return Ended(i, t + 1, self.returns[i], info) if over else None
+        if not over:
+            return None
+        cut = np.any(truncated) or not np.all(terminated) or info.get("episode_limit", False)
+        return Ended(i, t + 1, self.returns[i], info, bool(cut))
 
     def _observe(self, i: int, t: int) -> None:
         env, views = self.envs[i], self.views
@@ -147,8 +151,11 @@ class BatchedShare:
         self._observe(played.seen, rows, t + 1)
         if not over.any():
             return []
+        cut = played.truncated | ~played.terminated
         ended = [
-            Ended(i, t + 1, self.returns[i], played.infos[i]) for i, end in zip(self.alive, over, strict=True) if end
+            Ended(i, t + 1, self.returns[i], played.infos[i], bool(cut[i]))
+            for i, end in zip(self.alive, over, strict=True)
+            if end
         ]
         for episode in ended:
             self.views["terminated"][episode.index, t] = not episode.info.get("episode_limit", False)

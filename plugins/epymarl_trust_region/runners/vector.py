@@ -31,7 +31,8 @@ class VectorRunner:
     It reads from `args`: env, env_args (environment i gets seed + i), batch_size_run, common_reward,
     reward_scalarisation, device, render, test_nepisode, runner_log_interval; and, where the configuration has them,
     env_processes and batched_envs. Public: `batch_size`, `t_env` (environment steps taken in training) and
-    `log_train_stats_t` (the step of the last training log), which the suite's `run` reads and sets.
+    `log_train_stats_t` (the step of the last training log), which the suite's `run` reads and sets; and `cut`, whether
+    a time limit cut each of the last rollout's episodes.
     """
 
     def __init__(self, args, logger, episode_batch: type, make_environment) -> None:
@@ -59,6 +60,7 @@ class VectorRunner:
         self.test_returns: list = []
         self.train_stats: Counter = Counter()
         self.test_stats: Counter = Counter()
+        self.cut: list[bool] = []
         self.log_train_stats_t = -100_000  # so that the first rollout is logged
 
     def _share_out(self) -> None:
@@ -128,6 +130,7 @@ class VectorRunner:
             WorkerDiedError: a worker process is gone, or its environment failed.
         """
         episodes = self._play(test_mode)
+        self.cut = [episode.cut for episode in sorted(episodes, key=lambda episode: episode.index)]
         if not test_mode:
             self.t_env += sum(episode.length for episode in episodes)
         self._count(episodes, test_mode)

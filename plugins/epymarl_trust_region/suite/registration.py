@@ -17,6 +17,7 @@ from ..config import check_learner
 from ..controllers import REGISTRY as CONTROLLERS
 from ..errors import SuiteError
 from ..learners import REGISTRY as LEARNERS
+from ..offline.recording import check_recording, record
 from .checkpoints import check_folder
 from .environments import check_environment, resolved
 from .host import config_root
@@ -90,7 +91,7 @@ def _unwrapped(make_runner: Callable) -> Callable:
 
 
 def _with_plugin(make_runner: Callable, progress: Progress | None) -> Callable:
-    """The host's runner, which then finds our environment ids (in workers too) and shows its progress."""
+    """The host's runner, which then finds our environment ids (in workers too), records and shows its progress."""
 
     @functools.wraps(make_runner, updated=())
     def make(args, logger):
@@ -100,6 +101,8 @@ def _with_plugin(make_runner: Callable, progress: Progress | None) -> Callable:
             runner = make_runner(args=args, logger=logger)
         finally:
             args.env_args = original  # the learner and the logs keep the name that the user gave
+        if getattr(args, "save_episodes", None):  # a configuration that did not come through our `run` lacks the key
+            runner = record(runner, args)
         return follow(runner, progress, args.t_max) if progress else runner
 
     make.without_plugin = make_runner
@@ -138,5 +141,6 @@ def check_all(config: Mapping[str, Any], host_defaults: Mapping[str, Any], where
     """Every check that can be made before a run, for either host."""
     check_learner(config, host_defaults, where)
     check_environment(config)
+    check_recording(config)
     if config.get("checkpoint_path"):
         check_folder(config["checkpoint_path"], config.get("load_step", 0), LEARNERS.get(config["learner"]))
