@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1] / "plugins" / PACKAGE
 # Part of the package -> the other parts that it may import. `errors` and the version are free to all.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"main", "suite", "experiments", "offline"},
+    "cli": {"main", "suite", "experiments", "offline", "train_offline"},
+    "train_offline": {"main", "config", "controllers", "learners", "offline", "suite"},
     "main": {"suite", "config", "experiments"},
     "config": set(),
     "errors": set(),

@@ -22,6 +22,7 @@ _PASSED_ON = {
     "bench": "epymarl_trust_region.experiments.bench",
     "study": "epymarl_trust_region.experiments.study",
     "episodes": "epymarl_trust_region.offline.summary",
+    "offline": "epymarl_trust_region.train_offline",
 }
 _SUITE_COMMANDS = ("fetch", "patch", "unpatch", "path")
 _COMMANDS = (*_PASSED_ON, "suite", "doctor")
@@ -34,6 +35,7 @@ commands:
   suite fetch [--from URL_OR_PATH]         get EPyMARL at the tested commit into the cache
   suite patch PATH | suite unpatch PATH    let EPyMARL's own src/main.py find plugins, or undo that
   suite path                               print the folder of the EPyMARL that would be used
+  offline --config=ALG --data PATH ...     learn from recorded episodes alone
   episodes PATH                            what is in the episodes that `run ... with save_episodes=PATH` has written
   sweep ... | report ...                   many runs, and their tables and figures
   bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine

@@ -255,6 +255,19 @@ class LogLinearPPOConfig(SequentialConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LogLinearOfflineConfig(LogLinearPPOConfig):
+    """Keys of `log_linear_offline`, which `epymarl-tr offline` trains."""
+
+    algorithm: ClassVar[str] = "offline log-linear PPO"
+
+    iterations: int = key(ge=1)
+    pessimism: float | str | None = key(gt=0, auto=True, optional=True)
+    z: float = key(gt=0)
+    action_samples: int = key(ge=1)
+    max_episodes: int | None = key(ge=1, optional=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MATRLConfig(PPOConfig):
     """Keys of `matrl_learner`."""
 
@@ -318,10 +331,15 @@ SCHEMAS: dict[str, type[OnPolicyConfig]] = {
     "inpg_learner": INPGConfig,
     "ipg_learner": IPGConfig,
     "jr_ppo_learner": JRPPOConfig,
+    "log_linear_offline": LogLinearOfflineConfig,
     "log_linear_ppo_learner": LogLinearPPOConfig,
     "matrl_learner": MATRLConfig,
     "independent_ratio_learner": IndependentRatioConfig,
 }
+
+
+#: Those of them that no host runs: they learn from recorded episodes.
+OFFLINE = ("log_linear_offline",)
 
 
 def _checked(f: dataclasses.Field, value: Any) -> Any:

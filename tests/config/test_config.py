@@ -7,7 +7,7 @@ import re
 
 import pytest
 import yaml
-from epymarl_trust_region.config import RUN_KEYS, SCHEMAS, check_known_keys, check_learner, flatten, nearest
+from epymarl_trust_region.config import OFFLINE, RUN_KEYS, SCHEMAS, check_known_keys, check_learner, flatten, nearest
 from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
 from epymarl_trust_region.errors import CapabilityError, ConfigError
 from epymarl_trust_region.learners import REGISTRY as LEARNERS
@@ -22,7 +22,7 @@ def check(config) -> None:
 
 
 def test_every_learner_has_a_schema_and_says_which():
-    assert set(SCHEMAS) == set(LEARNERS)
+    assert set(SCHEMAS) == {*LEARNERS, *OFFLINE}
     for name, learner in LEARNERS.items():
         assert learner.config_class is SCHEMAS[name]
 

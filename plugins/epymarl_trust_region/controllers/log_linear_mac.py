@@ -5,6 +5,8 @@ Shape letters: B episodes, T steps, N agents, A actions, S state, P features, D 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -43,18 +45,31 @@ class LogLinearMAC(TrustRegionMAC):
         """As TrustRegionMAC's, agent by agent."""
         if not self.autoregressive:
             return super().select_actions(ep_batch, t_ep, t_env, bs, test_mode)
-        features = self._features(ep_batch, slice(t_ep, t_ep + 1)).squeeze(1)[bs]  # [B, N, P]
+        features = self.features_of(ep_batch, slice(t_ep, t_ep + 1)).squeeze(1)[bs]
         avail = ep_batch["avail_actions"][:, t_ep][bs]
+        return self.play(features, avail, lambda policy, m: self._choose(policy, test_mode, first=m))
+
+    def play(self, features: Tensor, avail: Tensor, choose: Callable[[MaskedCategorical, int], Tensor]) -> Tensor:
+        """Let the agents choose in order.
+
+        Args:
+            features: psi, [M, N, P].
+            avail: [M, N, A].
+            choose: actions [M, 1] of agent m's policy over [M, 1].
+
+        Returns:
+            [M, N], int64.
+        """
         earlier, chosen = features.new_zeros(len(features), self.n_agents * self.n_actions), []
         for m in range(self.n_agents):
-            logits, _ = self.agent.actor(m)(torch.cat([features[:, m], earlier], -1))
-            policy = MaskedCategorical(logits.unsqueeze(1), avail[:, m : m + 1])
-            chosen.append(self._choose(policy, test_mode, first=m))
+            inputs = torch.cat([features[:, m], earlier], -1) if self.autoregressive else features[:, m]
+            logits, _ = self.agent.actor(m)(inputs)
+            chosen.append(choose(MaskedCategorical(logits.unsqueeze(1), avail[:, m : m + 1]), m))
             earlier.scatter_(1, m * self.n_actions + chosen[m], 1.0)
         return torch.cat(chosen, dim=1)
 
     def _inputs(self, ep_batch, ts: slice) -> Tensor:
-        features = self._features(ep_batch, ts)
+        features = self.features_of(ep_batch, ts)
         if not self.autoregressive:
             return features
         actions = ep_batch["actions_onehot"][:, ts].to(features.dtype)  # [B, T', N, A]
@@ -62,7 +77,7 @@ class LogLinearMAC(TrustRegionMAC):
         earlier = earlier[..., None] * actions.unsqueeze(2)  # [B, T', N, N, A]
         return torch.cat([features, earlier.flatten(-2)], -1)
 
-    def _features(self, ep_batch, ts: slice) -> Tensor:
+    def features_of(self, ep_batch, ts: slice) -> Tensor:
         """psi, [B, T', N, P]."""
         if self.args.policy_input == "state":
             return self.features(ep_batch["state"][:, ts]).unsqueeze(2).expand(-1, -1, self.n_agents, -1)

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from ..config import check_learner
+from ..config import OFFLINE, check_learner
 from ..controllers import REGISTRY as CONTROLLERS
-from ..errors import SuiteError
+from ..errors import ConfigError, SuiteError
 from ..learners import REGISTRY as LEARNERS
 from ..offline.recording import check_recording, record
 from .checkpoints import check_folder
@@ -139,6 +139,9 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 def check_all(config: Mapping[str, Any], host_defaults: Mapping[str, Any], where: str = "the configuration") -> None:
     """Every check that can be made before a run, for either host."""
+    if config.get("learner") in OFFLINE:
+        name = config["name"]
+        raise ConfigError(f"{name} learns from recorded episodes: use `epymarl-tr offline --config={name} --data PATH`")
     check_learner(config, host_defaults, where)
     check_environment(config)
     check_recording(config)

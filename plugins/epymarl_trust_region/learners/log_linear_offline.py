@@ -1,0 +1,190 @@
+"""Log-linear multi-agent PPO from recorded episodes alone, with pessimistic values.
+
+Q is linear in joint features, the sum over agents of those of their policies:
+
+    Q(s, a) = sum_m psi_m(s) . W_m[a^m] + sum_{j < m} U_jm[a^j, a^m]
+
+Each iteration evaluates the policies by `games/pessimistic.py` and takes the online learner's step with that Q, agent
+m's prefix values averaging later agents over pi_k. Shape letters: M transitions, B episodes, N agents, A actions, P
+features, D joint features.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import LogLinearOfflineConfig
+from ..errors import ConfigError
+from ..games.pessimistic import Evaluation, confident_lam, lstd, pessimistic
+from ..numerics.ridge import ridge_by_action
+
+_LARGEST_TABLE = 4 * 2**30  # bytes of the joint features of all transitions
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """The valid steps of recorded episodes."""
+
+    features: Tensor  # psi, [M, N, P]
+    avail: Tensor  # [M, N, A]
+    actions: Tensor  # [M, N], int64
+    rewards: Tensor  # [M]
+    goes_on: Tensor  # [M], 0 where the episode truly ended
+    next_features: Tensor  # [M, N, P]
+    next_avail: Tensor  # [M, N, A]
+    first: Tensor  # [B], the transitions that episodes begin with
+
+
+def transitions(episodes, mac) -> Transitions:
+    """Of a mapping with the suite's fields and `truncated`; a step cut by a time limit goes on."""
+    valid = episodes["filled"][:, 1:, 0].bool()  # a step is one whose next observation is there
+    psi, avail = mac.features_of(episodes, slice(0, episodes.max_seq_length)), episodes["avail_actions"]
+    ended = (episodes["terminated"] * (1 - episodes["truncated"]))[:, :-1, 0]
+    lengths = valid.sum(1)
+    return Transitions(
+        features=psi[:, :-1][valid],
+        avail=avail[:, :-1][valid],
+        actions=episodes["actions"][:, :-1, :, 0][valid],
+        rewards=episodes["reward"][:, :-1, 0][valid],
+        goes_on=1.0 - ended[valid].float(),
+        next_features=psi[:, 1:][valid],
+        next_avail=avail[:, 1:][valid],
+        first=torch.cat([lengths.new_zeros(1), lengths.cumsum(0)[:-1]]),
+    )
+
+
+def joint_features(psi: Tensor, actions: Tensor, n_actions: int) -> Tensor:
+    """psi_m x onehot(a^m) for all m, then onehot(a^j) x onehot(a^m) for j < m: [M, N, P], [M, N] -> [M, D]."""
+    onehot = torch.nn.functional.one_hot(actions, n_actions).to(psi.dtype)
+    parts = [(psi.unsqueeze(-1) * onehot.unsqueeze(-2)).flatten(1)]
+    for j, m in combinations(range(actions.shape[1]), 2):
+        parts.append((onehot[:, j, :, None] * onehot[:, m, None, :]).flatten(1))
+    return torch.cat(parts, 1)
+
+
+class LogLinearOffline:
+    """K iterations on fixed data."""
+
+    config_class = LogLinearOfflineConfig
+
+    def __init__(self, mac, episodes, config: LogLinearOfflineConfig) -> None:
+        """
+        Args:
+            mac: a LogLinearMAC; its tables are what is learnt.
+            episodes: recorded episodes with a common reward.
+
+        Raises:
+            ConfigError: the features of all transitions do not fit in memory.
+        """
+        self.mac, self.config = mac, config
+        self.data = transitions(episodes, mac)
+        M, N, P = self.data.features.shape
+        self.size = N * P * mac.n_actions + N * (N - 1) // 2 * mac.n_actions**2
+        needed = 2 * 8 * M * self.size
+        if needed > _LARGEST_TABLE:
+            raise ConfigError(
+                f"{self.size} joint features of {M} transitions need {needed / 2**30:.1f} GiB; use fewer "
+                "fourier_features, policy_input=obs, or fewer episodes (max_episodes)"
+            )
+        self._phi = self._joint(self.data.features, self.data.actions)
+        self.largest_value = 0.0
+
+    def _joint(self, psi: Tensor, actions: Tensor) -> np.ndarray:
+        return joint_features(psi.double(), actions, self.mac.n_actions).numpy()
+
+    def _expected(self, psi: Tensor, avail: Tensor) -> np.ndarray:
+        """Joint features averaged over `action_samples` plays of the policies, [M, D]."""
+        plays = (
+            self.mac.play(psi, avail, lambda policy, _: policy.sample()) for _ in range(self.config.action_samples)
+        )
+        return sum(self._joint(psi, actions) for actions in plays) / self.config.action_samples
+
+    @torch.no_grad()
+    def problem(self) -> Evaluation:
+        """The least-squares problem of evaluating the present policies."""
+        data = self.data
+        following = self._expected(data.next_features, data.next_avail) * data.goes_on.double().numpy()[:, None]
+        first = self._expected(data.features[data.first], data.avail[data.first])
+        return Evaluation(
+            phi=self._phi,
+            change=self._phi - self.config.gamma * following,
+            rewards=data.rewards.double().numpy(),
+            initial=first.mean(0),
+            weights=np.full(len(self._phi), 1 / len(self._phi)),
+            ridge=self.config.ridge,
+        )
+
+    def evaluate(self) -> tuple[np.ndarray, dict[str, float]]:
+        """omega as `pessimism` has it, and what both estimates promise."""
+        problem = self.problem()
+        plain = lstd(problem)
+        noise = float(np.std(problem.change @ plain - problem.rewards)) or 1e-12
+        lam = self.config.pessimism
+        if lam == "auto":
+            lam = confident_lam(problem, self.config.z, noise)
+        omega = plain if lam is None else pessimistic(problem, lam)
+        found = {"J_lstd": problem.estimate(plain), "J_pessimistic": problem.estimate(omega)}
+        return omega, found | ({} if lam is None else {"lam": float(lam)})
+
+    @torch.no_grad()
+    def iterate(self) -> dict[str, float]:
+        """Evaluate, then move every agent's table by its prefix values over beta."""
+        omega, found = self.evaluate()
+        weights = torch.from_numpy(omega)
+        beta = self.beta(self._phi @ omega)
+        for m in range(self.mac.n_agents):
+            table = self.mac.agent.actor(m).table.data
+            table[:, : self.mac.width(m)] += (self._prefix_weights(m, weights) / beta).to(table.dtype)
+        return found | {"beta": beta}
+
+    def beta(self, values: np.ndarray) -> float:
+        """`beta`, or the theory's Qmax sqrt(K / (2 log A)) for `iterations`; Qmax: the spread of Q so far."""
+        self.largest_value = max(self.largest_value, float(np.ptp(values)))
+        if self.config.beta != "auto":
+            return self.config.beta
+        return max(self.largest_value, 1e-8) * math.sqrt(
+            self.config.iterations / (2 * math.log(max(self.mac.n_actions, 2)))
+        )
+
+    def _prefix_weights(self, m: int, omega: Tensor) -> Tensor:
+        """w^m with phi_m . w^m = Q^{1:m} but for what does not depend on a^m, [A, width].
+
+        What Q has of agent m's own features is taken over as it is, so that pessimism about an action nobody took stays
+        with it. The rest, which m's action moves through what later agents do, is a regression on plays in which m
+        chooses evenly; with product policies the earlier agents' plays are those of their new policies.
+        """
+        mac, data, A = self.mac, self.data, self.mac.n_actions
+        own, pairs = self._parts(omega)
+        P, found = own.shape[1], omega.new_zeros(A, mac.width(m))
+        found[:, :P] = own[m].t()
+        even = data.avail[:, m].double()
+
+        def choose(policy, agent: int) -> Tensor:
+            return torch.multinomial(even, 1) if agent == m else policy.sample()
+
+        actions = mac.play(data.features, data.avail, choose)
+        rest = torch.from_numpy(self._joint(data.features, actions)) @ omega
+        rest = rest - (data.features[:, m].double() * own[m].t()[actions[:, m]]).sum(-1)
+        inputs = [data.features[:, m].double()]
+        if mac.autoregressive:
+            for j in range(m):
+                found[:, P + j * A : P + (j + 1) * A] = pairs[j, m].t()
+                rest = rest - pairs[j, m][actions[:, j], actions[:, m]]
+                inputs.append(torch.nn.functional.one_hot(actions[:, j], A).double())
+        fitted = ridge_by_action(
+            torch.cat(inputs, 1), actions[:, m], rest - rest.mean(), torch.ones_like(rest), A, self.config.ridge
+        )
+        return found + fitted
+
+    def _parts(self, omega: Tensor) -> tuple[Tensor, dict[tuple[int, int], Tensor]]:
+        """W [N, P, A], and U_jm [A, A] for j < m."""
+        _, N, P = self.data.features.shape
+        A = self.mac.n_actions
+        own, rest = omega[: N * P * A].view(N, P, A), omega[N * P * A :].split(A * A)
+        return own, {pair: part.view(A, A) for pair, part in zip(combinations(range(N), 2), rest, strict=True)}

@@ -1,0 +1,166 @@
+"""`epymarl-tr offline --config=NAME --data PATH [with KEY=VALUE ...]`: learn from recorded episodes alone.
+
+    epymarl-tr offline --config=log_linear_ppo_offline --data data/spread-v0 --evaluate 100 with iterations=50
+
+PATH is what `save_episodes` named in `epymarl-tr run`. The result is a checkpoint of `log_linear_ppo` under
+`results/offline/<name>/<n>/`; `--evaluate N` plays N test episodes with it in the environment of the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import yaml
+
+from .config import check_learner, nearest
+from .controllers import REGISTRY as CONTROLLERS
+from .errors import ConfigError, DataError
+from .learners import REGISTRY as LEARNERS
+from .learners.log_linear_offline import LogLinearOffline
+from .main import main as run
+from .main import own_commit, seed_everything
+from .offline.episodes import Episodes, read_episodes
+from .suite.host import config_root
+
+LEARNER = "log_linear_offline"
+
+
+class _Silence:
+    console_logger = logging.getLogger("offline")
+
+    def log_stat(self, *_, **__) -> None:
+        pass
+
+
+def main(argv: list[str]) -> int:
+    """The command line.
+
+    Raises:
+        ConfigError, CapabilityError, DataError.
+    """
+    parser = argparse.ArgumentParser(prog="epymarl-tr offline", description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="algorithm: log_linear_ppo_offline")
+    parser.add_argument("--data", type=Path, required=True, help="recorded episodes (save_episodes)")
+    parser.add_argument("--out", type=Path, default=Path("results/offline"), help="folder for results")
+    parser.add_argument("--evaluate", type=int, default=0, metavar="N", help="test episodes to play afterwards")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="with KEY=VALUE ...")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    config = configuration(options.config, options.rest)
+    seed_everything(config["seed"])
+    episodes = read_episodes(options.data, count=config["max_episodes"])
+    args, mac = build(config, episodes)
+    learner = LogLinearOffline(mac, episodes, _checked(config))
+    folder = _new_folder(options.out / config["name"])
+    history = train(learner, config["iterations"])
+    models = save(folder, args, mac, history, options.data)
+    print(f"model        {models}")
+    return _evaluate(options.evaluate, models, args, config) if options.evaluate else 0
+
+
+def configuration(name: str, rest: list[str]) -> dict[str, Any]:
+    """The host's defaults, the algorithm's yaml and what follows `with`, checked.
+
+    Raises:
+        ConfigError: an unknown algorithm or key, or a value that is wrong.
+    """
+    folder = config_root()
+    known = {file.stem: file for file in (folder / "algs").glob("*.yaml")}
+    offline = {n: yaml.safe_load(f.read_text()) for n, f in known.items() if LEARNER in f.read_text()}
+    if name not in offline:
+        raise ConfigError(
+            f"--config={name} does not learn from recorded episodes{nearest(name, offline)}; use {', '.join(offline)}"
+        )
+    defaults = yaml.safe_load((folder / "lite" / "default.yaml").read_text())
+    config = {**defaults, "seed": 0, **offline[name]}
+    for word in rest[1:] if rest[:1] == ["with"] else rest:
+        key, is_set, value = word.partition("=")
+        if not is_set or key not in config:
+            raise ConfigError(f"unknown key `{key}` in the command line{nearest(key, config)}; remove or rename it")
+        config[key] = yaml.safe_load(value)
+    check_learner(config, defaults, f"--config={name} or the command line")
+    return config
+
+
+def _checked(config: dict[str, Any]):
+    from .config import SCHEMAS
+
+    return SCHEMAS[LEARNER].from_mapping(config)
+
+
+def build(config: dict[str, Any], episodes: Episodes) -> tuple[SimpleNamespace, Any]:
+    """Arguments and a controller for the task that the episodes are of.
+
+    Raises:
+        DataError: rewards are individual.
+    """
+    about = episodes.about
+    if not about["common_reward"]:
+        raise DataError("the episodes have a reward for each agent, and this learner needs a common one; record others")
+    facts = {key: about[key] for key in ("n_agents", "n_actions", "env", "env_args", "common_reward")}
+    args = SimpleNamespace(**{**config, **facts, "use_cuda": False, "device": "cpu", "state_shape": about["state_dim"]})
+    return args, CONTROLLERS[args.mac](scheme(about), {"agents": about["n_agents"]}, args)
+
+
+def scheme(about: dict[str, Any]) -> dict[str, Any]:
+    """The suite's, as far as networks need it."""
+    return {
+        "state": {"vshape": about["state_dim"]},
+        "obs": {"vshape": about["obs_dim"], "group": "agents"},
+        "actions_onehot": {"vshape": (about["n_actions"],), "group": "agents"},
+    }
+
+
+def train(learner: LogLinearOffline, iterations: int) -> list[dict[str, float]]:
+    """Run them all, with a line for about every tenth."""
+    history = []
+    for k in range(iterations):
+        history.append(learner.iterate())
+        if k % max(iterations // 10, 1) == 0 or k == iterations - 1:
+            print(f"iteration {k + 1:>5} of {iterations}: " + _line(history[-1]), flush=True)
+    return history
+
+
+def _line(found: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+
+
+def save(folder: Path, args: SimpleNamespace, mac, history: list[dict[str, float]], data: Path) -> Path:
+    """The policies as a checkpoint of the online learner, and a record of how they came about.
+
+    Returns:
+        What `checkpoint_path` takes.
+    """
+    models = folder / "models"
+    (models / str(len(history))).mkdir(parents=True)
+    online = yaml.safe_load((config_root() / "algs" / "log_linear_ppo.yaml").read_text())
+    args = SimpleNamespace(**{**vars(args), "learner": online["learner"]})
+    about = {"state_dim": args.state_shape, "obs_dim": 0, "n_actions": args.n_actions}
+    LEARNERS[args.learner](mac, scheme(about), _Silence(), args).save_models(str(models / str(len(history))))
+    record = {"data": str(data), "plugin_commit": own_commit(), "config": vars(args), "iterations": history}
+    (folder / "offline.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
+    return models
+
+
+def _new_folder(parent: Path) -> Path:
+    numbers = [int(path.name) for path in parent.glob("*") if path.name.isdigit()]
+    folder = parent / str(max(numbers, default=0) + 1)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _evaluate(count: int, models: Path, args: SimpleNamespace, config: dict[str, Any]) -> int:
+    """Play test episodes in the environment of the data."""
+    same = ("conditioning", "policy_input", "features", "fourier_features", "fourier_width", "obs_agent_id",
+            "obs_last_action", "critic", "critic_hidden_dim", "obs_individual_obs", "value_norm", "seed")  # fmt: skip
+    given = {key: config[key] for key in same}
+    given |= {f"env_args.{key}": value for key, value in args.env_args.items() if value is not None and key != "seed"}
+    given |= {"checkpoint_path": models, "evaluate": True, "test_nepisode": count}
+    flags = ["--suite=auto", "--config=log_linear_ppo", f"--env-config={args.env}", "--quiet", "--progress=off"]
+    return run([*flags, "with", *(f"{key}={value}" for key, value in given.items())])

@@ -1,0 +1,174 @@
+"""Offline log-linear PPO on recorded plays of one-shot games, whose values are means.
+
+Shape letters as in the learner.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from epymarl_trust_region.config import SCHEMAS
+from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
+from epymarl_trust_region.errors import ConfigError
+from epymarl_trust_region.games.normal_form import climbing_game
+from epymarl_trust_region.learners.log_linear_offline import LogLinearOffline, joint_features
+from support import algorithm, make_batch, scheme_of
+
+RAGGED = [6, 3, 1, 5]
+
+
+def recorded(batch, truncated: torch.Tensor | None = None):
+    """A batch as recorded episodes: `truncated` beside the suite's fields."""
+    batch["truncated"] = torch.zeros_like(batch["terminated"]) if truncated is None else truncated
+    return batch
+
+
+def plays(payoff: np.ndarray, copies: int = 1, leave_out: tuple[int, ...] = ()):
+    """Every joint action of a one-shot game, `copies` times, but for those left out."""
+    N, A = payoff.ndim, payoff.shape[0]
+    joint = [a for a in itertools.product(range(A), repeat=N) if a != leave_out] * copies
+    batch = make_batch(B=len(joint), T=1, N=N, A=A, obs_dim=1)
+    batch["obs"][:], batch["state"][:] = 1.0, 1.0
+    actions = torch.tensor(joint)
+    batch["actions"][:, 0] = actions.unsqueeze(-1)
+    batch["actions_onehot"][:, 0] = torch.nn.functional.one_hot(actions, A).float()
+    batch["reward"][:, 0, 0] = torch.tensor([payoff[a] for a in joint], dtype=torch.float32)
+    return recorded(batch)
+
+
+def made(batch, seed: int = 0, **overrides) -> LogLinearOffline:
+    torch.manual_seed(seed)
+    config = algorithm("log_linear_ppo_offline", **overrides)
+    n_agents, n_actions = batch["avail_actions"].shape[2:]
+    args = SimpleNamespace(**config, n_agents=n_agents, n_actions=n_actions)
+    mac = CONTROLLERS[args.mac](scheme_of(batch), {"agents": n_agents}, args)
+    return LogLinearOffline(mac, batch, SCHEMAS["log_linear_offline"].from_mapping(config))
+
+
+def conditional(learner: LogLinearOffline, m: int, earlier: tuple[int, ...] = ()) -> np.ndarray:
+    mac, A = learner.mac, learner.mac.n_actions
+    x = torch.zeros(mac.agent.actor(m).table.shape[1])
+    x[:2] = 1.0
+    for j, action in enumerate(earlier):
+        x[2 + j * A + action] = 1
+    return torch.softmax(mac.agent.actor(m).table.detach() @ x, -1).numpy()
+
+
+def test_steps_cut_by_a_time_limit_go_on_and_padding_is_no_step():
+    batch = make_batch(lengths=RAGGED, avail=0.7)
+    cut = torch.zeros_like(batch["terminated"])
+    cut[1, 2] = 1  # the second episode was cut at its third and last step
+    learner = made(recorded(batch, cut))
+    data = learner.data
+    assert len(data.rewards) == sum(RAGGED) and data.first.tolist() == [0, 6, 9, 10]
+    assert data.goes_on.nonzero().flatten().tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 13]
+    assert torch.equal(data.next_features[8], learner.mac.features(batch["obs"][1, 3]))
+    assert torch.equal(data.actions[9], batch["actions"][2, 0, :, 0])
+    assert torch.equal(data.rewards[10:], batch["reward"][3, :5, 0])
+
+
+def test_joint_features_make_the_sum_of_own_and_pairwise_parts():
+    torch.manual_seed(0)
+    psi, actions = torch.randn(7, 3, 2).double(), torch.randint(4, (7, 3))
+    learner = made(recorded(make_batch(N=3, A=4, obs_dim=1)))
+    phi = joint_features(psi, actions, 4)
+    assert phi.shape == (7, learner.size)
+    omega = torch.randn(learner.size).double()
+    own, pairs = learner._parts(omega)
+    for k in range(7):
+        a = actions[k]
+        expected = sum(psi[k, m] @ own[m][:, a[m]] for m in range(3))
+        expected += sum(pairs[j, m][a[j], a[m]] for j, m in itertools.combinations(range(3), 2))
+        assert (phi[k] @ omega).item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_with_every_play_on_record_least_squares_is_the_mean_payoff():
+    payoff = climbing_game()
+    learner = made(plays(payoff), action_samples=400, ridge=1e-9, pessimism=None)
+    omega, found = learner.evaluate()
+    assert found["J_lstd"] == pytest.approx(payoff.mean(), abs=0.5)  # the policies' plays are sampled
+    np.testing.assert_allclose(learner._phi @ omega, payoff.ravel(), atol=1e-5)
+    assert found["J_pessimistic"] == found["J_lstd"] and "lam" not in found
+
+
+def test_pessimism_takes_off_what_is_inversely_proportional_to_lam():
+    gaps = []
+    for lam in (10.0, 100.0):
+        learner = made(plays(climbing_game()), pessimism=lam, ridge=1e-6)
+        torch.manual_seed(1)
+        found = learner.evaluate()[1]
+        gaps.append(found["J_lstd"] - found["J_pessimistic"])
+        assert found["lam"] == lam
+    assert gaps[0] > 0 and gaps[0] == pytest.approx(10 * gaps[1], rel=1e-6)
+
+
+def test_the_automatic_strength_is_z_standard_errors_below_least_squares():
+    rng = np.random.default_rng(0)
+    batch = plays(climbing_game(), copies=40)
+    batch["reward"][:, 0, 0] += torch.tensor(rng.normal(0, 2, 360), dtype=torch.float32)
+    for z in (1.0, 2.0):
+        learner = made(batch, pessimism="auto", z=z, ridge=1e-6)
+        torch.manual_seed(1)
+        _, found = learner.evaluate()
+        assert found["J_lstd"] - found["J_pessimistic"] == pytest.approx(z * 2.0 / math.sqrt(360), rel=0.25)
+
+
+def test_the_step_is_the_exponential_weights_step_with_prefix_values():
+    """The last agent's exactly; the first's up to the sampling of what the second does."""
+    payoff = climbing_game()
+    learner = made(plays(payoff, copies=200), beta=20.0, pessimism=None, ridge=1e-9)
+    first = torch.tensor([0.3, -0.2, 0.1])
+    second = torch.tensor([[0.2, 0.0, -0.4], [0.0, 0.5, 0.0], [-0.3, 0.1, 0.0]])
+    learner.mac.agent.actor(0).table.data[:, 1] = first
+    learner.mac.agent.actor(1).table.data[:, 2:5] = second
+    old_first = conditional(learner, 0)
+    old_second = [conditional(learner, 1, (a,)) for a in range(3)]
+    learner.iterate()
+
+    def step(policy, values):
+        new = policy * np.exp(values / 20.0)
+        return new / new.sum()
+
+    for a in range(3):
+        np.testing.assert_allclose(conditional(learner, 1, (a,)), step(old_second[a], payoff[a]), atol=1e-5)
+    prefix = np.array([old_second[a] @ payoff[a] for a in range(3)])
+    np.testing.assert_allclose(conditional(learner, 0), step(old_first, prefix), atol=0.02)
+
+
+def test_from_even_plays_the_best_joint_action_of_the_climbing_game_is_found():
+    learner = made(plays(climbing_game(), copies=20), beta=20.0)
+    for _ in range(150):
+        found = learner.iterate()
+    assert conditional(learner, 0)[0] > 0.9 and conditional(learner, 1, (0,))[0] > 0.9
+    assert found["J_lstd"] > 10
+
+
+def test_pessimism_is_about_what_the_policies_do_and_the_data_do_not():
+    """(0, 0) was never played: who would play it is promised less, by far, than who plays what is on record."""
+    taken_off = {}
+    for joint in ((0, 0), (1, 1)):
+        learner = made(plays(climbing_game(), copies=30, leave_out=(0, 0)), pessimism=10.0)
+        learner.mac.agent.actor(0).table.data[joint[0], 1] = 20.0
+        learner.mac.agent.actor(1).table.data[joint[1], 1] = 20.0
+        _, found = learner.evaluate()
+        taken_off[joint] = found["J_lstd"] - found["J_pessimistic"]
+    assert taken_off[0, 0] > 20 * taken_off[1, 1] > 0
+
+
+def test_product_policies_learn_offline_too():
+    payoff = np.array([[1.0, 0.0], [0.0, 3.0]])
+    learner = made(plays(payoff, copies=50), iterations=80, conditioning="product")
+    for _ in range(80):
+        learner.iterate()
+    assert conditional(learner, 0)[1] > 0.9 and conditional(learner, 1)[1] > 0.9
+
+
+def test_too_many_features_are_refused_with_the_number(monkeypatch):
+    monkeypatch.setattr("epymarl_trust_region.learners.log_linear_offline._LARGEST_TABLE", 1000)
+    with pytest.raises(ConfigError, match=r"21 joint features of 9 transitions need 0.0 GiB; use fewer"):
+        made(plays(climbing_game()))
