@@ -248,3 +248,33 @@ def test_good_keys_pass(tmp_path, monkeypatch):
         check_recording(config)
     check_recording({"save_episodes": "x", "save_episodes_overwrite": True})
     assert read_episodes(tmp_path / "x").batch_size == 1  # a check removes nothing
+
+
+class RandomEnds(Ends):
+    """Ends by itself or by its own limit at a random step, and sees which: the sign of its observations after."""
+
+    def __init__(self) -> None:
+        super().__init__(99, "itself")
+
+    def step(self, actions):
+        self.t += 1
+        end, itself = self.np_random.random() < 0.3, self.np_random.random() < 0.5
+        return (np.full(1, 1.0 if itself else -1.0),), 1.0, end and itself, end and not itself, {}
+
+    def reset(self, *, seed=None, options=None):
+        gym.Env.reset(self, seed=seed)
+        return super().reset()
+
+
+gym.register("RandomEnds-v0", entry_point=RandomEnds)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_ends_are_kept_in_the_order_of_the_environments(processes, tmp_path):
+    case = ({"key": "RandomEnds-v0", "time_limit": 50}, True, "sum")
+    play(make_args(tmp_path / "x", case, env_processes=processes, batch_size_run=12), rollouts=(False, False))
+    read = read_episodes(tmp_path / "x")
+    rows = torch.arange(24)
+    last_seen = read["obs"][rows, read.lengths, 0, 0]
+    assert torch.equal(read["truncated"][rows, read.lengths - 1, 0] == 1, last_seen < 0)
+    assert 0 < (last_seen < 0).sum() < 24 and len(set(read.lengths.tolist())) > 3
