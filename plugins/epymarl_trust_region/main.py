@@ -33,7 +33,7 @@ from .suite import patching
 from .suite.epymarl import watch_workers
 from .suite.host import Host, config_root
 from .suite.progress import Progress
-from .suite.registration import check_all, register_into
+from .suite.registration import check_all, check_online, register_into
 from .suite.selection import choose
 
 # "sys" rather than the suite's "fd": what Python prints is captured, and the terminal stays ours for the progress bar.
@@ -128,6 +128,7 @@ def _make_experiment(host: Host, config: dict, params: list[str], defaults: dict
 
     @experiment.config_hook
     def check(config, command_name, logger):
+        check_online(config)
         host.check(config)
         check_all(config, defaults, where=f"--config={config['name']} or the command line")
         return {}

@@ -3,4 +3,4 @@
 from .log_linear_mac import LogLinearMAC
 from .trust_region_mac import TrustRegionMAC
 
-REGISTRY = {"log_linear_mac": LogLinearMAC, "trust_region_mac": TrustRegionMAC}
+REGISTRY = {"trust_region_mac": TrustRegionMAC, "log_linear_mac": LogLinearMAC}

@@ -137,11 +137,20 @@ def check_config(config: Mapping[str, Any]) -> None:
     check_all(config, defaults)
 
 
-def check_all(config: Mapping[str, Any], host_defaults: Mapping[str, Any], where: str = "the configuration") -> None:
-    """Every check that can be made before a run, for either host."""
+def check_online(config: Mapping[str, Any]) -> None:
+    """Refuse an algorithm that no host can train.
+
+    Raises:
+        ConfigError: it learns from recorded episodes.
+    """
     if config.get("learner") in OFFLINE:
         name = config["name"]
         raise ConfigError(f"{name} learns from recorded episodes: use `epymarl-tr offline --config={name} --data PATH`")
+
+
+def check_all(config: Mapping[str, Any], host_defaults: Mapping[str, Any], where: str = "the configuration") -> None:
+    """Every check that can be made before a run, for either host."""
+    check_online(config)
     check_learner(config, host_defaults, where)
     check_environment(config)
     check_recording(config)

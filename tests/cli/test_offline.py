@@ -1,0 +1,92 @@
+"""`epymarl-tr offline`: from recorded plays to a policy that plays better, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import yaml
+from epymarl_trust_region import cli
+from offline.recordings import made, write
+
+pytest.importorskip("h5py")
+
+CLIMBING = "env_args.key=trust-region-climbing-v0 env_args.time_limit=2 test_interval=100000 test_nepisode=10"
+
+
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    handlers, level = logging.getLogger().handlers, logging.getLogger().level
+    yield tmp_path
+    logging.getLogger().handlers, logging.getLogger().level = handlers, level
+
+
+def run(*words: str) -> int:
+    flags = ["--suite=lite", "--env-config=gymma", "--quiet", "--progress=off"]
+    return cli.main(["run", *flags, words[0], "with", *CLIMBING.split(), *words[1:]])
+
+
+def test_random_plays_become_a_policy_that_finds_the_best(own_folder, capsys, monkeypatch):
+    """Plays of an untrained policy pay -7 on average and the best joint action 22; nothing else was to be seen."""
+    assert run("--config=happo", "seed=1", "t_max=1500", "lr=0.0000001", "save_episodes=data/climbing-v0") == 0
+    monkeypatch.delenv("EPYMARL_HOME", raising=False)  # `auto` must not find a checkout
+    monkeypatch.setenv("XDG_CACHE_HOME", str(own_folder))
+    capsys.readouterr()
+    command = ["offline", "--config=log_linear_ppo_offline", "--data", "data/climbing-v0", "--evaluate", "60"]
+    assert cli.main([*command, "with", "iterations=80", "beta=40.0", "seed=3"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "iteration    80 of 80: J_lstd " in out
+        and "model        results/offline/log_linear_ppo_offline/1/models" in out
+    )
+    (file,) = Path("results/sacred/log_linear_ppo").rglob("info.json")
+    last = json.loads(file.read_text())["test_return_mean"][-1]
+    assert (last["value"] if isinstance(last, dict) else last) > 20
+    record = json.loads(Path("results/offline/log_linear_ppo_offline/1/offline.json").read_text())
+    assert len(record["iterations"]) == 80 and record["config"]["beta"] == 40.0
+    first, last = record["iterations"][0], record["iterations"][-1]
+    assert first["J_lstd"] < 0 < 15 < last["J_lstd"] and last["J_pessimistic"] < last["J_lstd"]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--config=happo"], "error: --config=happo does not learn from recorded episodes; use log_linear_ppo_offline"),
+        (["--config=log_linear_ppo_ofline"], "(did you mean log_linear_ppo_offline?)"),
+        (["with", "iteration=3"], "error: unknown key `iteration` in the command line (did you mean iterations?)"),
+        (["with", "iterations=0"], "iterations=0 is out of range; it must be iterations >= 1"),
+        (["with", "pessimism=-1.0"], "pessimism=-1.0 is out of range; it must be pessimism > 0"),
+        (["with", "pessimism=much"], "pessimism='much' is not of type float"),
+        (["--data", "nothing"], "error: "),
+    ],
+)
+def test_what_is_wrong_is_one_line(words, message, own_folder, capsys):
+    write(own_folder / "data", [made(3), made(2, seed=1)])
+    words = ["--config=log_linear_ppo_offline", *words] if not words[0].startswith("--config") else words
+    words = [*words[:1], *([] if "--data" in words else ["--data", "data"]), *words[1:]]
+    assert cli.main(["offline", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_individual_rewards_are_refused(own_folder, capsys):
+    write(own_folder / "data", [made(3, common=False)], common_reward=False)
+    assert cli.main(["offline", "--config=log_linear_ppo_offline", "--data", "data"]) == 2
+    assert "the episodes have a reward for each agent, and this learner needs a common one" in capsys.readouterr().err
+
+
+def test_the_host_is_not_asked_to_train_it(own_folder, capsys):
+    assert run("--config=log_linear_ppo_offline") == 2
+    assert "use `epymarl-tr offline --config=log_linear_ppo_offline --data PATH`" in capsys.readouterr().err
+
+
+def test_its_yaml_is_the_online_one_but_for_what_it_needs():
+    root = Path(__file__).resolve().parents[2] / "configs/algs"
+    names = ("log_linear_ppo", "log_linear_ppo_offline")
+    online, offline = (yaml.safe_load((root / f"{name}.yaml").read_text()) for name in names)
+    own = {"iterations", "pessimism", "z", "action_samples", "max_episodes"}
+    assert set(offline) - set(online) == own and not set(online) - set(offline)
+    assert {k for k in online if online[k] != offline[k]} == {"name", "learner"}
