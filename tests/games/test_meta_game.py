@@ -217,13 +217,21 @@ def test_each_method_finds_the_middle_of_matching_pennies(method) -> None:
     np.testing.assert_allclose(method(game, np.array([0.5, 0.5]), 5.0, 1e-6, iterations=400), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["random", "cyclic"])
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_the_homotopy_alone_solves_cyclic_games(n: int) -> None:
+def test_the_homotopy_alone_solves_games(n: int, kind: str) -> None:
     rng = np.random.default_rng(n)
     for _ in range(5):
-        game = game_of(rng, n, "cyclic")
-        rho = logit_homotopy(game, np.zeros(n), 2.0, 1e-3)
-        assert deviation_gains(rho, game.derivatives(rho)).max() <= 1e-3
+        game = game_of(rng, n, kind)
+        rho = logit_homotopy(game, np.zeros(n), 2.0, 1e-2)
+        assert deviation_gains(rho, game.derivatives(rho)).max() <= 1e-2
+
+
+def test_where_a_choice_does_not_matter_the_homotopy_stays_at_its_offset() -> None:
+    table = np.zeros((2, 2, 2))
+    table[1, :, 0] = 1.0  # the second player has a dominant choice, the first has none
+    rho = logit_homotopy(TableGame(table), np.array([0.7, -0.4]), 1.0, 1e-6)
+    np.testing.assert_allclose(rho, [1 / (1 + np.exp(-0.7)), 1.0], atol=1e-5)
 
 
 def test_the_homotopy_starts_at_the_quantal_response_equilibrium_without_rationality() -> None:
