@@ -198,8 +198,8 @@ def test_a_run_that_evaluates_records_its_tests(tmp_path):
     expected = expected_of([batches[0], batches[2]])
     assert torch.equal(read["obs"], expected["obs"]) and read.about["evaluation"]
     assert not read["log_probs"].any()
-    play(make_args(tmp_path / "y", evaluate=True), rollouts=(True, False))  # without a checkpoint it trains
-    assert read_episodes(tmp_path / "y").batch_size == SIZE
+    play(make_args(tmp_path / "y", evaluate=True), rollouts=(True, False, False))  # without a checkpoint it trains
+    assert read_episodes(tmp_path / "y").batch_size == 2 * SIZE
 
 
 def test_training_steps_before_each_rollout_are_kept(tmp_path):
