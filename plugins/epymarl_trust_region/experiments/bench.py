@@ -2,7 +2,7 @@
 
 Each row compares two processes that take turns, so that whatever else the machine does falls on both. Ours have the
 network sizes of the suite's defaults here (64 units), as `mappo_ns` has. Rows are of HAPPO unless their name says
-otherwise.
+otherwise, and a row `A : B` holds A against B, two of ours.
 """
 
 from __future__ import annotations
@@ -220,8 +220,10 @@ def _ms(side: dict[str, Any]) -> str:
 def _phase_lines(results: Iterable[Result]) -> list[str]:
     """Where the time of whole iterations goes, in ms per 1000 environment steps."""
     lines = [f"{'ms per 1000 environment steps':46}" + "".join(f"{phase:>13}" for phase in (*PHASES, "other"))]
+    works = {row.name: (row.theirs.algorithm, row.ours.algorithm) for row in ROWS}
     for result in results:
-        for side, name in ((result.theirs, "mappo_ns"), (result.ours, "HAPPO")):
+        names = works.get(result.name, ("theirs", "ours"))
+        for side, name in zip((result.theirs, result.ours), names, strict=True):
             if side:
                 phases = [side["phases_s"][phase] for phase in PHASES]
                 numbers = [*phases, max(0.0, side["wall_s"] - sum(phases))]
