@@ -37,6 +37,7 @@ commands:
   bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine
   study potential-games --out FOLDER       INPG and IPG on tables: the figures of the INPG paper
   study matrix-games --out FOLDER          MATRL on 2x2 games: Table 1 of the MATRL paper
+  study log-linear --out FOLDER            log-linear multi-agent PPO on tables, online and from fixed data
   doctor                                   what is installed, and how to get what is missing
 """
 

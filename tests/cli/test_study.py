@@ -53,7 +53,7 @@ def test_every_study_is_listed_and_has_a_command_line(capsys):
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
-    [("matrix-game", "`matrix-games`"), ("spread", "`potential-games` or `matrix-games`")],
+    [("matrix-game", "`matrix-games`"), ("spread", "`potential-games` or `matrix-games` or `log-linear`")],
 )
 def test_an_unknown_study_is_refused(name, remedy, capsys):
     assert cli.main(["study", name, "--out", "x"]) == 2
