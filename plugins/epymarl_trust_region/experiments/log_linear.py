@@ -71,35 +71,35 @@ def markdown(tables: dict[str, list[Row]]) -> str:
     lines = [
         "### Ratio game: iterations to V > 0.99",
         "",
-        *_grid(tables["ratio"], "method", "step", ("iterations",), 0),
+        *_grid(tables["ratio"], "method", "step", ("iterations",), ".0f"),
     ]
     for name in ("mean_gap", "last_gap", "bound", "fast_bound"):
-        lines += [f"### {name.replace('_', ' ')} against K", "", *_grid(tables["gap"], "beta", "K", (name,), 3)]
+        lines += [f"### {name.replace('_', ' ')} against K", "", *_grid(tables["gap"], "beta", "K", (name,), ".3g")]
     for game in online.GAMES:
         rows = [row for row in tables["starts"] if row["game"] == game]
         lines += [f"### {game} game: share that ends in the optimum / mean value / share that ever fell", ""]
-        lines += _grid(rows, "method", "beta", ("best", "mean", "fell"), 3)
+        lines += _grid(rows, "method", "beta", ("best", "mean", "fell"), ".3f")
     lines += ["### Features: last gap / share of iterations that fell", ""]
-    lines += _grid(tables["features"], "features", "beta", ("last_gap", "share_of_falls"), 4)
+    lines += _grid(tables["features"], "features", "beta", ("last_gap", "share_of_falls"), ".2g")
     lines += ["### Offline: true return / promised return, by coverage", ""]
-    return "\n".join(lines + _grid(tables["offline"], "method", "coverage", ("true", "promised"), 2))
+    return "\n".join(lines + _grid(tables["offline"], "method", "coverage", ("true", "promised"), ".2f"))
 
 
-def _grid(rows: list[Row], down: str, across: str, names: tuple[str, ...], digits: int) -> list[str]:
+def _grid(rows: list[Row], down: str, across: str, names: tuple[str, ...], form: str) -> list[str]:
     """Lines of a table whose cells are `names`, mean ± standard deviation over seeds."""
     columns, cells = dict.fromkeys(row[across] for row in rows), {(row[down], row[across]): row for row in rows}
     lines = [f"| {across} | " + " | ".join(map(str, columns)) + " |", "|---|" + "---|" * len(columns)]
     for key in dict.fromkeys(row[down] for row in rows):
-        texts = (" / ".join(_number(cells[key, column], name, digits) for name in names) for column in columns)
+        texts = (" / ".join(_number(cells[key, column], name, form) for name in names) for column in columns)
         lines.append(f"| {key} | " + " | ".join(texts) + " |")
     return [*lines, ""]
 
 
-def _number(row: Row, name: str, digits: int) -> str:
+def _number(row: Row, name: str, form: str) -> str:
     mean, std = row[name], row[f"{name}_std"]
     if mean is None:
         return "-"
-    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+    return format(mean, form) + (f" ± {std:{form}}" if std else "")  # a bound does not vary
 
 
 def draw_ratio(file: Path) -> None:
@@ -108,9 +108,9 @@ def draw_ratio(file: Path) -> None:
 
     canvas, rate = Figure(figsize=(7, 4.2), layout="constrained"), online.RATIO_RATES[0]
     axes = canvas.subplots()
-    for method in online.RATIO_METHODS:
+    for i, method in enumerate(online.RATIO_METHODS):
         path = online.ratio_path(method, rate, online.RATIO_LIMIT)
-        axes.plot(np.arange(len(path)) + 1, path, label=f"{method}: {len(path) - 1}")
+        axes.plot(np.arange(len(path)) + 1, path, "--" if i == 2 else "-", label=f"{method}: {len(path) - 1}")
     axes.set(xscale="log", xlabel="iteration + 1", ylabel="V", title=f"Ratio game, step {rate}: iterations to V > 0.99")
     axes.legend(fontsize=8)
     canvas.savefig(file, dpi=110)
@@ -147,13 +147,13 @@ def draw_offline(file: Path, table: list[Row]) -> None:
         grid = [rows[f"lam {lam:g}"] for lam in offline.LAMS]
         std = [row["true_std"] for row in grid]
         true = [row["true"] for row in grid]
-        axes.errorbar(
-            offline.LAMS, true, yerr=None if None in std else std, marker="o", label="pessimistic, true return"
+        axes.errorbar(offline.LAMS, true, yerr=None if None in std else std, marker="o", label="pessimistic, true")
+        axes.plot(
+            offline.LAMS, [row["promised"] for row in grid], "o:", color="C0", alpha=0.6, label="pessimistic, estimate"
         )
-        axes.plot(offline.LAMS, [row["promised"] for row in grid], "o:", color="C0", alpha=0.6, label="its estimate")
-        axes.axhline(rows["LSTD"]["true"], color="C3", label="LSTD, true return")
-        axes.axhline(rows["LSTD"]["promised"], color="C3", linestyle=":", label="its estimate")
-        axes.axhline(rows["confident, z 2"]["true"], color="C2", label="lam from the data (z = 2)")
+        axes.axhline(rows["LSTD"]["true"], color="C3", label="LSTD, true")
+        axes.axhline(rows["LSTD"]["promised"], color="C3", linestyle=":", label="LSTD, estimate")
+        axes.axhline(rows["confident, z 2"]["true"], color="C2", label="lam from the data (z = 2), true")
         axes.axhline(rows["the data's own policy"]["true"], color="C7", linestyle="--", label="the data's own policy")
         axes.axhline(rows["optimum"]["true"], color="k", linewidth=0.8, label="optimum")
         axes.set(xscale="log", xlabel="lam", title=f"{coverage:.0%} of the joint actions in the data", ylim=(-4.5, 0.2))

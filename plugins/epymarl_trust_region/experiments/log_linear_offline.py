@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,20 +35,22 @@ def offline_rows(seed: int, coverage: float, n_samples: int) -> list[dict[str, A
     data = sample_transitions(game, weights, n_samples, rng)
     noise = noise_scale(data.rewards, GAMMA)
     lams: dict[str, Solver] = {f"lam {lam:g}": partial(pessimistic, lam=lam) for lam in LAMS}
-    own = {f"confident, z {z:g}": partial(_confident, z=z, noise=noise) for z in Z}
-    rows, policies = [], {}
-    for method, solve in {"LSTD": lstd, **lams, **own}.items():
-        joint, mixture, promised = learn_offline(game, data, solve)
-        policies[method] = joint
-        rows.append({"method": method, "true": float(game.objective(joint)), "mixture": mixture, "promised": promised})
-    true = {row["method"]: row["true"] for row in rows}
-    rows += [{"method": f"{rule} of the grid", "true": true[name]} for rule, name in select(game, data, lams, policies)]
-    rows.append({"method": "the best lam of the grid, told by the game", "true": max(true[name] for name in lams)})
-    behaviour = weights / weights.sum((1, 2), keepdims=True)
-    rows.append({"method": "the data's own policy", "true": float(game.objective(behaviour))})
-    rows.append({"method": "optimum", "true": float(optimal_values(game) @ game.initial)})
-    same = {"seed": seed, "coverage": coverage, "samples": n_samples}
-    return [same | {"mixture": None, "promised": None} | row for row in rows]
+    solvers: dict[str, Solver] = {"LSTD": lstd, **lams, **{f"confident, z {z:g}": _careful(z, noise) for z in Z}}
+    found = {method: learn_offline(game, data, solve) for method, solve in solvers.items()}
+    # With positive rewards the ridge takes what is unknown for the worst, and not for the best.
+    found["LSTD, rewards raised by 1"] = learn_offline(game, data._replace(rewards=data.rewards + 1), lstd, raised=1.0)
+    true = {method: float(game.objective(one.joint)) for method, one in found.items()}
+    rows = [
+        {"method": method, "true": true[method], "mixture": one.mixture, "promised": one.promised}
+        for method, one in found.items()
+    ]
+    chosen = select(game, data, lams, {method: one.joint for method, one in found.items()})
+    others = {f"{rule} of the grid": true[method] for rule, method in chosen}
+    others["the best lam of the grid, told by the game"] = max(true[method] for method in lams)
+    others["the data's own policy"] = float(game.objective(weights / weights.sum((1, 2), keepdims=True)))
+    others["optimum"] = float(optimal_values(game) @ game.initial)
+    rows += [{"method": method, "true": value, "mixture": None, "promised": None} for method, value in others.items()]
+    return [{"seed": seed, "coverage": coverage, "samples": n_samples} | row for row in rows]
 
 
 def cost_game(rng: np.random.Generator) -> MarkovGame:
@@ -73,12 +75,21 @@ def data_weights(game: MarkovGame, coverage: float, rng: np.random.Generator) ->
     return weights.reshape(game.n_states, *game.n_actions) / game.n_states
 
 
-def learn_offline(game: MarkovGame, data: Transitions, solve: Solver) -> tuple[np.ndarray, float, float]:
-    """The last joint policy, the true return of the uniform mixture of all iterates, and the return last promised."""
+class Learned(NamedTuple):
+    """The last joint policy, the return that it promises, and the true return of the mixture of all iterates."""
+
+    joint: np.ndarray
+    promised: float
+    mixture: float
+
+
+def learn_offline(game: MarkovGame, data: Transitions, solve: Solver, raised: float = 0.0) -> Learned:
+    """Improve a uniform policy on the data, whose rewards are `raised` above those of the game."""
     features = tabular_features(N_STATES, N_ACTIONS)[-1]
     found = improve(partial(_problem, game, data), features, uniform_autoregressive(game), solve, BETA, ITERATIONS)
     joints = [joint_of(one.log_policies) for one in found]
-    return joints[-1], float(np.mean([game.objective(joint) for joint in joints])), found[-1].estimate
+    mixture = float(np.mean([game.objective(joint) for joint in joints]))
+    return Learned(joints[-1], found[-1].estimate - raised / (1 - GAMMA), mixture)
 
 
 def select(
@@ -91,7 +102,7 @@ def select(
     """
     half = len(data.rewards) // 2
     first, second = Transitions(*(x[:half] for x in data)), Transitions(*(x[half:] for x in data))
-    of_half = {name: learn_offline(game, first, solve)[0] for name, solve in lams.items()}
+    of_half = {name: learn_offline(game, first, solve).joint for name, solve in lams.items()}
     rng, n = np.random.default_rng(0), len(data.rewards)
     resampled = [Transitions(*(x[i] for x in data)) for i in rng.integers(n, size=(RESAMPLES, n))]
     noise = noise_scale(data.rewards, GAMMA)
@@ -102,9 +113,7 @@ def select(
     rules = {
         "largest held-out LSTD estimate": lambda name: _promise(game, second, of_half[name], lstd),
         "largest bootstrap quantile of LSTD": low,
-        "largest lower bound, z 2,": lambda name: _promise(
-            game, data, policies[name], partial(_confident, z=2.0, noise=noise)
-        ),
+        "largest lower bound, z 2,": lambda name: _promise(game, data, policies[name], _careful(2.0, noise)),
     }
     return [(rule, max(lams, key=score)) for rule, score in rules.items()]
 
@@ -118,5 +127,6 @@ def _promise(game: MarkovGame, data: Transitions, joint: np.ndarray, solve: Solv
     return problem.estimate(solve(problem))
 
 
-def _confident(problem: Evaluation, z: float, noise: float) -> np.ndarray:
-    return pessimistic(problem, confident_lam(problem, z, noise))
+def _careful(z: float, noise: float) -> Solver:
+    """Pessimistic, with the lam that the data set."""
+    return lambda problem: pessimistic(problem, confident_lam(problem, z, noise))

@@ -37,7 +37,7 @@ RATIO_STOP = np.array([[1.0, 1.0], [0.1, 0.1]])
 RATIO_RATES = (0.05, 0.02, 0.001)
 RATIO_GOAL = 0.99
 RATIO_LIMIT = 150_000
-ITERATIONS = (1, 3, 10, 30, 100, 300, 1000)  # K of the gap
+ITERATIONS = (1, 10, 100, 1000, 10_000)  # K of the gap
 STEPS = {
     "autoregressive": autoregressive_step,
     "product, in turn": sequential_step,
