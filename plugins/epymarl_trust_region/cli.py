@@ -42,6 +42,7 @@ commands:
   study potential-games --out FOLDER       INPG and IPG on tables: the figures of the INPG paper
   study meta-game --out FOLDER             the solver of MATRL's meta-game: how reliable and how fast
   study matrix-games --out FOLDER          MATRL on 2x2 games: Table 1 of the MATRL paper
+  study log-linear --out FOLDER            log-linear multi-agent PPO on tables, online and from fixed data
   doctor                                   what is installed, and how to get what is missing
 """
 

@@ -53,7 +53,10 @@ def test_every_study_is_listed_and_has_a_command_line(capsys):
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
-    [("matrix-game", "`matrix-games`"), ("spread", "`potential-games` or `meta-game` or `matrix-games`")],
+    [
+        ("matrix-game", "`matrix-games`"),
+        ("spread", "`potential-games` or `meta-game` or `matrix-games` or `log-linear`"),
+    ],
 )
 def test_an_unknown_study_is_refused(name, remedy, capsys):
     assert cli.main(["study", name, "--out", "x"]) == 2

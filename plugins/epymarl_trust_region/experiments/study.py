@@ -3,6 +3,7 @@
   potential-games    INPG and IPG on tables: Figures 2 to 6 of the INPG paper
   meta-game          the solver of MATRL's meta-game, up to 27 players: how reliable and how fast
   matrix-games       MATRL, IGA, IGA-PP and WoLF-IGA on 2x2 games: Table 1 of the MATRL paper
+  log-linear         log-linear multi-agent PPO on tables: ratio game, bounds, random starts, offline data
 
 `epymarl-tr study NAME --help` lists a study's options.
 """
@@ -14,7 +15,12 @@ import importlib
 
 from ..errors import ConfigError
 
-STUDIES = {"potential-games": "potential_games", "meta-game": "meta_games", "matrix-games": "matrix_games"}
+STUDIES = {
+    "potential-games": "potential_games",
+    "meta-game": "meta_games",
+    "matrix-games": "matrix_games",
+    "log-linear": "log_linear",
+}
 
 
 def main(argv: list[str]) -> int:
