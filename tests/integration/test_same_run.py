@@ -52,7 +52,7 @@ def logged(folder: Path, home: Path, suite: str, *params: str, config: str = "ha
     return {k: [v["value"] if isinstance(v, dict) else v for v in values] for k, values in content.items()}
 
 
-@pytest.mark.parametrize("task", [task for task in TASKS if task != "congestion"])  # whose rewards are individual
+@pytest.mark.parametrize("task", [task for task in TASKS if task not in ("congestion", "switch")])  # these: below
 def test_a_run_is_the_same_on_both_hosts(task, epymarl_home, tmp_path):
     lite = logged(tmp_path / "lite", epymarl_home, "lite", *TASKS[task].split())
     real = logged(tmp_path / "epymarl", epymarl_home, "epymarl", *TASKS[task].split())
@@ -68,8 +68,8 @@ def test_a_run_is_the_same_on_both_hosts(task, epymarl_home, tmp_path):
         ("jr_ppo", "speaker", ""),
         ("ir_ippo", "foraging", "common_reward=False"),
         ("inpg", "congestion", "tabular=True"),
-        ("ipg", "congestion", ""),
         ("matrl", "speaker", ""),
+        ("log_linear_ppo", "speaker", ""),
     ],
 )
 def test_the_other_algorithms_too(config, task, params, epymarl_home, tmp_path):
@@ -87,7 +87,6 @@ def test_the_other_algorithms_too(config, task, params, epymarl_home, tmp_path):
         ("mappo_ns", "foraging"),
         ("happo", "foraging"),
         ("happo", "spread"),
-        ("happo", "checkers"),
         ("happo", "switch"),
     ],
 )
