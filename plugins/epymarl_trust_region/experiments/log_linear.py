@@ -99,7 +99,9 @@ def _number(row: Row, name: str, form: str) -> str:
     mean, std = row[name], row[f"{name}_std"]
     if mean is None:
         return "-"
-    return format(mean, form) + (f" ± {std:{form}}" if std else "")  # a bound does not vary
+    return format(mean, form) + (
+        "" if std is None or std < 1e-12 * abs(mean) else f" ± {std:{form}}"
+    )  # a bound does not vary
 
 
 def draw_ratio(file: Path) -> None:
@@ -173,7 +175,7 @@ def write(folder: Path, parts: dict[str, list[Row]], options: argparse.Namespace
             writer.writerows({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in r.items()} for r in table)
     content = {
         "made_by": {"plugin_commit": own_commit(), **package_versions()},
-        **{name: getattr(options, name) for name in LIMITS},
+        "options": {name: getattr(options, name) for name in LIMITS},
         **parts,
     }
     (folder / "log-linear.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
