@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def double_precision():
     th.set_default_dtype(th.float64)
     yield
     th.set_default_dtype(th.float32)
+
+
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch) -> Path:
+    """An empty current folder; and the root logger, which a run sets up for itself, as it was."""
+    monkeypatch.chdir(tmp_path)
+    handlers, level = logging.getLogger().handlers, logging.getLogger().level
+    yield tmp_path
+    logging.getLogger().handlers, logging.getLogger().level = handlers, level
 
 
 @pytest.fixture(scope="session")

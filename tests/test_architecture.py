@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "config": set(),
     "errors": set(),
     "suite": {"learners", "controllers", "runners", "config", "offline"},
-    "learners": {"onpolicy", "numerics", "games", "config"},
+    "learners": {"onpolicy", "numerics", "games", "config", "offline"},
     "onpolicy": {"numerics", "modules", "config"},
     "controllers": {"modules"},
     "modules": {"numerics"},

@@ -56,10 +56,10 @@ def main(argv: list[str]) -> int:
     seed_everything(config["seed"])
     episodes = read_episodes(options.data, count=config["max_episodes"])
     args, mac = build(config, episodes)
-    learner = LogLinearOffline(mac, episodes, _checked(config))
+    learner = LogLinearOffline(mac, episodes, LogLinearOffline.config_class.from_mapping(config))
     folder = _new_folder(options.out / config["name"])
     history = train(learner, config["iterations"])
-    models = save(folder, args, mac, history, options.data)
+    models = save(folder, args, mac, scheme(episodes.about), history, options.data)
     print(f"model        {models}")
     return _evaluate(options.evaluate, models, args, config) if options.evaluate else 0
 
@@ -86,12 +86,6 @@ def configuration(name: str, rest: list[str]) -> dict[str, Any]:
         config[key] = yaml.safe_load(value)
     check_learner(config, defaults, f"--config={name} or the command line")
     return config
-
-
-def _checked(config: dict[str, Any]):
-    from .config import SCHEMAS
-
-    return SCHEMAS[LEARNER].from_mapping(config)
 
 
 def build(config: dict[str, Any], episodes: Episodes) -> tuple[SimpleNamespace, Any]:
@@ -131,8 +125,11 @@ def _line(found: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in found.items())
 
 
-def save(folder: Path, args: SimpleNamespace, mac, history: list[dict[str, float]], data: Path) -> Path:
-    """The policies as a checkpoint of the online learner, and a record of how they came about.
+def save(folder: Path, args: SimpleNamespace, mac, sizes: dict, history: list[dict[str, float]], data: Path) -> Path:
+    """The policies as a checkpoint of the online learner, with a critic that is as it began, and how they came about.
+
+    Args:
+        sizes: `scheme(...)` of the episodes.
 
     Returns:
         What `checkpoint_path` takes.
@@ -141,8 +138,7 @@ def save(folder: Path, args: SimpleNamespace, mac, history: list[dict[str, float
     (models / str(len(history))).mkdir(parents=True)
     online = yaml.safe_load((config_root() / "algs" / "log_linear_ppo.yaml").read_text())
     args = SimpleNamespace(**{**vars(args), "learner": online["learner"]})
-    about = {"state_dim": args.state_shape, "obs_dim": 0, "n_actions": args.n_actions}
-    LEARNERS[args.learner](mac, scheme(about), _Silence(), args).save_models(str(models / str(len(history))))
+    LEARNERS[args.learner](mac, sizes, _Silence(), args).save_models(str(models / str(len(history))))
     record = {"data": str(data), "plugin_commit": own_commit(), "config": vars(args), "iterations": history}
     (folder / "offline.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
     return models

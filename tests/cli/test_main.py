@@ -20,13 +20,7 @@ from epymarl_trust_region.suite.selection import lite_host
 from sacred.utils import SacredError
 from support import ROOT
 
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    handlers, level = logging.getLogger().handlers, logging.getLogger().level
-    yield
-    logging.getLogger().handlers, logging.getLogger().level = handlers, level
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,6 @@ from offline.recordings import made, write
 pytest.importorskip("h5py")
 
 CLIMBING = "env_args.key=trust-region-climbing-v0 env_args.time_limit=2 test_interval=100000 test_nepisode=10"
-
-
-@pytest.fixture
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    handlers, level = logging.getLogger().handlers, logging.getLogger().level
-    yield tmp_path
-    logging.getLogger().handlers, logging.getLogger().level = handlers, level
 
 
 def run(*words: str) -> int:

@@ -133,13 +133,12 @@ def test_what_acts_is_what_is_evaluated(features, policy_input, conditioning):
         torch.nn.init.normal_(actor.table)
     rollout = rollout_of(learner, batch)
     seen = []
-    choose = type(mac)._choose
     mac._choose = lambda policy, test_mode, first=0: (
         seen.append(policy) or (batch["actions"][:, 2, first : first + policy.log_probs.shape[1], 0].clone())
     )
     mac.init_hidden(4)
     actions = mac.select_actions(batch, t_ep=2, t_env=0)
-    assert torch.equal(actions, batch["actions"][:, 2, :, 0]) and choose is not None
+    assert torch.equal(actions, batch["actions"][:, 2, :, 0])
     acted = torch.cat([policy.log_probs for policy in seen], dim=1)  # [B, N, A]
     for i in range(3):
         expected = rollout.policy(mac, i).log_probs[:, 2].detach()

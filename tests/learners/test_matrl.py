@@ -20,11 +20,6 @@ from support import make_batch, make_learner
 from textbook import textbook_ppo
 
 RAGGED = [6, 3, 1, 5]
-SETTINGS = {
-    "current": {"meta_game": "current"},
-    "predicted": {"meta_game": "predicted"},
-    "alone": {"meta_game": "predicted", "best_response": False},
-}
 
 
 def rollout_of(learner, batch):

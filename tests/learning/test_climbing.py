@@ -6,7 +6,6 @@ The networks and step sizes are those of `configs/algs`; the batch is larger tha
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,6 @@ from support import make_batch, make_learner
 pytestmark = pytest.mark.slow
 
 PLAYS = 32  # per update
-
-
-@pytest.fixture
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    handlers, level = logging.getLogger().handlers, logging.getLogger().level
-    yield
-    logging.getLogger().handlers, logging.getLogger().level = handlers, level
 
 
 def final_return(penalty: float, seed: int, updates: int, config: str = "happo") -> float:

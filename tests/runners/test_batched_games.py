@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from pathlib import Path
 
@@ -160,14 +159,6 @@ def test_an_id_that_someone_else_has_registered_is_left_to_its_owner(monkeypatch
 def test_bad_arguments_are_refused_by_name():
     with pytest.raises(ConfigError, match="env_args.step_cost is 1: give a finite number of at most 0"):
         drive(CHECKERS_ID, {"step_cost": 1}, 10, True, "sum")
-
-
-@pytest.fixture
-def own_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    handlers, level = logging.getLogger().handlers, logging.getLogger().level
-    yield
-    logging.getLogger().handlers, logging.getLogger().level = handlers, level
 
 
 @pytest.mark.parametrize("key, extra", [(CHECKERS_ID, "env_args.clock=30"), (SWITCH_ID, "env_args.n_agents=2")])

@@ -192,9 +192,7 @@ def _summary(samples: list[Sample], peak: float) -> dict[str, Any]:
     }
 
 
-_HEADER = (
-    f"{'':46}{'mappo_ns':>10}{'ours':>10}{'ratio':>8}{'middle half':>14}{'must':>7}{'aim':>6}{'CPU':>7}{'MiB':>13}"
-)
+_HEADER = f"{'':46}{'theirs':>10}{'ours':>10}{'ratio':>8}{'middle half':>14}{'must':>7}{'aim':>6}{'CPU':>7}{'MiB':>13}"
 
 
 def line(result: Result) -> str:

@@ -89,9 +89,10 @@ class MATRLLearner(OnPolicyLearner):
         from there by Adam's steps on the mean KL(pibar_i || pi_theta).
         """
         for i, actor in enumerate(self.actor_optimisers):
-            target = rollout.old_policies[i].mixed_with(rollout.policy(self.mac, i), rho[i])
+            predicted = rollout.policy(self.mac, i) if self.config.mixture == "distilled" else None
             actor.vector.lerp_(here[i], rho[i])
-            if self.config.mixture == "distilled" and 0 < rho[i] < 1:
+            if predicted is not None and 0 < rho[i] < 1:
+                target = rollout.old_policies[i].mixed_with(predicted, rho[i])
                 distil(rollout, self.mac, i, actor, target, self.config.distill_epochs)
 
     def game_statistics(self, game: BatchGame, answer: Equilibrium) -> dict[str, float]:
