@@ -62,9 +62,9 @@ def batch_game(rng: np.random.Generator, n: int, kind: str) -> BatchGame:
 def measure(make: Callable, form: str, n: int, kind: str, games: int, seed: int) -> dict[str, Any]:
     """Solve so many games; deviations are in units of the payoffs' range (tables) or of the largest derivative where
     all are predicted (batches)."""
-    rng = np.random.default_rng([seed, n])
     solvers, deviations, seconds, all_predicted = Counter(), [], [], 0
-    for _ in range(games):
+    for index in range(games):
+        rng = np.random.default_rng([seed, n, index])  # one a game, so that games do not depend on how others went
         game = make(rng, n, kind)
         start = time.perf_counter()
         answer = solve(game, rng)

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from epymarl_trust_region.games.logit_homotopy import logit_homotopy
-from epymarl_trust_region.games.meta_game import Game, deviation_gains, jacobian
+from epymarl_trust_region.games.meta_game import Game, deviation_gains
 
 SOLVERS = ("closed form", "best response", "extragradient", "levenberg-marquardt", "homotopy", "none")
 SELECTIONS = ("random", "welfare")
 
 _STARTS = 4  # pure profiles from which best responses go on
+_ROUNDS = 6  # of searches for a mixed equilibrium
 _TOLERANCE = 1e-4  # largest deviation that is accepted, in units of the largest derivative at a pure profile
 
 
@@ -69,16 +70,17 @@ def solve(game: Game, rng: np.random.Generator, selection: str = "random") -> Eq
 
 
 def _mixed(game: Game, rng: np.random.Generator, tolerance: float) -> Iterator[tuple[str, np.ndarray]]:
-    """Candidates, each method's when it is asked for."""
+    """Candidates, each method's when it is asked for; after the first round all start elsewhere."""
     n, scale = game.n_players, tolerance / _TOLERANCE
     yield "extragradient", extragradient(game, np.full(n, 0.5), scale, tolerance)
-    for _ in range(3):
-        yield "levenberg-marquardt", levenberg_marquardt(game, rng.random(n), scale, tolerance)
-    for offset in (np.zeros(n), *rng.normal(0, 0.5, (3, n))):
+    for turn in range(_ROUNDS):
+        for _ in range(3):
+            yield "levenberg-marquardt", levenberg_marquardt(game, rng.random(n), scale, tolerance)
+        offset = rng.normal(0, 0.5, n) if turn else np.zeros(n)
         # The path comes near an equilibrium soon and the last decimals slowly: another method is better at these.
-        near = logit_homotopy(game, offset, scale, 50 * tolerance)
-        yield "homotopy", levenberg_marquardt(game, near, scale, tolerance)
-        yield "homotopy", logit_homotopy(game, offset, scale, tolerance)
+        for near in logit_homotopy(game, offset, scale, (50 * tolerance, tolerance)):
+            yield "homotopy", levenberg_marquardt(game, near, scale, tolerance)
+            yield "homotopy", near
 
 
 def _starts(n: int, rng: np.random.Generator, selection: str) -> list[np.ndarray]:
@@ -172,7 +174,7 @@ def levenberg_marquardt(
         if deviation_gains(rho, slopes).max() <= tolerance:
             break
         inside = (target > 0) & (target < 1)  # there the residual is -F / scale, elsewhere it is rho less a constant
-        matrix = np.where(inside[:, None], -jacobian(game, rho) / scale, np.eye(len(rho)))
+        matrix = np.where(inside[:, None], -game.jacobian(rho) / scale, np.eye(len(rho)))
         gradient, curvature = matrix.T @ error, matrix.T @ matrix
         while damping < 1e6:
             trial = np.clip(rho - np.linalg.solve(curvature + damping * np.eye(len(rho)), gradient), 0, 1)

@@ -12,26 +12,39 @@ followed by its arc length.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
-from epymarl_trust_region.games.meta_game import Game, deviation_gains, jacobian
+from epymarl_trust_region.games.meta_game import Game, deviation_gains
 
 _LARGEST_STEP, _SMALLEST_STEP, _MOST_STEPS = 1e3, 1e-5, 600
 
 
-def logit_homotopy(game: Game, offset: np.ndarray, scale: float, tolerance: float) -> np.ndarray:
-    """The last profile of the path, [N]: where no deviation gains more than `tolerance`, or where it was given up.
+def logit_homotopy(
+    game: Game, offset: np.ndarray, scale: float, tolerances: Sequence[float], most_steps: int = _MOST_STEPS
+) -> Iterator[np.ndarray]:
+    """Profiles of the path, [N]: the first without a deviation that gains more than each of `tolerances` in turn.
+
+    The last one is where the path was given up, if it was.
 
     Args:
         offset: log odds at the start, [N]; zeros: the uniform profile.
         scale: a typical size of the derivatives, so that t has no unit.
+        tolerances: falling, in payoffs.
+        most_steps: tried along the path.
     """
     n = game.n_players
     point, tangent, step = np.append(offset, 0.0), np.append(np.zeros(n), 1.0), 0.1
-    for _ in range(_MOST_STEPS):
+    wanted = list(tolerances)
+    for _ in range(most_steps):
         rho = _profile(point)
-        if deviation_gains(rho, game.derivatives(rho)).max() <= tolerance:
-            break
+        gain = deviation_gains(rho, game.derivatives(rho)).max()
+        while wanted and gain <= wanted[0]:
+            del wanted[0]
+            yield rho
+        if not wanted:
+            return
         tangent = _tangent(game, point, tangent, scale)
         ahead = _correct(game, point + step * tangent, tangent, offset, scale)
         if ahead is None or ahead @ tangent <= point @ tangent or np.linalg.norm(ahead - point) > 2 * step:
@@ -40,7 +53,7 @@ def logit_homotopy(game: Game, offset: np.ndarray, scale: float, tolerance: floa
                 break
             continue
         point, step = ahead, min(1.5 * step, _LARGEST_STEP)
-    return _profile(point)
+    yield _profile(point)
 
 
 def _profile(point: np.ndarray) -> np.ndarray:
@@ -50,7 +63,7 @@ def _profile(point: np.ndarray) -> np.ndarray:
 def _derivative(game: Game, point: np.ndarray, scale: float) -> np.ndarray:
     """dH / d(x, t), [N, N + 1]."""
     rho = _profile(point)
-    of_x = np.eye(len(rho)) - point[-1] * jacobian(game, rho) * (rho * (1 - rho)) / scale
+    of_x = np.eye(len(rho)) - point[-1] * game.jacobian(rho) * (rho * (1 - rho)) / scale
     return np.hstack([of_x, -game.derivatives(rho)[:, None] / scale])
 
 

@@ -18,6 +18,9 @@ from typing import Protocol
 import numpy as np
 
 
+_SMALLEST_DIVISOR = 1e-3  # of a weight: quotients by larger ones are exact to 1e-13 or so
+
+
 class Game(Protocol):
     """N players with two actions each: payoffs are affine in every player's rho_j, in [0, 1]."""
 
@@ -28,6 +31,9 @@ class Game(Protocol):
 
     def derivatives(self, rho: np.ndarray) -> np.ndarray:
         """F_i = dG_i / drho_i, which does not depend on rho_i: rho [..., N] -> [..., N]."""
+
+    def jacobian(self, rho: np.ndarray) -> np.ndarray:
+        """dF_i / drho_j at one profile: rho [N] -> [N, N]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +62,15 @@ class BatchGame:
     def standard_errors(self, rho: np.ndarray) -> np.ndarray:
         """Of each derivative, [..., N], for samples that are independent."""
         return self._terms(rho).std(-1) / np.sqrt(max(self.ratios.shape[1] - 1, 1))
+
+    def jacobian(self, rho: np.ndarray) -> np.ndarray:
+        """mean[(1 - r_i) (1 - r_j) prod_{k not i, j} w_k A_i], one product of matrices where no w_j is about 0."""
+        weights = self._weights(rho)
+        if np.abs(weights).min() < _SMALLEST_DIVISOR:
+            return jacobian_by_differences(self, rho)
+        found = self._terms(rho) @ ((1 - self.ratios) / weights).T / self.ratios.shape[1]
+        np.fill_diagonal(found, 0.0)
+        return found
 
     def others(self, rho: np.ndarray) -> np.ndarray:
         """prod_{j != i} w_j, [..., N, K]: those before times those after, without a division."""
@@ -98,6 +113,9 @@ class TableGame:
         found = [((before[i] @ own) * after[last - i]).sum(-1) for i, own in enumerate(self._gains)]
         return np.stack(found, axis=-1)
 
+    def jacobian(self, rho: np.ndarray) -> np.ndarray:
+        return jacobian_by_differences(self, rho)
+
     @staticmethod
     def _chances(rho: np.ndarray) -> list[np.ndarray]:
         """How likely each pure profile of the first k players is, [..., 2^k], for k = 0 .. N."""
@@ -108,7 +126,7 @@ class TableGame:
         return chances
 
 
-def jacobian(game: Game, rho: np.ndarray) -> np.ndarray:
+def jacobian_by_differences(game: Game, rho: np.ndarray) -> np.ndarray:
     """dF_i / drho_j [N, N] at rho [N], exact: F is affine in each rho_j, and does not depend on rho_i itself."""
     itself = np.eye(game.n_players)
     low, high = rho * (1 - itself), rho * (1 - itself) + itself
