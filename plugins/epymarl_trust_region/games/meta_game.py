@@ -17,7 +17,6 @@ from typing import Protocol
 
 import numpy as np
 
-
 _SMALLEST_DIVISOR = 1e-3  # of a weight: quotients by larger ones are exact to 1e-13 or so
 
 
