@@ -291,6 +291,7 @@ def test_features_without_data_need_a_ridge():
 
 def test_noise_scale_is_the_spread_of_rewards_over_the_horizon():
     assert noise_scale(np.array([0.0, 2.0]), 0.75) == 4.0
+    assert noise_scale(np.array([0.0, 2.0]), 0.5, steps=3) == 1.75
 
 
 def test_autoregressive_policies_are_evaluated_too():

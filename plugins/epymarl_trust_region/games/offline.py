@@ -58,12 +58,16 @@ def evaluate_exactly(
     )
 
 
-def noise_scale(rewards: np.ndarray, gamma: float) -> float:
-    """std(r) / (1 - gamma): how far values can be apart, for `confident_lam`.
+def noise_scale(rewards: np.ndarray, gamma: float, steps: int | None = None) -> float:
+    """std(r) times the discounted number of steps: how far values can be apart, for `confident_lam`.
 
     Not the temporal-difference errors that LSTD leaves: they are small for a policy that walks where there are no data.
+
+    Args:
+        steps: of the longest episode; None: episodes do not end, and gamma must be below 1.
     """
-    return float(rewards.std()) / (1 - gamma)
+    horizon = 1 / (1 - gamma) if steps is None else sum(gamma**t for t in range(steps))
+    return float(rewards.std()) * horizon
 
 
 class Iterate(NamedTuple):

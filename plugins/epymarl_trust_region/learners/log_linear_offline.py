@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..config import LogLinearOfflineConfig
 from ..errors import ConfigError
+from ..games.offline import noise_scale
 from ..games.pessimistic import Evaluation, confident_lam, lstd, pessimistic
 from ..numerics.ridge import ridge_by_action
 from ..offline.transitions import transitions
@@ -91,14 +92,29 @@ class LogLinearOffline:
     def evaluate(self) -> tuple[np.ndarray, dict[str, float]]:
         """omega as `pessimism` has it, and what both estimates promise."""
         problem = self.problem()
-        plain = lstd(problem)
-        noise = float(np.std(problem.change @ plain - problem.rewards)) or 1e-12
-        lam = self.config.pessimism
+        plain, lam = lstd(problem), self.config.pessimism
         if lam == "auto":
-            lam = confident_lam(problem, self.config.z, noise)
+            lam = confident_lam(problem, self.config.z, self._noise())
         omega = plain if lam is None else pessimistic(problem, lam)
         found = {"J_lstd": problem.estimate(plain), "J_pessimistic": problem.estimate(omega)}
         return omega, found | ({} if lam is None else {"lam": float(lam)})
+
+    def _noise(self) -> float:
+        """How far values can be apart: the horizon is the longest episode, or endless if a time limit cut one.
+
+        Raises:
+            ConfigError: it is endless, and gamma is 1.
+        """
+        data, gamma = self.data, self.config.gamma
+        starts = torch.cat([data.first, data.first.new_tensor([len(data.rewards)])])
+        if not data.goes_on[starts[1:] - 1].any():
+            return noise_scale(data.rewards.double().numpy(), gamma, int(starts.diff().max())) or 1e-12
+        if gamma == 1:
+            raise ConfigError(
+                "gamma=1.0 with episodes that a time limit cut: values have no bound that pessimism=auto could take; "
+                "set gamma below 1, or give pessimism a number"
+            )
+        return noise_scale(data.rewards.double().numpy(), gamma) or 1e-12
 
     @torch.no_grad()
     def iterate(self) -> dict[str, float]:
