@@ -3,7 +3,8 @@
     epymarl-tr offline --config=log_linear_ppo_offline --data data/spread-v0 --evaluate 100 with iterations=50
 
 PATH is what `save_episodes` named in `epymarl-tr run`. The result is a checkpoint of `log_linear_ppo` under
-`results/offline/<name>/<n>/`; `--evaluate N` plays N test episodes with it in the environment of the data.
+`results/offline/<name>/<n>/`; `--evaluate N` plays N test episodes with it in the environment of the data, or in the
+one that `with env_args.KEY=VALUE` makes of it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from .learners.log_linear_offline import LogLinearOffline
 from .main import main as run
 from .main import own_commit, seed_everything
 from .offline.episodes import Episodes, read_episodes
+from .suite.environments import check_environment, resolved
 from .suite.host import config_root
+from .suite.lite.registries import ENVIRONMENTS
 
 LEARNER = "log_linear_offline"
 
@@ -56,6 +59,8 @@ def main(argv: list[str]) -> int:
     seed_everything(config["seed"])
     episodes = read_episodes(options.data, count=config["max_episodes"])
     args, mac = build(config, episodes)
+    if options.evaluate:
+        check_task(episodes, args)
     learner = LogLinearOffline(mac, episodes, LogLinearOffline.config_class.from_mapping(config))
     folder = _new_folder(options.out / config["name"])
     history = train(learner, config["iterations"])
@@ -81,9 +86,13 @@ def configuration(name: str, rest: list[str]) -> dict[str, Any]:
     config = {**defaults, "seed": 0, **offline[name]}
     for word in rest[1:] if rest[:1] == ["with"] else rest:
         key, is_set, value = word.partition("=")
-        if not is_set or key not in config:
+        group, _, argument = key.rpartition(".")
+        if is_set and group == "env_args" and argument:
+            config["env_args"] = {**config["env_args"], argument: yaml.safe_load(value)}
+        elif is_set and key in config and key != "env_args":
+            config[key] = yaml.safe_load(value)
+        else:
             raise ConfigError(f"unknown key `{key}` in the command line{nearest(key, config)}; remove or rename it")
-        config[key] = yaml.safe_load(value)
     check_learner(config, defaults, f"--config={name} or the command line")
     return config
 
@@ -97,9 +106,28 @@ def build(config: dict[str, Any], episodes: Episodes) -> tuple[SimpleNamespace, 
     about = episodes.about
     if not about["common_reward"]:
         raise DataError("the episodes have a reward for each agent, and this learner needs a common one; record others")
-    facts = {key: about[key] for key in ("n_agents", "n_actions", "env", "env_args", "common_reward")}
+    facts = {key: about[key] for key in ("n_agents", "n_actions", "env", "common_reward")}
+    facts["env_args"] = {**about["env_args"], **config["env_args"]}
     args = SimpleNamespace(**{**config, **facts, "use_cuda": False, "device": "cpu", "state_shape": about["state_dim"]})
     return args, CONTROLLERS[args.mac](scheme(about), {"agents": about["n_agents"]}, args)
+
+
+def check_task(episodes: Episodes, args: SimpleNamespace) -> None:
+    """Before anything is learnt: the environment in which it will play must be there and have the sizes of the data.
+
+    Raises:
+        ConfigError, EnvironmentMissingError: there is no such environment.
+        DataError: its sizes differ.
+    """
+    check_environment({"env": args.env, "env_args": args.env_args})
+    if args.env not in ENVIRONMENTS:  # of the host alone, which checks the checkpoint's sizes when it loads it
+        return
+    given = {key: value for key, value in resolved(args.env_args).items() if value is not None}
+    given |= {key: getattr(args, key) for key in ("common_reward", "reward_scalarisation", "seed")}
+    env = ENVIRONMENTS[args.env](**given)
+    info = env.get_env_info()
+    env.close()
+    episodes.check_matches(n_agents=info["n_agents"], n_actions=info["n_actions"], obs_dim=info["obs_shape"])
 
 
 def scheme(about: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,8 @@ def test_random_plays_become_a_policy_that_finds_the_best(own_folder, capsys, mo
         (["--config=happo"], "error: --config=happo does not learn from recorded episodes; use log_linear_ppo_offline"),
         (["--config=log_linear_ppo_ofline"], "(did you mean log_linear_ppo_offline?)"),
         (["with", "iteration=3"], "error: unknown key `iteration` in the command line (did you mean iterations?)"),
+        (["with", "env_args=3"], "error: unknown key `env_args` in the command line"),
+        (["with", "env_arg.key=A"], "error: unknown key `env_arg.key` in the command line"),
         (["with", "iterations=0"], "iterations=0 is out of range; it must be iterations >= 1"),
         (["with", "pessimism=-1.0"], "pessimism=-1.0 is out of range; it must be pessimism > 0"),
         (["with", "pessimism=much"], "pessimism='much' is not of type float"),
@@ -61,6 +63,18 @@ def test_what_is_wrong_is_one_line(words, message, own_folder, capsys):
     assert cli.main(["offline", *words]) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_data_of_other_sizes_than_the_environment_are_refused_before_anything_is_learnt(own_folder, capsys):
+    write(own_folder / "data", [made(3)])
+    words = ["offline", "--config=log_linear_ppo_offline", "--data", "data", "--evaluate", "5", "with"]
+    elsewhere = ["env_args.key=trust-region-climbing-v0", "env_args.time_limit=2"]
+    assert cli.main([*words, *elsewhere]) == 2
+    error = capsys.readouterr().err
+    assert "the recorded episodes are of another task: they have n_actions 4, not 3" in error and error.count("\n") == 1
+    assert cli.main([*words, "env_args.time_limit=2"]) == 2
+    assert "environment A-v0 does not exist" in capsys.readouterr().err
+    assert not Path("results").exists()
 
 
 def test_individual_rewards_are_refused(own_folder, capsys):
