@@ -5,6 +5,7 @@ STEPS ?= 200000
 ENV_ARGS ?= env_args.key=pz-mpe-simple-spread-v3 env_args.time_limit=25
 TRAIN_ARGS ?= test_interval=20000 test_nepisode=50
 PYTEST_ARGS ?=
+JOBS ?= auto
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -14,7 +15,7 @@ STAMP := $(VENV)/.installed
 
 help:
 	@echo "make train [STEPS=$(STEPS)] [TRAIN_ARGS='seed=1 ...']   train HAPPO on MPE simple_spread"
-	@echo "make test  [PYTEST_ARGS='-m \"not slow\"']   lint, then every test"
+	@echo "make test  [JOBS=$(JOBS)] [PYTEST_ARGS='-m \"not slow\"']   lint, then every test, JOBS at a time"
 	@echo "make bench                     HAPPO against EPyMARL's mappo_ns, in seconds, on this machine"
 	@echo "make lint                      ruff alone"
 	@echo "make fetch                     get EPyMARL at the tested commit into the cache"
@@ -46,8 +47,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# One thread a process: NumPy's would fight with those of the tests beside.
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist plugins/*.egg-info .pytest_cache .ruff_cache

@@ -150,7 +150,7 @@ def test_answers_hold_against_every_deviation(n: int, games: int, kind: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
 def test_a_thousand_random_games_of_each_size(n: int) -> None:
     rng = np.random.default_rng(7)
     for _ in range(1000):
