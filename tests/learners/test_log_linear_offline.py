@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Collection
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,16 +29,17 @@ def recorded(batch, truncated: torch.Tensor | None = None):
     return batch
 
 
-def plays(payoff: np.ndarray, copies: int = 1, leave_out: tuple[int, ...] = ()):
-    """Every joint action of a one-shot game, `copies` times, but for those left out."""
+def plays(payoff: np.ndarray, copies: int = 1, leave_out: Collection[tuple[int, ...]] = (), noise=0.0):
+    """Every joint action of a one-shot game, `copies` times, but for those left out; payoffs plus `noise`."""
     N, A = payoff.ndim, payoff.shape[0]
-    joint = [a for a in itertools.product(range(A), repeat=N) if a != leave_out] * copies
+    joint = [a for a in itertools.product(range(A), repeat=N) if a not in leave_out] * copies
     batch = make_batch(B=len(joint), T=1, N=N, A=A, obs_dim=1)
     batch["obs"][:], batch["state"][:] = 1.0, 1.0
     actions = torch.tensor(joint)
     batch["actions"][:, 0] = actions.unsqueeze(-1)
     batch["actions_onehot"][:, 0] = torch.nn.functional.one_hot(actions, A).float()
-    batch["reward"][:, 0, 0] = torch.tensor([payoff[a] for a in joint], dtype=torch.float32)
+    rewards = np.array([payoff[a] for a in joint]) + noise * np.random.default_rng(0).normal(size=len(joint))
+    batch["reward"][:, 0, 0] = torch.from_numpy(rewards).float()
     return recorded(batch)
 
 
@@ -110,9 +112,7 @@ def test_pessimism_takes_off_what_is_inversely_proportional_to_lam():
 @pytest.mark.parametrize("z", [1.0, 2.0])
 def test_the_automatic_strength_is_z_standard_errors_below_least_squares(z):
     """Even plays and even policies: every play counts once, so the standard error is that of the mean reward."""
-    rng = np.random.default_rng(0)
-    batch = plays(climbing_game(), copies=40)
-    batch["reward"][:, 0, 0] += torch.tensor(rng.normal(0, 2, 360), dtype=torch.float32)
+    batch = plays(climbing_game(), copies=40, noise=2.0)
     learner = made(batch, pessimism="auto", z=z, ridge=1e-6, action_samples=400)
     _, found = learner.evaluate()
     expected = z * batch["reward"][:, 0, 0].numpy().std() / math.sqrt(360)
@@ -166,12 +166,34 @@ def test_pessimism_is_about_what_the_policies_do_and_the_data_do_not():
     """(0, 0) was never played: who would play it is promised less, by far, than who plays what is on record."""
     taken_off = {}
     for joint in ((0, 0), (1, 1)):
-        learner = made(plays(climbing_game(), copies=30, leave_out=(0, 0)), pessimism=10.0)
+        learner = made(plays(climbing_game(), copies=30, leave_out=[(0, 0)]), pessimism=10.0)
         learner.mac.agent.actor(0).table.data[joint[0], 1] = 20.0
         learner.mac.agent.actor(1).table.data[joint[1], 1] = 20.0
         _, found = learner.evaluate()
         taken_off[joint] = found["J_lstd"] - found["J_pessimistic"]
     assert taken_off[0, 0] > 20 * taken_off[1, 1] > 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_where_data_have_holes_pessimism_takes_the_best_of_what_was_played(seed):
+    """Costs in [-1, 0], four joint actions of nine in the data. Least squares goes where it knows nothing."""
+    rng = np.random.default_rng(seed)
+    payoff = rng.uniform(-1, 0, (3, 3))
+    order = [np.unravel_index(k, (3, 3)) for k in rng.permutation(9)]
+    played, holes = order[:4], [tuple(map(int, a)) for a in order[4:]]
+    value, in_holes, promise = {}, {}, {}
+    for pessimism in (None, "auto"):
+        batch = plays(payoff, copies=25, leave_out=holes, noise=0.2)
+        learner = made(batch, pessimism=pessimism, beta=2.0)
+        for _ in range(150):
+            found = learner.iterate()
+        joint = conditional(learner, 0)[:, None] * np.array([conditional(learner, 1, (a,)) for a in range(3)])
+        value[pessimism], promise[pessimism] = (joint * payoff).sum(), found["J_pessimistic"]
+        in_holes[pessimism] = sum(joint[a] for a in holes)
+    best_played = max(payoff[a] for a in played)
+    assert value["auto"] > best_played - 0.05 and in_holes["auto"] < 0.1 and promise["auto"] < value["auto"]
+    if best_played < -0.1:  # else what was played is hardly worse than the 0 that ridge gives to what was not
+        assert in_holes[None] > 0.5
 
 
 def test_product_policies_learn_offline_too():
