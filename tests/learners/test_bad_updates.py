@@ -10,7 +10,7 @@ import torch
 from epymarl_trust_region.errors import NonFiniteError
 from support import make_batch, make_learner
 
-ALGORITHMS = ("happo", "hatrpo", "jr_ppo", "ir_mappo", "ir_ippo", "inpg", "ipg", "matrl", "il")
+ALGORITHMS = ("happo", "hatrpo", "jr_ppo", "ir_mappo", "ir_ippo", "inpg", "ipg", "matrl", "il", "log_linear_ppo")
 NAN = float("nan")
 
 
@@ -83,7 +83,8 @@ def test_too_many_in_a_row_stop_the_run_with_a_checkpoint_to_go_on_from(algorith
     poison(learner, 0)
     learner.train(batch, 100, 0)
     assert not list(tmp_path.iterdir())
-    step_size = {"hatrpo": "kl_threshold", "inpg": "eta", "ipg": "eta"}.get(algorithm, "lr")
+    named = {"hatrpo": "kl_threshold", "inpg": "eta", "ipg": "eta", "log_linear_ppo": "1 / beta"}
+    step_size = named.get(algorithm, "lr")
     folder = tmp_path / "models" / "this_run"
     message = (
         rf"in update 2 of max_bad_updates=2 in a row: .* in {folder}; lower {step_size} or critic_lr, .*checkpoint"

@@ -108,6 +108,14 @@ def test_one_agent_alone_is_the_exponential_weights_step():
         np.testing.assert_allclose(conditional(learner, 0, ()), step(policy, payoff, 2.0), atol=1e-10)
 
 
+def test_the_fit_is_the_share_of_the_targets_variance_that_the_prefix_explains():
+    payoff = np.array([[1.0, -4.0], [0.5, 2.0]])
+    learner, rollout = one_shot(payoff, [np.ones(2) / 2] * 2, beta=2.0)
+    stats = learner.update_policies(rollout)
+    assert stats["agent_0_fit"] == pytest.approx(payoff.mean(1).var() / payoff.var())
+    assert stats["agent_1_fit"] == pytest.approx(1.0)
+
+
 def test_the_betas_of_the_theory_and_the_users():
     learner, rollout = one_shot(np.array([[1.0, -4.0], [0.5, 2.0]]), [np.ones(2) / 2] * 2, t_max=720)
     stats = learner.update_policies(rollout)
@@ -189,6 +197,20 @@ def test_data_at_masked_steps_changes_nothing():
         results.append([o.vector.clone() for o in learner.actor_optimisers])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
     assert any(vector.abs().max() > 0 for vector in results[0])
+
+
+def test_targets_are_what_the_key_says_and_padding_is_no_step_of_an_update():
+    batch = make_batch(lengths=RAGGED)
+    for target in ("advantage", "return"):
+        learner = make_learner(batch, "log_linear_ppo", target=target, t_max=150)
+        rollout = rollout_of(learner, batch)
+        expected = rollout.returns if target == "return" else rollout.advantages
+        assert torch.equal(learner.targets(rollout), expected[..., 0])
+        assert not torch.equal(rollout.returns, rollout.advantages)
+        stats = learner.update_policies(rollout)
+        updates = 150 / sum(RAGGED)
+        n_actions = learner.mac.n_actions
+        assert stats["beta"] == pytest.approx(stats["target_max"] * np.sqrt(updates / (2 * np.log(n_actions))))
 
 
 def test_an_action_that_was_never_taken_does_not_move():
