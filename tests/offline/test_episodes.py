@@ -3,8 +3,11 @@ refused in one line that says what is wrong with them."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -13,7 +16,7 @@ import pytest
 import torch
 from epymarl_trust_region.errors import DataError
 from epymarl_trust_region.offline import episodes as module
-from epymarl_trust_region.offline import hdf5
+from epymarl_trust_region.offline import hdf5, journal
 from epymarl_trust_region.offline.episodes import EpisodeWriter, read_episodes
 from epymarl_trust_region.offline.layout import OURS, check_free, data_file, metadata_file, read_metadata
 from epymarl_trust_region.offline.summary import summary
@@ -148,6 +151,65 @@ def test_a_killed_run_leaves_all_rollouts_before(where, tmp_path):
     assert "3, 9 steps" in summary(tmp_path / "x")[0]
 
 
+def appended_until(path, k: int) -> bool:
+    """In a process of its own, append two rollouts and be killed at the k-th write (or shortening) of the HDF5 file.
+
+    Returns:
+        Whether it was killed.
+    """
+    process = os.fork()
+    if process:
+        return os.waitpid(process, 0)[1] != 0
+    calls = itertools.count(1)
+
+    def dying(original):
+        def wrapped(self, *arguments):
+            if next(calls) == k:
+                if arguments and not isinstance(arguments[0], int):  # half of it gets there
+                    original(self, memoryview(arguments[0]).cast("B")[: len(arguments[0]) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(self, *arguments)
+
+        return wrapped
+
+    for name in ("write", "truncate"):
+        setattr(journal._Recorded, name, dying(getattr(journal._Recorded, name)))
+    writer = EpisodeWriter.__new__(EpisodeWriter)
+    writer.path, writer.metadata = path, read_metadata(path)
+    try:
+        writer.append([made(3, 4), made(3, 5)])
+        writer.append([made(2, 6)])
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_kill_at_any_write_leaves_all_rollouts_before(tmp_path):
+    before, rollouts = [made(3, 1), made(2, 2), made(4, 3)], [[made(3, 4), made(3, 5)], [made(2, 6)]]
+    write(tmp_path / "whole", before)
+    seen, damaged, k, killed = set(), 0, 0, True
+    while killed:
+        k += 1
+        shutil.copytree(tmp_path / "whole", tmp_path / "x")
+        killed = appended_until(tmp_path / "x", k)
+        shutil.copytree(tmp_path / "x", tmp_path / "y", ignore=shutil.ignore_patterns("*.undo"))
+        try:
+            read_episodes(tmp_path / "y")
+        except DataError:
+            damaged += 1
+        read = read_episodes(tmp_path / "x")
+        complete = read.batch_size - len(before)
+        expected = before + sum(rollouts[: {0: 0, 2: 1, 3: 2}[complete]], [])
+        for key, value in padded(expected, T=4).items():
+            assert np.array_equal(read[key].numpy(), value), (k, key)
+        assert not list((tmp_path / "x/data").glob("*.undo"))
+        seen.add(complete)
+        for name in "xy":
+            shutil.rmtree(tmp_path / name)
+    assert seen == {0, 2, 3} and damaged > 2  # without what was kept these could not be read
+
+
 READER = """
 import sys, h5py
 with h5py.File(sys.argv[1], "r") as file:
@@ -233,7 +295,8 @@ def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch):
         patch.setattr(module, "add_array", full)
         with pytest.raises(DataError, match="cannot write to save_episodes=.*No space left.*make room, or name"):
             writer.append([made(2)])
-    assert read_episodes(tmp_path / "x").batch_size == 1
+    writer.append([made(3, 1)])  # there is room again
+    assert read_episodes(tmp_path / "x").lengths.tolist() == [2, 3]
 
 
 def test_without_h5py_the_error_says_how_to_get_it(tmp_path, monkeypatch):

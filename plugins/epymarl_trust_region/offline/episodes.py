@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 
 from ..errors import DataError
 from .hdf5 import add_array, add_group, add_number, library
+from .journal import change, put_back
 from .layout import OURS, data_file, make_place, new_metadata, read_metadata, write_metadata
 
 _WAIT_S = 600  # for another process that reads the file: a run must not die of being looked at
@@ -46,7 +47,8 @@ class Episode:
 
 
 class EpisodeWriter:
-    """Appends episodes to a recording. The file is closed between two calls; what `append` has written stays."""
+    """Appends episodes to a recording. The file is closed between two calls; what `append` has written stays, also where
+    a later call is killed on its way."""
 
     def __init__(self, path: str | Path, about: dict[str, Any], overwrite: bool = False) -> None:
         """
@@ -73,23 +75,28 @@ class EpisodeWriter:
         Raises:
             DataError: they cannot be written, say because the disk is full.
         """
-        with self._writing():
-            with self._file() as file:
+        with self._writing(), self._file() as raw:
+            with library().File(raw, "r+") as file:
                 for number, episode in enumerate(episodes, self.metadata["total_episodes"]):
                     _write(file.id, number, episode)
             self.metadata["total_episodes"] += len(episodes)
             self.metadata["total_steps"] += sum(episode.length for episode in episodes)
             write_metadata(self.path, self.metadata)
 
-    def _file(self):
+    @contextmanager
+    def _file(self) -> Iterator[Any]:
         """The HDF5 file, to be written; waits while another process reads it."""
         for attempt in range(_WAIT_S * 10):
-            try:
-                return library().File(data_file(self.path), "r+")
-            except BlockingIOError:
-                if not attempt:
-                    _log.warning(f"{data_file(self.path)} is open in another process: waiting for it to be closed")
-                time.sleep(0.1)
+            with ExitStack() as stack:
+                try:
+                    raw = stack.enter_context(change(data_file(self.path), self.metadata["total_episodes"]))
+                except BlockingIOError:
+                    if not attempt:
+                        _log.warning(f"{data_file(self.path)} is open in another process: waiting for it to be closed")
+                    time.sleep(0.1)
+                    continue
+                yield raw
+                return
         raise OSError(f"{data_file(self.path)} has been open in another process for {_WAIT_S} s")
 
     @contextmanager
@@ -216,6 +223,7 @@ def open_data(path: str | Path) -> Iterator[Any]:
     """
     h5 = library()
     try:
+        put_back(data_file(path), read_metadata(path)["total_episodes"])
         file = h5.File(data_file(path), "r")
     except FileNotFoundError:
         raise DataError(f"{data_file(path)} is missing; record the episodes again") from None

@@ -1,0 +1,135 @@
+"""A file that is changed in place, and can be put back to what it was before a change that was never finished.
+
+HDF5 has no journal: a process that is killed while it writes its index leaves a file that nothing opens. So before
+bytes of the file as it was are overwritten, they go to a second one, `<name>.undo`:
+
+    "UNDO", the file's size before the change and the number `mark` (int64 each), then, for each piece overwritten,
+    its offset and length (int64 each) and its bytes
+
+`mark` tells whether the change counts: it does once the caller's own record (metadata.json) has another number. A kill
+of the process is what this is for; after a power cut nothing is promised.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # no such locks there: two processes at once are the user's care
+    fcntl = None
+
+_HEADER, _PIECE = struct.Struct("<4sqq"), struct.Struct("<qq")
+_MAGIC = b"UNDO"
+
+
+def undo_file(file: str | Path) -> Path:
+    return Path(f"{file}.undo")
+
+
+@contextmanager
+def change(file: str | Path, mark: int) -> Iterator[io.FileIO]:
+    """The file, to be written by h5py; what is overwritten is kept until the block has ended without an error.
+
+    The caller makes the change count, by recording another `mark`, inside the block.
+
+    Raises:
+        BlockingIOError: another process has the file open.
+        OSError: it cannot be opened or written.
+    """
+    put_back(file, mark)
+    with _Recorded(file, mark) as recorded:
+        yield recorded
+        undo_file(file).unlink()
+
+
+def put_back(file: str | Path, mark: int) -> None:
+    """Undo a change that was not finished, if there is one.
+
+    Args:
+        mark: of the caller's record as it is now.
+
+    Raises:
+        BlockingIOError: the change is being made just now.
+        OSError: the file cannot be written.
+    """
+    undo = undo_file(file)
+    if not undo.exists():
+        return
+    with open(file, "r+b", buffering=0) as target:
+        _lock(target)
+        kept = undo.read_bytes()
+        if len(kept) >= _HEADER.size:
+            _, size, old_mark = _HEADER.unpack_from(kept)
+            if old_mark == mark:
+                for offset, piece in reversed(list(_pieces(kept))):
+                    os.pwrite(target.fileno(), piece, offset)
+                target.truncate(size)
+        undo.unlink(missing_ok=True)
+
+
+def _pieces(kept: bytes) -> Iterator[tuple[int, bytes]]:
+    """Those that are complete: before the last one was, nothing was overwritten for it."""
+    at = _HEADER.size
+    while at + _PIECE.size <= len(kept):
+        offset, length = _PIECE.unpack_from(kept, at)
+        at += _PIECE.size + length
+        if at <= len(kept):
+            yield offset, kept[at - length : at]
+
+
+def _lock(file) -> None:
+    """As HDF5 does it, so that its processes and ours respect each other."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        pass
+
+
+class _Recorded(io.FileIO):
+    """Keeps what it overwrites. h5py's driver for file objects asks for no more than io.FileIO has."""
+
+    def __init__(self, file: str | Path, mark: int) -> None:
+        super().__init__(file, "r+")
+        try:
+            _lock(self)
+            self._old_size = self.seek(0, io.SEEK_END)
+            self._undo = open(undo_file(file), "wb", buffering=0)
+        except OSError:
+            super().close()
+            raise
+        self._undo.write(_HEADER.pack(_MAGIC, self._old_size, mark))
+
+    def write(self, data) -> int:
+        data, start = memoryview(data).cast("B"), self.tell()
+        self._keep(start, start + len(data))
+        written = 0
+        while written < len(data):
+            written += super().write(data[written:])
+        return written
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self.tell() if size is None else size
+        self._keep(size, self._old_size)
+        return super().truncate(size)
+
+    def _keep(self, start: int, end: int) -> None:
+        """The old bytes from `start` to `end`, as far as there were any."""
+        end = min(end, self._old_size)
+        if start < end:
+            self._undo.write(_PIECE.pack(start, end - start) + os.pread(self.fileno(), end - start, start))
+
+    def close(self) -> None:
+        if not self.closed:
+            if hasattr(self, "_undo"):
+                self._undo.close()
+            super().close()
