@@ -47,8 +47,8 @@ class Episode:
 
 
 class EpisodeWriter:
-    """Appends episodes to a recording. The file is closed between two calls; what `append` has written stays, also where
-    a later call is killed on its way."""
+    """Appends episodes to a recording. The file is closed between two calls; what `append` has written stays, also if a
+    later call is killed on its way."""
 
     def __init__(self, path: str | Path, about: dict[str, Any], overwrite: bool = False) -> None:
         """
