@@ -13,7 +13,6 @@ of the process is what this is for; after a power cut nothing is promised.
 from __future__ import annotations
 
 import io
-import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +67,8 @@ def put_back(file: str | Path, mark: int) -> None:
             _, size, old_mark = _HEADER.unpack_from(kept)
             if old_mark == mark:
                 for offset, piece in reversed(list(_pieces(kept))):
-                    os.pwrite(target.fileno(), piece, offset)
+                    target.seek(offset)
+                    target.write(piece)
                 target.truncate(size)
         undo.unlink(missing_ok=True)
 
@@ -126,7 +126,10 @@ class _Recorded(io.FileIO):
         """The old bytes from `start` to `end`, as far as there were any."""
         end = min(end, self._old_size)
         if start < end:
-            self._undo.write(_PIECE.pack(start, end - start) + os.pread(self.fileno(), end - start, start))
+            position = self.seek(0, io.SEEK_CUR)
+            self.seek(start)
+            self._undo.write(_PIECE.pack(start, end - start) + self.read(end - start))
+            self.seek(position)
 
     def close(self) -> None:
         if not self.closed:
