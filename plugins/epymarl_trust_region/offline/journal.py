@@ -74,13 +74,13 @@ def put_back(file: str | Path, mark: int) -> None:
 
 
 def _pieces(kept: bytes) -> Iterator[tuple[int, bytes]]:
-    """Those that are complete: before the last one was, nothing was overwritten for it."""
+    """The last may be torn; then nothing was overwritten for it yet, and to put back a part of it changes nothing."""
     at = _HEADER.size
     while at + _PIECE.size <= len(kept):
         offset, length = _PIECE.unpack_from(kept, at)
-        at += _PIECE.size + length
-        if at <= len(kept):
-            yield offset, kept[at - length : at]
+        at += _PIECE.size
+        yield offset, kept[at : at + length]
+        at += length
 
 
 def _lock(file) -> None:
