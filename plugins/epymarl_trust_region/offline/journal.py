@@ -103,6 +103,7 @@ class _Recorded(io.FileIO):
         try:
             _lock(self)
             self._old_size = self.seek(0, io.SEEK_END)
+            self.seek(0)
             self._undo = open(undo_file(file), "wb", buffering=0)
         except OSError:
             super().close()
