@@ -70,6 +70,7 @@ def test_steps_cut_by_a_time_limit_go_on_and_padding_is_no_step():
     assert len(data.rewards) == sum(RAGGED) and data.first.tolist() == [0, 6, 9, 10]
     assert data.goes_on.nonzero().flatten().tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 12, 13]
     assert torch.equal(data.next_features[8], learner.mac.features(batch["obs"][1, 3]))
+    assert torch.equal(data.next_avail[8], batch["avail_actions"][1, 3])
     assert torch.equal(data.actions[9], batch["actions"][2, 0, :, 0])
     assert torch.equal(data.rewards[10:], batch["reward"][3, :5, 0])
 

@@ -234,13 +234,36 @@ def test_the_features_belong_to_the_checkpoint(tmp_path):
     assert torch.equal(ours.mac.features.directions, other.mac.features.directions)
 
 
-def test_fourier_features_make_the_gaussian_kernel():
+@pytest.mark.parametrize("width", [1.0, 2.5])
+def test_fourier_features_make_the_gaussian_kernel(width):
     torch.manual_seed(0)
+    settings = {"features": "fourier", "fourier_features": 15_000, "fourier_width": width}
+    features = make_learner(make_batch(), "log_linear_ppo", **settings).mac.features
+    x = torch.randn(6, 5)
+    y = x + width * torch.linspace(0, 1, 6)[:, None] * torch.randn(6, 5)  # from the same place to far away
+    kernel = torch.exp(-((x - y) ** 2).sum(-1) / (2 * width**2))
+    torch.testing.assert_close((features(x) * features(y)).sum(-1), kernel, atol=0.03, rtol=0)
+
+
+def test_the_features_are_of_the_state_or_of_the_own_observation():
     batch = make_batch()
-    features = make_learner(batch, "log_linear_ppo", features="fourier", fourier_features=15_000).mac.features
-    x, y = torch.randn(2, 5)
-    kernel = torch.exp(-((x - y) ** 2).sum() / 2)
-    assert (features(x) @ features(y)).item() == pytest.approx(kernel.item(), abs=0.03)
+    for policy_input in ("state", "obs"):
+        mac = make_learner(batch, "log_linear_ppo", policy_input=policy_input).mac
+        psi = mac.features_of(batch, slice(1, 3))
+        for agent in range(mac.n_agents):
+            of = batch["state"] if policy_input == "state" else batch["obs"][:, :, agent]
+            assert torch.equal(psi[:, :, agent], mac.features(of[:, 1:3]))
+
+
+def test_only_the_environments_that_are_asked_for_act():
+    torch.manual_seed(0)
+    batch = make_batch(B=5, avail=0.6)
+    mac = make_learner(batch, "log_linear_ppo", test_greedy=True).mac
+    for actor in mac.agent.agents:
+        torch.nn.init.normal_(actor.table, std=3.0)
+    chosen = mac.select_actions(batch, 1, 0, test_mode=True)
+    assert torch.equal(mac.select_actions(batch, 1, 0, bs=[3, 0], test_mode=True), chosen[[3, 0]])
+    assert len({tuple(row) for row in chosen.tolist()}) > 2
 
 
 def test_too_many_features_are_refused_with_the_number():
