@@ -90,6 +90,35 @@ def test_joint_features_make_the_sum_of_own_and_pairwise_parts():
         assert (phi[k] @ omega).item() == pytest.approx(expected.item(), abs=1e-12)
 
 
+def test_the_problem_is_the_bellman_equation_of_the_present_policies():
+    """Policies that are all but deterministic, so that averages over their plays are single plays."""
+    batch = make_batch(lengths=RAGGED, N=2, A=3, avail=0.7)
+    cut = torch.zeros_like(batch["terminated"])
+    cut[1, 2] = 1
+    learner = made(recorded(batch, cut), gamma=0.6, ridge=0.0)
+    for actor in learner.mac.agent.agents:
+        torch.nn.init.normal_(actor.table, std=1e4)
+    problem, data = learner.problem(), learner.data
+
+    def play(psi, avail):
+        return joint_features(psi.double(), learner.mac.play(psi, avail, lambda policy, _: policy.mode()), 3).numpy()
+
+    phi = joint_features(data.features.double(), data.actions, 3).numpy()
+    after = play(data.next_features, data.next_avail)
+    expected = phi - 0.6 * data.goes_on.numpy()[:, None] * after
+    np.testing.assert_allclose(problem.phi, phi)
+    np.testing.assert_allclose(problem.change, expected, atol=1e-6)
+    first = [0, *np.cumsum(RAGGED)[:-1]]
+    np.testing.assert_allclose(problem.initial, play(data.features[first], data.avail[first]).mean(0), atol=1e-6)
+    np.testing.assert_allclose(problem.rewards, data.rewards)
+
+
+def test_the_beta_of_the_theory_goes_by_the_largest_spread_of_values_so_far():
+    learner = made(plays(climbing_game()), beta="auto", iterations=32)
+    for values, spread in (([0.0, 3.0, -1.0], 4.0), ([1.0, 2.0], 4.0), ([-5.0, 1.0], 6.0)):
+        assert learner.beta(np.array(values)) == pytest.approx(spread * math.sqrt(32 / (2 * math.log(3))))
+
+
 def test_with_every_play_on_record_least_squares_is_the_mean_payoff():
     payoff = climbing_game()
     learner = made(plays(payoff), action_samples=400, ridge=1e-9, pessimism=None)
