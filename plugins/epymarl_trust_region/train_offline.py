@@ -186,5 +186,6 @@ def _evaluate(count: int, models: Path, args: SimpleNamespace, config: dict[str,
     given = {key: config[key] for key in same}
     given |= {f"env_args.{key}": value for key, value in args.env_args.items() if value is not None and key != "seed"}
     given |= {"checkpoint_path": models, "evaluate": True, "test_nepisode": count}
+    given |= dict.fromkeys(("batch_size_run", "batch_size", "buffer_size"), 1)  # a host plays `count` rollouts of these
     flags = ["--suite=auto", "--config=log_linear_ppo", f"--env-config={args.env}", "--quiet", "--progress=off"]
     return run([*flags, "with", *(f"{key}={value}" for key, value in given.items())])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,8 @@ def test_random_plays_become_a_policy_that_finds_the_best(own_folder, capsys, mo
         and "model        results/offline/log_linear_ppo_offline/1/models" in out
     )
     (file,) = Path("results/sacred/log_linear_ppo").rglob("info.json")
-    last = json.loads(file.read_text())["test_return_mean"][-1]
+    (last,) = json.loads(file.read_text())["test_return_mean"]  # one test, of 60 episodes
+    assert re.search(r"test return +[\d.]+ \(at 80 steps\)\n", out)
     assert (last["value"] if isinstance(last, dict) else last) > 20
     record = json.loads(Path("results/offline/log_linear_ppo_offline/1/offline.json").read_text())
     assert len(record["iterations"]) == 80 and record["config"]["beta"] == 40.0

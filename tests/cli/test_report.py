@@ -197,9 +197,16 @@ def test_a_single_test_has_no_curve(key, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = summary_of({"test_return_mean": [], key: [1.0], f"{key}_T": [10]}, capsys)
     assert lines == [
-        "test return  1.00 (at 10 steps) -> 1.00 (at 10 steps)",
+        "test return  1.00 (at 10 steps)",
         "run          results/sacred/happo/task/1",
     ]
+    assert list(Path("results/sacred/happo/task/1").iterdir()) == []
+
+
+def test_an_evaluation_is_the_mean_of_its_tests(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    info = {"test_return_mean": [1.0, 2.0, 6.0], "test_return_mean_T": [50, 50, 50]}
+    assert summary_of(info, capsys)[0] == "test return  3.00 (at 50 steps, mean of 3 tests)"
     assert list(Path("results/sacred/happo/task/1").iterdir()) == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ _RETURNS = ("test_return_mean", "test_total_return_mean")
 def print_summary(run_folder: Path, info: Mapping[str, Any]) -> None:
     """Print the test return before and after, and where the run and its learning curve are.
 
+    An evaluation has tests of one step only: then it is their mean.
+
     Args:
         run_folder: Sacred's folder of the run.
         info: the run's `info`, with the suite's keys `<metric>` and `<metric>_T`.
@@ -20,17 +22,19 @@ def print_summary(run_folder: Path, info: Mapping[str, Any]) -> None:
     shown = Path(os.path.relpath(run_folder))
     key = next((k for k in _RETURNS if info.get(k)), None)
     if key:
-        before, after = _point(info, key, 0), _point(info, key, -1)
-        print(f"test return  {before} -> {after}")
+        print(f"test return  {_before_and_after(info[key], info[f'{key}_T'])}")
     print(f"run          {shown}")
-    if key and len(info[key]) > 1:
+    if key and len(set(info[f"{key}_T"])) > 1:
         picture = run_folder / "learning_curve.png"
         plot_run(info, key, picture)
         print(f"curve        {shown / picture.name}")
 
 
-def _point(info: Mapping[str, Any], key: str, index: int) -> str:
-    return f"{float(info[key][index]):.2f} (at {info[f'{key}_T'][index]:,} steps)"
+def _before_and_after(returns: Sequence[float], steps: Sequence[int]) -> str:
+    if len(set(steps)) > 1:
+        return f"{float(returns[0]):.2f} (at {steps[0]:,} steps) -> {float(returns[-1]):.2f} (at {steps[-1]:,} steps)"
+    tests = f", mean of {len(returns)} tests" if len(returns) > 1 else ""
+    return f"{sum(map(float, returns)) / len(returns):.2f} (at {steps[0]:,} steps{tests})"
 
 
 def plot_run(info: Mapping[str, Any], key: str, file: Path) -> None:
