@@ -44,6 +44,15 @@ def test_random_plays_become_a_policy_that_finds_the_best(own_folder, capsys, mo
     assert first["J_lstd"] < 0 < 15 < last["J_lstd"] and last["J_pessimistic"] < last["J_lstd"]
 
 
+def test_product_policies_are_evaluated_as_such(own_folder, capsys, monkeypatch):
+    monkeypatch.delenv("EPYMARL_HOME", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(own_folder))
+    assert run("--config=happo", "seed=1", "t_max=20", "save_episodes=data/climbing-v0") == 0
+    command = ["offline", "--config=log_linear_ppo_offline", "--data", "data/climbing-v0", "--evaluate", "3"]
+    assert cli.main([*command, "with", "iterations=2", "conditioning=product"]) == 0
+    assert "(at 2 steps)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "words, message",
     [

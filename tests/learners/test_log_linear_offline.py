@@ -184,6 +184,17 @@ def test_the_step_is_the_exponential_weights_step_with_prefix_values():
     np.testing.assert_allclose(conditional(learner, 0), step(old_first, prefix), atol=0.02)
 
 
+def test_actions_that_the_policy_has_given_up_are_valued_too():
+    """The first agent always plays 1 by now, the second 0; the first's values of 0 and 2 are against that all the same."""
+    payoff = climbing_game()
+    learner = made(plays(payoff, copies=200), pessimism=None, ridge=1e-6)
+    for agent, action in ((0, 1), (1, 0)):
+        learner.mac.agent.actor(agent).table.data[action, 1] = 20.0
+    omega, _ = learner.evaluate()
+    weights = learner._prefix_weights(0, torch.from_numpy(omega)).numpy().sum(-1)  # both features are 1
+    np.testing.assert_allclose(weights - weights.mean(), payoff[:, 0] - payoff[:, 0].mean(), atol=0.1)
+
+
 def test_from_even_plays_the_best_joint_action_of_the_climbing_game_is_found():
     learner = made(plays(climbing_game(), copies=200), beta=20.0)
     for _ in range(150):
@@ -235,6 +246,6 @@ def test_product_policies_learn_offline_too():
 
 
 def test_too_many_features_are_refused_with_the_number(monkeypatch):
-    monkeypatch.setattr("epymarl_trust_region.learners.log_linear_offline._LARGEST_TABLE", 1000)
+    monkeypatch.setattr("epymarl_trust_region.learners.log_linear_offline._LARGEST_TABLE", 3000)  # of 2 * 8 * 9 * 21
     with pytest.raises(ConfigError, match=r"21 joint features of 9 transitions need 0.0 GiB; use fewer"):
         made(plays(climbing_game()))
