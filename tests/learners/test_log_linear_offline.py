@@ -185,7 +185,7 @@ def test_the_step_is_the_exponential_weights_step_with_prefix_values():
 
 
 def test_actions_that_the_policy_has_given_up_are_valued_too():
-    """The first agent always plays 1 by now, the second 0; the first's values of 0 and 2 are against that all the same."""
+    """The first agent always plays 1 by now, the second 0; the first's values of 0 and 2 are against that."""
     payoff = climbing_game()
     learner = made(plays(payoff, copies=200), pessimism=None, ridge=1e-6)
     for agent, action in ((0, 1), (1, 0)):
