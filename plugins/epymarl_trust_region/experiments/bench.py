@@ -116,6 +116,7 @@ ROWS = (
     _update_row(27, 25, False, 1 / 1.2, None, 15, "matrl", _SAME_NETWORKS, against="il_pp"),
     _matrl_row("matrl-il-speaker", "matrl : il, speaker-listener (2 agents)", _ON_SPEAKER),
     _matrl_row("matrl-il-spread", "matrl : il, spread (3 agents)", _ON_SPREAD),
+    _matrl_row("matrl-il-spread-4", "matrl : il, spread (4 agents)", _ON_SPREAD | {"env_args": _SPREAD | {"N": 4}}),
     _iteration_row("spread-vector", "spread, the environment's own code", 2.5, 2.7, _ON_SPREAD, batched_envs="none"),
     _iteration_row("spread-batched", "spread, batched environments", 10, 13, _ON_SPREAD),
     _iteration_row("smaclite-2s3z", "SMAClite 2s3z", 1.3, 2.4, _ON_SMACLITE, needs="smaclite"),
