@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from epymarl_trust_region.offline import journal
 from epymarl_trust_region.offline.journal import change, put_back, undo_file
 
 OLD = bytes(range(40))
@@ -27,13 +28,13 @@ def broken(tmp_path):
 
 
 def test_what_was_not_finished_is_put_back_to_the_byte(broken):
-    put_back(broken, mark=3)
+    put_back(broken, lambda: 3)
     assert broken.read_bytes() == OLD and not undo_file(broken).exists()
 
 
 def test_what_counts_stays(broken):
     changed = broken.read_bytes()
-    put_back(broken, mark=4)
+    put_back(broken, lambda: 4)
     assert broken.read_bytes() == changed and not undo_file(broken).exists()
 
 
@@ -41,7 +42,7 @@ def test_a_change_that_was_finished_leaves_nothing_to_put_back(tmp_path):
     (tmp_path / "file").write_bytes(OLD)
     with change(tmp_path / "file", mark=0) as raw:
         raw.write(b"new")
-    put_back(tmp_path / "file", mark=0)
+    put_back(tmp_path / "file", lambda: 0)
     assert (tmp_path / "file").read_bytes() == b"new" + OLD[3:] and not undo_file(tmp_path / "file").exists()
 
 
@@ -54,7 +55,7 @@ def test_a_torn_record_is_of_bytes_that_are_still_there(left, tmp_path):
         raise RuntimeError
     undo = undo_file(tmp_path / "file")
     undo.write_bytes(undo.read_bytes()[:left])
-    put_back(tmp_path / "file", mark=3)
+    put_back(tmp_path / "file", lambda: 3)
     assert (tmp_path / "file").read_bytes() == OLD and not undo.exists()
 
 
@@ -62,7 +63,28 @@ def test_a_change_that_is_being_made_is_left_alone(tmp_path):
     (tmp_path / "file").write_bytes(OLD)
     with change(tmp_path / "file", mark=0) as raw:
         raw.write(b"new")
-        for attempt in (lambda: put_back(tmp_path / "file", 0), lambda: change(tmp_path / "file", 0).__enter__()):
+        for attempt in (
+            lambda: put_back(tmp_path / "file", lambda: 0),
+            lambda: change(tmp_path / "file", 0).__enter__(),
+        ):
             with pytest.raises(BlockingIOError):
                 attempt()
     assert (tmp_path / "file").read_bytes() == b"new" + OLD[3:]
+
+
+def test_a_change_that_ends_while_one_looks_at_it_stays(broken, monkeypatch):
+    """It was finished, and its record written, between the look and the lock."""
+    changed, mark = broken.read_bytes(), [3]
+    lock = journal._lock
+
+    def late(file) -> None:
+        lock(file)
+        mark[0] = 4
+        if gone:
+            undo_file(broken).unlink()
+
+    monkeypatch.setattr(journal, "_lock", late)
+    for gone in (False, True):
+        undo_file(broken).write_bytes(undo_file(broken).read_bytes() if not gone else b"UNDO")
+        put_back(broken, lambda: mark[0])
+        assert broken.read_bytes() == changed and not undo_file(broken).exists()

@@ -21,9 +21,7 @@ from epymarl_trust_region.games.meta_game import Game, deviation_gains
 _LARGEST_STEP, _SMALLEST_STEP, _MOST_STEPS = 1e3, 1e-5, 600
 
 
-def logit_homotopy(
-    game: Game, offset: np.ndarray, scale: float, tolerances: Sequence[float], most_steps: int = _MOST_STEPS
-) -> Iterator[np.ndarray]:
+def logit_homotopy(game: Game, offset: np.ndarray, scale: float, tolerances: Sequence[float]) -> Iterator[np.ndarray]:
     """Profiles of the path, [N]: the first without a deviation that gains more than each of `tolerances` in turn.
 
     The last one is where the path was given up, if it was.
@@ -32,12 +30,11 @@ def logit_homotopy(
         offset: log odds at the start, [N]; zeros: the uniform profile.
         scale: a typical size of the derivatives, so that t has no unit.
         tolerances: falling, in payoffs.
-        most_steps: tried along the path.
     """
     n = game.n_players
     point, tangent, step = np.append(offset, 0.0), np.append(np.zeros(n), 1.0), 0.1
     wanted = list(tolerances)
-    for _ in range(most_steps):
+    for _ in range(_MOST_STEPS):
         rho = _profile(point)
         gain = deviation_gains(rho, game.derivatives(rho)).max()
         while wanted and gain <= wanted[0]:

@@ -223,7 +223,7 @@ def open_data(path: str | Path) -> Iterator[Any]:
     """
     h5 = library()
     try:
-        put_back(data_file(path), read_metadata(path)["total_episodes"])
+        put_back(data_file(path), lambda: read_metadata(path)["total_episodes"])
         file = h5.File(data_file(path), "r")
     except FileNotFoundError:
         raise DataError(f"{data_file(path)} is missing; record the episodes again") from None

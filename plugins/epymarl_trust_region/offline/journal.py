@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,17 +41,17 @@ def change(file: str | Path, mark: int) -> Iterator[io.FileIO]:
         BlockingIOError: another process has the file open.
         OSError: it cannot be opened or written.
     """
-    put_back(file, mark)
+    put_back(file, lambda: mark)
     with _Recorded(file, mark) as recorded:
         yield recorded
         undo_file(file).unlink()
 
 
-def put_back(file: str | Path, mark: int) -> None:
+def put_back(file: str | Path, mark: Callable[[], int]) -> None:
     """Undo a change that was not finished, if there is one.
 
     Args:
-        mark: of the caller's record as it is now.
+        mark: reads that of the caller's record; called once nobody else can change it.
 
     Raises:
         BlockingIOError: the change is being made just now.
@@ -62,10 +62,10 @@ def put_back(file: str | Path, mark: int) -> None:
         return
     with open(file, "r+b", buffering=0) as target:
         _lock(target)
-        kept = undo.read_bytes()
+        kept = undo.read_bytes() if undo.exists() else b""  # it was finished just now
         if len(kept) >= _HEADER.size:
             _, size, old_mark = _HEADER.unpack_from(kept)
-            if old_mark == mark:
+            if old_mark == mark():
                 for offset, piece in reversed(list(_pieces(kept))):
                     target.seek(offset)
                     target.write(piece)
@@ -104,11 +104,11 @@ class _Recorded(io.FileIO):
             _lock(self)
             self._old_size = self.seek(0, io.SEEK_END)
             self.seek(0)
-            self._undo = open(undo_file(file), "wb", buffering=0)
+            self._undo = open(undo_file(file), "wb")
         except OSError:
             super().close()
             raise
-        self._undo.write(_HEADER.pack(_MAGIC, self._old_size, mark))
+        self._note(_HEADER.pack(_MAGIC, self._old_size, mark))
 
     def write(self, data) -> int:
         data, start = memoryview(data).cast("B"), self.tell()
@@ -129,8 +129,12 @@ class _Recorded(io.FileIO):
         if start < end:
             position = self.seek(0, io.SEEK_CUR)
             self.seek(start)
-            self._undo.write(_PIECE.pack(start, end - start) + self.read(end - start))
+            self._note(_PIECE.pack(start, end - start) + self.read(end - start))
             self.seek(position)
+
+    def _note(self, record: bytes) -> None:
+        self._undo.write(record)
+        self._undo.flush()  # a kill loses what has not left this process
 
     def close(self) -> None:
         if not self.closed:
