@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in argv
     while argv and argv[0] == "--debug":
         argv.pop(0)
+    if argv and argv[0] != "run":  # which takes it on to the suite
+        argv = [word for word in argv if word != "--debug"]
     if argv and argv[0] == "--version":
         print(f"epymarl-tr {__version__}")
         return 0
@@ -115,7 +117,6 @@ def _suite(argv: list[str]) -> int:
     if argv and not argv[0].startswith("-") and argv[0] not in _SUITE_COMMANDS:
         raise _unknown("suite command", argv[0], _SUITE_COMMANDS)
     parser = argparse.ArgumentParser(prog="epymarl-tr suite", description="The EPyMARL checkout that runs use.")
-    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", metavar="{" + ",".join(_SUITE_COMMANDS) + "}")
     fetch = commands.add_parser("fetch", help="clone EPyMARL at the tested commit into the cache")
     fetch.add_argument("--from", dest="source", metavar="URL_OR_PATH", help="where from (default: GitHub)")
@@ -125,7 +126,7 @@ def _suite(argv: list[str]) -> int:
     patch.add_argument("--undo", action="store_true", help="the same as unpatch")
     commands.add_parser("unpatch", help="take the patch back").add_argument("path", type=Path)
     commands.add_parser("path", help="print the folder of the checkout that runs would use")
-    arguments = parser.parse_args([word for word in argv if word != "--debug"])
+    arguments = parser.parse_args(argv)
     if arguments.command == "fetch":
         return _suite_fetch(arguments.source, arguments.timeout)
     if arguments.command in ("patch", "unpatch"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from epymarl_trust_region import __version__, cli
-from epymarl_trust_region.errors import SuiteError
+from epymarl_trust_region.errors import SuiteError, TrustRegionError
 from epymarl_trust_region.suite import epymarl, patching
 
 PLUGINS = Path(cli.__file__).resolve().parents[1]
@@ -116,7 +116,9 @@ def test_fetch_hands_its_options_on(capsys: pytest.CaptureFixture[str], monkeypa
         ("report", "epymarl_trust_region.experiments.report"),
     ],
 )
-def test_arguments_are_passed_on_untouched(command: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_are_passed_on_but_for_debug_which_only_run_takes(
+    command: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
     fake = types.SimpleNamespace(main=lambda argv: seen.append(argv) or 7)
     monkeypatch.setitem(sys.modules, module, fake)
@@ -133,7 +135,7 @@ def test_arguments_are_passed_on_untouched(command: str, module: str, monkeypatc
         "-F",
     ]
     assert cli.main([command, *arguments]) == 7
-    assert seen == [arguments]
+    assert seen == [arguments if command == "run" else [word for word in arguments if word != "--debug"]]
 
 
 @pytest.mark.parametrize(
@@ -149,9 +151,22 @@ def test_a_mistyped_command_gets_a_suggestion(argv: list[str], said: str, capsys
     assert capsys.readouterr().err == said
 
 
-@pytest.mark.parametrize("argv", [["--debug", "suite", "patch", "."], ["suite", "patch", ".", "--debug"]])
-def test_debug_raises(argv: list[str]) -> None:
-    with pytest.raises(SuiteError):
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--debug", "suite", "patch", "."],
+        ["suite", "patch", ".", "--debug"],
+        ["episodes", "--debug", "nothing"],
+        ["offline", "--debug", "--config=happo", "--data", "nothing"],
+        ["sweep", "nothing", "--debug"],
+        ["report", "nothing", "--out", "x", "--debug"],
+        ["study", "log-linear", "--debug", "--out", "x", "--seeds", "0"],
+        ["bench", "--debug", "--only", "nothing"],
+    ],
+)
+def test_debug_raises(argv: list[str], tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrustRegionError):
         cli.main(argv)
 
 

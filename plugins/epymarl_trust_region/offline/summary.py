@@ -17,7 +17,6 @@ def main(argv: list[str]) -> int:
     """Print a summary of the recording that `argv` names."""
     parser = argparse.ArgumentParser(prog="epymarl-tr episodes", description="What recorded episodes are of.")
     parser.add_argument("path", metavar="PATH", type=Path, help="the folder that save_episodes named")
-    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
     print("\n".join(summary(parser.parse_args(argv).path)))
     return 0
 
