@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from epymarl_trust_region import __version__, cli
-from epymarl_trust_region.errors import SuiteError, TrustRegionError
+from epymarl_trust_region.errors import TrustRegionError
 from epymarl_trust_region.suite import epymarl, patching
 
 PLUGINS = Path(cli.__file__).resolve().parents[1]
