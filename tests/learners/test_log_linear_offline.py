@@ -17,7 +17,7 @@ from epymarl_trust_region.config import SCHEMAS
 from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
 from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.games.normal_form import climbing_game
-from epymarl_trust_region.learners.log_linear_offline import LogLinearOffline, joint_features
+from epymarl_trust_region.learners.log_linear_offline import LogLinearOffline
 from support import algorithm, make_batch, scheme_of
 
 RAGGED = [6, 3, 1, 5]
@@ -79,10 +79,10 @@ def test_joint_features_make_the_sum_of_own_and_pairwise_parts():
     torch.manual_seed(0)
     psi, actions = torch.randn(7, 3, 2).double(), torch.randint(4, (7, 3))
     learner = made(recorded(make_batch(N=3, A=4, obs_dim=1)))
-    phi = joint_features(psi, actions, 4)
-    assert phi.shape == (7, learner.size)
-    omega = torch.randn(learner.size).double()
-    own, pairs = learner._parts(omega)
+    phi = learner.joint(psi, actions)
+    assert phi.shape == (7, learner.joint.size)
+    omega = torch.randn(learner.joint.size).double()
+    own, pairs = learner.joint.parts(omega)
     for k in range(7):
         a = actions[k]
         expected = sum(psi[k, m] @ own[m][:, a[m]] for m in range(3))
@@ -101,9 +101,9 @@ def test_the_problem_is_the_bellman_equation_of_the_present_policies():
     problem, data = learner.problem(), learner.data
 
     def play(psi, avail):
-        return joint_features(psi.double(), learner.mac.play(psi, avail, lambda policy, _: policy.mode()), 3).numpy()
+        return learner.joint(psi.double(), learner.mac.play(psi, avail, lambda policy, _: policy.mode())).numpy()
 
-    phi = joint_features(data.features.double(), data.actions, 3).numpy()
+    phi = learner.joint(data.features.double(), data.actions).numpy()
     after = play(data.next_features, data.next_avail)
     expected = phi - 0.6 * data.goes_on.numpy()[:, None] * after
     np.testing.assert_allclose(problem.phi, phi)

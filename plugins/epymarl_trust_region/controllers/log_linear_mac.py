@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..modules.distributions import MaskedCategorical
-from ..modules.features import make_features
+from ..modules.features import JointFeatures, make_features
 from .trust_region_mac import TrustRegionMAC
 
 
@@ -30,6 +30,7 @@ class LogLinearMAC(TrustRegionMAC):
         self.autoregressive = args.conditioning == "autoregressive"
         super().__init__(scheme, groups, args)
         self.agent.add_module("features", self.features)  # its random numbers belong to the checkpoint
+        self.joint = JointFeatures(self.n_agents, self.features.size, self.n_actions)  # of what agents see together
 
     def _input_dim(self, scheme: dict) -> int:
         of_state = self.args.policy_input == "state"

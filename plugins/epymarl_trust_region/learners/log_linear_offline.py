@@ -12,7 +12,6 @@ features, D joint features.
 from __future__ import annotations
 
 import math
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -26,15 +25,6 @@ from ..numerics.ridge import ridge_by_action
 from ..offline.transitions import transitions
 
 _LARGEST_TABLE = 4 * 2**30  # bytes of the joint features of all transitions
-
-
-def joint_features(psi: Tensor, actions: Tensor, n_actions: int) -> Tensor:
-    """psi_m x onehot(a^m) for all m, then onehot(a^j) x onehot(a^m) for j < m: [M, N, P], [M, N] -> [M, D]."""
-    onehot = torch.nn.functional.one_hot(actions, n_actions).to(psi.dtype)
-    parts = [(psi.unsqueeze(-1) * onehot.unsqueeze(-2)).flatten(1)]
-    for j, m in combinations(range(actions.shape[1]), 2):
-        parts.append((onehot[:, j, :, None] * onehot[:, m, None, :]).flatten(1))
-    return torch.cat(parts, 1)
 
 
 class LogLinearOffline:
@@ -53,19 +43,18 @@ class LogLinearOffline:
         """
         self.mac, self.config = mac, config
         self.data = transitions(episodes, mac)
-        M, N, P = self.data.features.shape
-        self.size = N * P * mac.n_actions + N * (N - 1) // 2 * mac.n_actions**2
-        needed = 2 * 8 * M * self.size
+        self.joint, M = mac.joint, len(self.data.rewards)
+        needed = 2 * 8 * M * self.joint.size
         if needed > _LARGEST_TABLE:
             raise ConfigError(
-                f"{self.size} joint features of {M} transitions need {needed / 2**30:.1f} GiB; use fewer "
+                f"{self.joint.size} joint features of {M} transitions need {needed / 2**30:.1f} GiB; use fewer "
                 "fourier_features, policy_input=obs, or fewer episodes (max_episodes)"
             )
         self._phi = self._joint(self.data.features, self.data.actions)
         self.largest_value = 0.0
 
     def _joint(self, psi: Tensor, actions: Tensor) -> np.ndarray:
-        return joint_features(psi.double(), actions, self.mac.n_actions).numpy()
+        return self.joint(psi.double(), actions).numpy()
 
     def _expected(self, psi: Tensor, avail: Tensor) -> np.ndarray:
         """Joint features averaged over `action_samples` plays of the policies, [M, D]."""
@@ -100,21 +89,18 @@ class LogLinearOffline:
         return omega, found | ({} if lam is None else {"lam": float(lam)})
 
     def _noise(self) -> float:
-        """How far values can be apart: the horizon is the longest episode, or endless if a time limit cut one.
+        """How far values can be apart.
 
         Raises:
-            ConfigError: it is endless, and gamma is 1.
+            ConfigError: there is no bound.
         """
-        data, gamma = self.data, self.config.gamma
-        starts = torch.cat([data.first, data.first.new_tensor([len(data.rewards)])])
-        if not data.goes_on[starts[1:] - 1].any():
-            return noise_scale(data.rewards.double().numpy(), gamma, int(starts.diff().max())) or 1e-12
-        if gamma == 1:
+        gamma, horizon = self.config.gamma, self.data.horizon()
+        if gamma == 1 and horizon is None:
             raise ConfigError(
                 "gamma=1.0 with episodes that a time limit cut: values have no bound that pessimism=auto could take; "
                 "set gamma below 1, or give pessimism a number"
             )
-        return noise_scale(data.rewards.double().numpy(), gamma) or 1e-12
+        return noise_scale(self.data.rewards.double().numpy(), gamma, horizon) or 1e-12
 
     @torch.no_grad()
     def iterate(self) -> dict[str, float]:
@@ -144,7 +130,7 @@ class LogLinearOffline:
         chooses evenly; with product policies the earlier agents' plays are those of their new policies.
         """
         mac, data, A = self.mac, self.data, self.mac.n_actions
-        own, pairs = self._parts(omega)
+        own, pairs = self.joint.parts(omega)
         P, found = own.shape[1], omega.new_zeros(A, mac.width(m))
         found[:, :P] = own[m].t()
         even = data.avail[:, m].double()
@@ -165,10 +151,3 @@ class LogLinearOffline:
             torch.cat(inputs, 1), actions[:, m], rest - rest.mean(), torch.ones_like(rest), A, self.config.ridge
         )
         return found + fitted
-
-    def _parts(self, omega: Tensor) -> tuple[Tensor, dict[tuple[int, int], Tensor]]:
-        """W [N, P, A], and U_jm [A, A] for j < m."""
-        _, N, P = self.data.features.shape
-        A = self.mac.n_actions
-        own, rest = omega[: N * P * A].view(N, P, A), omega[N * P * A :].split(A * A)
-        return own, {pair: part.view(A, A) for pair, part in zip(combinations(range(N), 2), rest, strict=True)}

@@ -24,6 +24,11 @@ class Transitions:
     next_avail: Tensor  # [M, N, A]
     first: Tensor  # [B], the transitions that episodes begin with
 
+    def horizon(self) -> int | None:
+        """Steps of the longest episode; None if a time limit cut one: nobody knows how long it would have been."""
+        ends = torch.cat([self.first[1:], self.first.new_tensor([len(self.rewards)])])
+        return None if self.goes_on[ends - 1].any() else int((ends - self.first).max())
+
 
 def transitions(episodes, mac) -> Transitions:
     """Of a mapping with the suite's fields and `truncated`; a step cut by a time limit goes on."""
