@@ -56,10 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # Sacred's; nothing a user could mend
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
-    while argv and argv[0] == "--debug":
-        argv.pop(0)
-    if argv and argv[0] != "run":  # which takes it on to the suite
-        argv = [word for word in argv if word != "--debug"]
+    words = [word for word in argv if word != "--debug"]
+    argv = argv[argv.index("run") :] if words[:1] == ["run"] else words  # `run` takes it on to the suite
     if argv and argv[0] == "--version":
         print(f"epymarl-tr {__version__}")
         return 0

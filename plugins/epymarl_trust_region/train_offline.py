@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     seed_everything(config["seed"])
     episodes = read_episodes(options.data, count=config["max_episodes"])
     args, mac = build(config, episodes)
-    if options.evaluate:
+    if options.evaluate or config["env_args"]:
         check_task(episodes, args)
     learner = LogLinearOffline(mac, episodes, LogLinearOffline.config_class.from_mapping(config))
     folder = _new_folder(options.out / config["name"])
@@ -107,7 +107,8 @@ def build(config: dict[str, Any], episodes: Episodes) -> tuple[SimpleNamespace, 
     if not about["common_reward"]:
         raise DataError("the episodes have a reward for each agent, and this learner needs a common one; record others")
     facts = {key: about[key] for key in ("n_agents", "n_actions", "env", "common_reward")}
-    facts["env_args"] = {**about["env_args"], **config["env_args"]}
+    env_args = {**about["env_args"], **config["env_args"]}
+    facts["env_args"] = {key: value for key, value in env_args.items() if value is not None and key != "seed"}
     args = SimpleNamespace(**{**config, **facts, "use_cuda": False, "device": "cpu", "state_shape": about["state_dim"]})
     return args, CONTROLLERS[args.mac](scheme(about), {"agents": about["n_agents"]}, args)
 
@@ -122,9 +123,8 @@ def check_task(episodes: Episodes, args: SimpleNamespace) -> None:
     check_environment({"env": args.env, "env_args": args.env_args})
     if args.env not in ENVIRONMENTS:  # of the host alone, which checks the checkpoint's sizes when it loads it
         return
-    given = {key: value for key, value in resolved(args.env_args).items() if value is not None}
-    given |= {key: getattr(args, key) for key in ("common_reward", "reward_scalarisation", "seed")}
-    env = ENVIRONMENTS[args.env](**given)
+    own = {key: getattr(args, key) for key in ("common_reward", "reward_scalarisation", "seed")}
+    env = ENVIRONMENTS[args.env](**resolved(args.env_args), **own)
     info = env.get_env_info()
     env.close()
     episodes.check_matches(n_agents=info["n_agents"], n_actions=info["n_actions"], obs_dim=info["obs_shape"])
@@ -184,7 +184,7 @@ def _evaluate(count: int, models: Path, args: SimpleNamespace, config: dict[str,
     same = ("conditioning", "policy_input", "features", "fourier_features", "fourier_width", "obs_agent_id",
             "obs_last_action", "critic", "critic_hidden_dim", "obs_individual_obs", "value_norm", "seed")  # fmt: skip
     given = {key: config[key] for key in same}
-    given |= {f"env_args.{key}": value for key, value in args.env_args.items() if value is not None and key != "seed"}
+    given |= {f"env_args.{key}": value for key, value in args.env_args.items()}
     given |= {"checkpoint_path": models, "evaluate": True, "test_nepisode": count}
     given |= dict.fromkeys(("batch_size_run", "batch_size", "buffer_size"), 1)  # a host plays `count` rollouts of these
     flags = ["--suite=auto", "--config=log_linear_ppo", f"--env-config={args.env}", "--quiet", "--progress=off"]

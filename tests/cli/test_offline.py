@@ -83,6 +83,8 @@ def test_data_of_other_sizes_than_the_environment_are_refused_before_anything_is
     assert cli.main([*words, *elsewhere]) == 2
     error = capsys.readouterr().err
     assert "the recorded episodes are of another task: they have n_actions 4, not 3" in error and error.count("\n") == 1
+    without = [word for word in words if word not in ("--evaluate", "5")]
+    assert cli.main([*without, *elsewhere]) == 2 and "of another task" in capsys.readouterr().err
     assert cli.main([*words, "env_args.time_limit=2"]) == 2
     assert "environment A-v0 does not exist" in capsys.readouterr().err
     assert not Path("results").exists()

@@ -184,6 +184,11 @@ def test_the_step_is_the_exponential_weights_step_with_prefix_values():
     np.testing.assert_allclose(conditional(learner, 0), step(old_first, prefix), atol=0.02)
 
 
+def test_rewards_that_are_all_the_same_leave_nothing_to_doubt():
+    found = made(plays(np.full((3, 3), 2.0), copies=10), ridge=1e-6).evaluate()[1]
+    assert found["J_pessimistic"] == pytest.approx(found["J_lstd"], abs=1e-9)
+
+
 def test_actions_that_the_policy_has_given_up_are_valued_too():
     """The first agent always plays 1 by now, the second 0; the first's values of 0 and 2 are against that."""
     payoff = climbing_game()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from epymarl_trust_region.offline import journal
 from epymarl_trust_region.offline.journal import change, put_back, undo_file
@@ -59,6 +61,20 @@ def test_a_torn_record_is_of_bytes_that_are_still_there(left, tmp_path):
     assert (tmp_path / "file").read_bytes() == OLD and not undo.exists()
 
 
+@pytest.mark.parametrize("locks", ["no module", "no file system"])
+def test_where_there_are_no_locks_it_works_all_the_same(locks, broken, monkeypatch):
+    def flock(*_):
+        raise OSError(38, "Function not implemented")
+
+    without = SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4) if locks == "no file system" else None
+    monkeypatch.setattr(journal, "fcntl", without)
+    put_back(broken, lambda: 3)
+    assert broken.read_bytes() == OLD
+    with change(broken, mark=3) as raw:
+        raw.write(b"new")
+    assert broken.read_bytes() == b"new" + OLD[3:]
+
+
 def test_a_change_that_is_being_made_is_left_alone(tmp_path):
     (tmp_path / "file").write_bytes(OLD)
     with change(tmp_path / "file", mark=0) as raw:
@@ -85,6 +101,6 @@ def test_a_change_that_ends_while_one_looks_at_it_stays(broken, monkeypatch):
 
     monkeypatch.setattr(journal, "_lock", late)
     for gone in (False, True):
-        undo_file(broken).write_bytes(undo_file(broken).read_bytes() if not gone else b"UNDO")
+        undo_file(broken).write_bytes(undo_file(broken).read_bytes() if not gone else b"torn")
         put_back(broken, lambda: mark[0])
         assert broken.read_bytes() == changed and not undo_file(broken).exists()

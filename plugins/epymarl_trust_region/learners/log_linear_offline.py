@@ -50,10 +50,10 @@ class LogLinearOffline:
                 f"{self.joint.size} joint features of {M} transitions need {needed / 2**30:.1f} GiB; use fewer "
                 "fourier_features, policy_input=obs, or fewer episodes (max_episodes)"
             )
-        self._phi = self._joint(self.data.features, self.data.actions)
+        self._phi = self._phi_of(self.data.features, self.data.actions)
         self.largest_value = 0.0
 
-    def _joint(self, psi: Tensor, actions: Tensor) -> np.ndarray:
+    def _phi_of(self, psi: Tensor, actions: Tensor) -> np.ndarray:
         return self.joint(psi.double(), actions).numpy()
 
     def _expected(self, psi: Tensor, avail: Tensor) -> np.ndarray:
@@ -61,7 +61,7 @@ class LogLinearOffline:
         plays = (
             self.mac.play(psi, avail, lambda policy, _: policy.sample()) for _ in range(self.config.action_samples)
         )
-        return sum(self._joint(psi, actions) for actions in plays) / self.config.action_samples
+        return sum(self._phi_of(psi, actions) for actions in plays) / self.config.action_samples
 
     @torch.no_grad()
     def problem(self) -> Evaluation:
@@ -139,7 +139,7 @@ class LogLinearOffline:
             return torch.multinomial(even, 1) if agent == m else policy.sample()
 
         actions = mac.play(data.features, data.avail, choose)
-        rest = torch.from_numpy(self._joint(data.features, actions)) @ omega
+        rest = torch.from_numpy(self._phi_of(data.features, actions)) @ omega
         rest = rest - (data.features[:, m].double() * own[m].t()[actions[:, m]]).sum(-1)
         inputs = [data.features[:, m].double()]
         if mac.autoregressive:

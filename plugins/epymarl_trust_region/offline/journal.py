@@ -3,8 +3,8 @@
 HDF5 has no journal: a process that is killed while it writes its index leaves a file that nothing opens. So before
 bytes of the file as it was are overwritten, they go to a second one, `<name>.undo`:
 
-    "UNDO", the file's size before the change and the number `mark` (int64 each), then, for each piece overwritten,
-    its offset and length (int64 each) and its bytes
+    the file's size before the change and the number `mark` (int64 each), then, for each piece overwritten, its offset
+    and length (int64 each) and its bytes
 
 `mark` tells whether the change counts: it does once the caller's own record (metadata.json) has another number. A kill
 of the process is what this is for; after a power cut nothing is promised.
@@ -23,8 +23,7 @@ try:
 except ImportError:  # no such locks there: two processes at once are the user's care
     fcntl = None
 
-_HEADER, _PIECE = struct.Struct("<4sqq"), struct.Struct("<qq")
-_MAGIC = b"UNDO"
+_HEADER, _PIECE = struct.Struct("<qq"), struct.Struct("<qq")
 
 
 def undo_file(file: str | Path) -> Path:
@@ -64,7 +63,7 @@ def put_back(file: str | Path, mark: Callable[[], int]) -> None:
         _lock(target)
         kept = undo.read_bytes() if undo.exists() else b""  # it was finished just now
         if len(kept) >= _HEADER.size:
-            _, size, old_mark = _HEADER.unpack_from(kept)
+            size, old_mark = _HEADER.unpack_from(kept)
             if old_mark == mark():
                 for offset, piece in reversed(list(_pieces(kept))):
                     target.seek(offset)
@@ -108,7 +107,7 @@ class _Recorded(io.FileIO):
         except OSError:
             super().close()
             raise
-        self._note(_HEADER.pack(_MAGIC, self._old_size, mark))
+        self._note(_HEADER.pack(self._old_size, mark))
 
     def write(self, data) -> int:
         data, start = memoryview(data).cast("B"), self.tell()
@@ -138,6 +137,7 @@ class _Recorded(io.FileIO):
 
     def close(self) -> None:
         if not self.closed:
-            if hasattr(self, "_undo"):
+            try:
                 self._undo.close()
-            super().close()
+            finally:
+                super().close()
