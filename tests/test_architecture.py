@@ -20,19 +20,21 @@ MAY_IMPORT = {
     "main": {"suite", "config", "experiments"},
     "config": set(),
     "errors": set(),
-    "suite": {"learners", "controllers", "runners", "config", "offline"},
+    "suite": {"learners", "controllers", "runners", "environments", "config", "offline"},
     "learners": {"onpolicy", "numerics", "games", "config", "offline"},
     "onpolicy": {"numerics", "modules", "config"},
     "controllers": {"modules"},
     "modules": {"numerics"},
     "numerics": set(),
     "games": set(),
-    "runners": {"games"},
+    "runners": {"games", "environments"},
+    "environments": set(),
     "offline": set(),
     "experiments": {"main", "config", "suite", "games"},
 }
 # The only third-party packages that these parts may import.
 THIRD_PARTY = {"numerics": {"torch", "numpy"}, "games": {"numpy"}, "offline": {"numpy", "torch", "h5py"}}
+THIRD_PARTY["environments"] = {"numpy", "gymnasium"}
 # The Gymnasium ids of the games need Gymnasium; the games themselves do not.
 GYMNASIUM_ADAPTERS = {
     "games/game_env.py",

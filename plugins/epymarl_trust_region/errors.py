@@ -48,5 +48,9 @@ class NonFiniteError(TrustRegionError):
     """A reward, observation or gradient is NaN or infinite."""
 
 
+class EnvironmentFaultError(TrustRegionError):
+    """An environment gave something of a wrong number, shape or kind."""
+
+
 class WorkerDiedError(TrustRegionError):
     """An environment's worker process ended before it was told to."""

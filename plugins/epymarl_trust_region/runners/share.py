@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..errors import NonFiniteError
+from ..environments import Checked, under_contract
+from ..environments.scene import Scene
+from ..environments.values import check_info, first_not_finite, is_finite
 from .batched import BatchedEnv, Seen
 
 #: Makes environment i, behind the suite's environment interface.
@@ -57,19 +59,19 @@ class Share:
             indices: which of the rollout's environments.
             name: of the task, for messages.
         """
-        with _own_random_numbers():
-            self.envs = {i: make_env(i) for i in indices}
-        self.name = name
+        with own_random_numbers():
+            self.envs = {i: under_contract(make_env, i, name) for i in indices}
 
     def attach(self, fields: dict[str, Field]) -> None:
         """Write into these fields from now on."""
         self.views = {key: field.array() for key, field in fields.items()}
+        for env in self.envs.values():
+            if isinstance(env, Checked):
+                env.expect({key: view.shape[2:] for key, view in self.views.items()})
 
     def reset(self) -> None:
         """Start an episode in every environment, and write down what is seen at step 0."""
-        n_rewards = self.views["reward"].shape[-1]
-        # As the suite adds them up: from 0, or from zeros where there is one reward per agent.
-        self.returns = {i: 0 if n_rewards == 1 else np.zeros(n_rewards) for i in self.envs}
+        self.returns = dict.fromkeys(self.envs, 0)
         self.alive = list(self.envs)
         for i, env in self.envs.items():
             env.reset()
@@ -79,7 +81,7 @@ class Share:
         """Play step t with the actions in the field `actions`, where episodes go on; gives those that end with it.
 
         Raises:
-            NonFiniteError: a reward is NaN or infinite.
+            EnvironmentFaultError, NonFiniteError: an environment gives what nothing can be learnt from.
         """
         ended = [episode for i in self.alive if (episode := self._step(i, t))]
         if ended:
@@ -90,11 +92,11 @@ class Share:
     def _step(self, i: int, t: int) -> Ended | None:
         views = self.views
         _, reward, terminated, truncated, info = self.envs[i].step(views["actions"][i, t, :, 0])
-        check_reward(reward, i, t, self.name)
         over = terminated or truncated
         views["reward"][i, t] = reward
         views["terminated"][i, t] = over and not info.get("episode_limit", False)
-        self.returns[i] += reward
+        # One for the team is added up as it comes, individual ones in double precision, as in the suite.
+        self.returns[i] = self.returns[i] + (reward if np.isscalar(reward) else np.asarray(reward, np.float64))
         self._observe(i, t + 1)
         if not over:
             return None
@@ -127,12 +129,13 @@ class BatchedShare:
         """
         self.env, self.size, self.limit, self.reward, self.name = env, size, limit, reward, name
 
-    attach = Share.attach
+    def attach(self, fields: dict[str, Field]) -> None:
+        """As `Share.attach`."""
+        self.views = {key: field.array() for key, field in fields.items()}
 
     def reset(self) -> None:
         """As `Share.reset`."""
-        n_rewards = self.views["reward"].shape[-1]
-        self.returns = np.zeros(self.size) if n_rewards == 1 else np.zeros((self.size, n_rewards))
+        self.returns = None
         self.alive = list(range(self.size))
         self._observe(self.env.reset(), slice(None), 0)
 
@@ -142,18 +145,19 @@ class BatchedShare:
         rows = slice(None) if len(self.alive) == self.size else self.alive
         played = self.env.step(self.views["actions"][:, t, :, 0])
         rewards = self.reward(played.rewards)
-        if not np.isfinite(rewards[rows]).all():
-            for i in self.alive:
-                check_reward(rewards[i], i, t, self.name)
+        if not is_finite(rewards[rows]):
+            self._report(rewards, "the reward {}", t)
         over = (played.terminated | played.truncated | (t + 1 >= self.limit))[rows]
         self.views["reward"][rows, t] = rewards[rows].reshape(len(self.alive), -1)
+        if self.returns is None:  # one each, or one per agent each
+            self.returns = np.zeros(rewards.shape)
         self.returns[rows] += rewards[rows]
         self._observe(played.seen, rows, t + 1)
         if not over.any():
             return []
         cut = played.truncated | ~played.terminated
         ended = [
-            Ended(i, t + 1, self.returns[i], played.infos[i], bool(cut[i]))
+            Ended(i, t + 1, self.returns[i], check_info(played.infos[i], Scene(self.name, i)), bool(cut[i]))
             for i, end in zip(self.alive, over, strict=True)
             if end
         ]
@@ -168,23 +172,23 @@ class BatchedShare:
         views["state"][rows, t] = seen.state[rows]
         views["avail_actions"][rows, t] = seen.avail_actions[rows]
         views["filled"][rows, t] = 1
+        for what, numbers in (("an observation", seen.obs), ("a state", seen.state)):
+            if not is_finite(numbers[rows]):
+                self._report(numbers, what + " with {}", t)
+
+    def _report(self, numbers: np.ndarray, what: str, t: int) -> None:
+        """Raise NonFiniteError for the first of the environments that play whose numbers [B, ...] are not finite."""
+        for i in self.alive:
+            if (place := first_not_finite(numbers[i])) is not None:
+                raise Scene(self.name, i).not_finite(f"gave {what.format(numbers[i][place])}", t)
 
     def close(self) -> None:
         """Close the environments."""
         self.env.close()
 
 
-def check_reward(reward, index: int, t: int, name: str) -> None:
-    """Raise NonFiniteError if a reward is NaN or infinite; nothing has been learnt from it."""
-    if not np.isfinite(reward).all():
-        raise NonFiniteError(
-            f"environment {index} ({name}) gave the reward {reward} at step {t} of its episode; "
-            "training stops before it learns from that. Look for a division by zero in the environment"
-        )
-
-
 @contextlib.contextmanager
-def _own_random_numbers() -> Iterator[None]:
+def own_random_numbers() -> Iterator[None]:
     """What is drawn or seeded inside leaves the global generators as they were.
 
     Under the suite's own runner environments are made in processes of their own, so nothing there can move the numbers

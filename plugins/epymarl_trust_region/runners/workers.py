@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import pickle
 import signal
@@ -105,8 +106,9 @@ def _serve(connection: Connection, parents_end: Connection, job: bytes, fields: 
             ended = share.reset() if message == _RESET else share.step(int.from_bytes(message[1:], "little"))
             connection.send_bytes(pickle.dumps(ended) if ended else b"")
         share.close()
-    except EOFError:
+    except (EOFError, BrokenPipeError):
         pass  # the parent is gone
     except Exception as error:
         known = error if isinstance(error, TrustRegionError) else f"{type(error).__name__}: {error}"
-        connection.send_bytes(_FAILED + pickle.dumps((known, traceback.format_exc())))
+        with contextlib.suppress(BrokenPipeError):  # it may have gone for another worker's error
+            connection.send_bytes(_FAILED + pickle.dumps((known, traceback.format_exc())))

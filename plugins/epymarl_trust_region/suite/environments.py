@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 
-from ..errors import ConfigError, EnvironmentMissingError
+from ..environments import check_spaces
+from ..errors import ConfigError, EnvironmentMissingError, TrustRegionError
+from .apart import apart
 
 # Prefix of an id -> the module whose import registers it. The module goes in front of the id when an environment is
 # made, so that worker processes which share nothing with this one (start method "spawn") find it too.
@@ -18,6 +21,8 @@ _REGISTERED_BY = {
     "trust-region-": "epymarl_trust_region.games",
     "vmas-": "epymarl_trust_region.suite.vmas",
 }
+# Of env_args; the rest is handed to the environment.
+_OF_THE_WRAPPER = {"key", "time_limit", "seed", "pretrained_wrapper", "common_reward", "reward_scalarisation"}
 _INSTALL = {
     "lbforaging": "pip install lbforaging",
     "rware": "pip install rware",
@@ -49,8 +54,11 @@ def resolved(env_args: Mapping[str, Any]) -> dict[str, Any]:
 def check_environment(config: Mapping[str, Any]) -> None:
     """Refuse a `gymma` or `smaclite` environment that does not exist or has no time limit. Others the host checks.
 
+    A `gymma` environment is also made once, in a process of its own, for its spaces: no policy can choose from some.
+
     Raises:
-        ConfigError: `env_args.key`, `env_args.map_name` or `env_args.time_limit` is missing or unusable.
+        ConfigError: `env_args.key`, `env_args.map_name` or `env_args.time_limit` is missing or unusable; the
+            environment cannot be made with its arguments, or its spaces are none that algorithms here can use.
         EnvironmentMissingError: the id is not registered, or the module in front of it is not installed.
     """
     env, env_args = config.get("env"), config.get("env_args", {})
@@ -67,6 +75,33 @@ def check_environment(config: Mapping[str, Any]) -> None:
             "as in `with env_args.time_limit=25`"
         )
     _check_registered(env_args["key"] if env == "gymma" else f"smaclite:smaclite/{env_args['map_name']}-v0")
+    if env == "gymma":
+        _check_made(env_args)
+
+
+def _check_made(env_args: Mapping[str, Any]) -> None:
+    key = env_args["key"]
+    try:
+        apart(functools.partial(_make_and_check, dict(env_args)))
+    except TrustRegionError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"env_args.key={key}: the environment cannot be made: {_in_a_line(error)}; correct env_args, or mend what "
+            "fails in it"
+        ) from error
+
+
+def _make_and_check(env_args: dict[str, Any]) -> None:
+    """Make the environment as the hosts' wrappers do, look at its spaces, and close it."""
+    arguments = {key: value for key, value in env_args.items() if key not in _OF_THE_WRAPPER}
+    env = gymnasium.make(resolve_key(env_args["key"]), disable_env_checker=True, **arguments)
+    check_spaces(env, env_args["key"])
+    env.close()
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _check_registered(key: str) -> None:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import yaml
 
 from ..config import OFFLINE, check_learner
 from ..controllers import REGISTRY as CONTROLLERS
+from ..environments import Contract, contract_of
 from ..errors import ConfigError, SuiteError
 from ..learners import REGISTRY as LEARNERS
 from ..offline.recording import check_recording, record
@@ -61,29 +63,45 @@ def register_into(
         add(controllers, name, controller, "controller")
     add(environments, "smax", SMAXEnv, "environment")
     if "gymma" in environments:
-        environments["gymma"] = with_own_availability(environments["gymma"])
+        environments["gymma"] = with_contract(environments["gymma"])
     add({name: _unwrapped(runner) for name, runner in runners.items()}, "vector", vector_runner, "runner")
     runners.setdefault("vector", vector_runner)
     for name, make_runner in runners.items():
         runners[name] = _with_plugin(_unwrapped(make_runner), progress)
 
 
-def with_own_availability(make_env: Callable) -> Callable:
-    """The host's `gymma`, which then asks an environment with a method `get_avail_actions()` which actions there are.
+def with_contract(make_env: Callable) -> Callable:
+    """The host's `gymma` with a `Contract` inside, so that all that an environment gives is checked before it is used.
 
-    EPyMARL's wrapper only knows that some agents have fewer actions than others.
+    It also asks an environment with a method `get_avail_actions()` which actions there are, and counts actions from
+    each space's start: EPyMARL's wrapper only knows that some agents have fewer actions than others.
     """
-    already = isinstance(make_env, functools.partial) and make_env.func is _made_with_own_availability
-    return make_env if already else functools.partial(_made_with_own_availability, make_env)
+    already = isinstance(make_env, functools.partial) and make_env.func is _made_with_contract
+    return make_env if already else functools.partial(_made_with_contract, make_env)
 
 
-def _made_with_own_availability(make_env: Callable, **env_args: Any):
+def _made_with_contract(make_env: Callable, **env_args: Any):
     """Of this module, and not made inside a function: workers that are spawned have to find it."""
     env = make_env(**env_args)
-    own = getattr(getattr(getattr(env, "_env", None), "unwrapped", None), "get_avail_actions", None)
+    contract = contract_of(env) or _sign(env, env_args)
+    # A wrapper that is made otherwise than at the tested commit goes without a contract.
+    inner = getattr(getattr(env, "_env", None), "unwrapped", None)
+    own = contract.available if contract else getattr(inner, "get_avail_actions", None)
     if own is not None:
         env.get_avail_actions = own
     return env
+
+
+def _sign(env, env_args: Mapping[str, Any]) -> Contract | None:
+    """Put a contract where EPyMARL's wrapper begins: inside its time limit, around what `gymnasium.make` gave."""
+    outer = getattr(env, "_env", None)
+    while isinstance(outer, gymnasium.Wrapper) and type(outer).__name__ != "FlattenObservation":
+        outer = outer.env  # around it there may be a pretrained opponent
+    limit = getattr(outer, "env", None)
+    if not isinstance(limit, gymnasium.wrappers.TimeLimit):
+        return None
+    limit.env = Contract(limit.env, env_args["key"].rpartition(":")[2], env_args["common_reward"])
+    return limit.env
 
 
 def _unwrapped(make_runner: Callable) -> Callable:

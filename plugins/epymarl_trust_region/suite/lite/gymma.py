@@ -11,9 +11,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Discrete, Tuple, flatdim, flatten
+from gymnasium.spaces import Box, flatdim, flatten
 
 import epymarl_trust_region.suite.mpe  # noqa: F401  registers the pz-mpe ids
+from epymarl_trust_region.environments import Contract, check_spaces
 from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
 
 
@@ -22,7 +23,8 @@ class GymmaEnv:
 
     Observations are flattened and padded with zeros to O; the state is all of them in a row. Agents with fewer than A
     actions have the rest unavailable; an environment with a method `get_avail_actions()` (N lists of 0 and 1) decides
-    for itself. A `time_limit` shows as `truncated`, which runners take for an end like any other.
+    for itself. A `time_limit` shows as `truncated`, which runners take for an end like any other. All that the
+    environment gives is under `Contract`.
 
     Args:
         key: Gymnasium id, with the module that registers it where need be: "lbforaging:Foraging-8x8-2p-3f-v3".
@@ -34,7 +36,8 @@ class GymmaEnv:
         kwargs: handed to `gymnasium.make`.
 
     Raises:
-        ConfigError: a value above is missing or has no meaning here, or the environment is not a multi-agent one.
+        ConfigError: a value above is missing or has no meaning here, or the environment's spaces are none for agents
+            with discrete actions.
         EnvironmentMissingError: no such id, or its package is not installed.
     """
 
@@ -49,9 +52,10 @@ class GymmaEnv:
         **kwargs: Any,
     ) -> None:
         _check_arguments(key, time_limit, common_reward, reward_scalarisation, pretrained_wrapper)
-        self._key = key
-        self._env = gym.wrappers.TimeLimit(_make(key, kwargs), max_episode_steps=time_limit)
-        _check_spaces(key, self._env)
+        env = _make(key, kwargs)
+        check_spaces(env, key)
+        contract = Contract(env, key.rpartition(":")[2], common_reward)
+        self._env = gym.wrappers.TimeLimit(contract, max_episode_steps=time_limit)
         self.episode_limit = time_limit
         self.common_reward = common_reward
         self._mean = reward_scalarisation == "mean"
@@ -60,7 +64,7 @@ class GymmaEnv:
         n_actions = [int(space.n) for space in self._env.action_space]
         self._n_actions = max(n_actions)
         self._avail = [[1] * n + [0] * (self._n_actions - n) for n in n_actions]
-        self._own_avail = getattr(self._env.unwrapped, "get_avail_actions", None)
+        self._own_avail = contract.available
         self.n_agents = self._env.unwrapped.n_agents
         self._obs = np.zeros((self.n_agents, self._obs_dim), np.float32)
         self._seed(seed)
@@ -88,16 +92,14 @@ class GymmaEnv:
     def _keep(self, obs) -> None:
         padded = np.zeros((self.n_agents, self._obs_dim), np.float32)
         for row, space, one in zip(padded, self._obs_spaces, obs, strict=True):
-            flat = flatten(space, one)
+            # Most are flat already, and Gymnasium takes its time to find that out.
+            is_flat = type(one) is np.ndarray and one.ndim == 1 and isinstance(space, Box) and one.dtype == space.dtype
+            flat = one if is_flat else flatten(space, one)
             row[: len(flat)] = flat
         self._obs = padded
 
     def _share(self, reward):
-        if not isinstance(reward, Iterable):
-            if not self.common_reward:
-                raise ConfigError(f"{self._key} gives one reward for the team; set common_reward=True")
-            return reward
-        if not self.common_reward:
+        if not self.common_reward or not isinstance(reward, Iterable):
             return reward
         return float(sum(reward) / len(reward) if self._mean else sum(reward))
 
@@ -161,13 +163,3 @@ def _make(key: str, kwargs: dict) -> gym.Env:
         package = error.name or key.partition(":")[0].partition(".")[0]  # Gymnasium's own error carries no name
         message = f"env_args.key={key}: {error}; install the package that provides it, such as pip install {package}"
         raise EnvironmentMissingError(message) from error
-
-
-def _check_spaces(key: str, env: gym.Env) -> None:
-    actions = env.action_space
-    fits = isinstance(actions, Tuple) and all(isinstance(space, Discrete) for space in actions)
-    if not fits or not isinstance(env.observation_space, Tuple):
-        raise ConfigError(
-            f"env_args.key={key}: the built-in suite needs a Tuple of one observation and one Discrete action space "
-            f"per agent, and got the action space {actions}"
-        )

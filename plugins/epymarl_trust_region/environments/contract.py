@@ -1,0 +1,97 @@
+"""A Gymnasium environment under contract: all that it gives is checked before a host's wrapper uses it.
+
+Both hosts' wrappers for Gymnasium turn observations, rewards and ends into other forms in ways that hide what is wrong
+with them: short observations are padded, lists of rewards are added up whatever their length. So this one is inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from .scene import Scene
+from .spaces import Observations
+from .values import Availability, check_end, check_info, check_reward
+
+
+class Contract(gym.Wrapper):
+    """Lets through what an environment may give, and raises one clear line for everything else.
+
+    Actions count from 0 outside, and from each `Discrete` space's `start` inside. Of a step's info the numbers come
+    through, for they alone are averaged.
+
+    Args:
+        env: with a Tuple of one Discrete action space and one observation space per agent (`check_spaces`).
+        name: of the task, for messages.
+        common_reward: whether the run wants one reward for the team.
+
+    Raises:
+        EnvironmentFaultError: from `reset`, `step` and `available`, what it gives is of a wrong number, shape or kind.
+        NonFiniteError: an observation or a reward is NaN, infinite or too large for 32 bits.
+        ConfigError: individual rewards are wanted, and it gives one for the team.
+    """
+
+    def __init__(self, env: gym.Env, name: str, common_reward: bool) -> None:
+        super().__init__(env)
+        self.scene = Scene(name)
+        self._common_reward = common_reward
+        self._n = len(env.observation_space)
+        self._observations = Observations(env.observation_space)
+        starts = [int(space.start) for space in env.action_space]
+        self._starts = starts if any(starts) else None
+        self._over = False
+        #: The environment's own `get_avail_actions`, checked; None if it has none.
+        self.available = self._available if hasattr(env.unwrapped, "get_avail_actions") else None
+        counts = np.array([space.n for space in env.action_space])
+        self._availability = Availability(np.arange(counts.max()) < counts[:, None])
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        result = self.env.reset(seed=seed, options=options)
+        self.scene.t, self._over = 0, False
+        # The second may be None, for nobody reads it; but a pair of observations is no (observations, info).
+        if not isinstance(result, tuple | list) or len(result) != 2 or not isinstance(result[1], Mapping | None):
+            raise self.scene.fault("gave no pair (observations, info) from reset()", "return both, info a dictionary")
+        self._observations.check(result[0], self.scene)
+        return result
+
+    def step(self, action) -> tuple[Any, Any, Any, Any, dict]:
+        """Take one action index per agent, counted from 0; gives what it gives, and the numbers of its info."""
+        scene = self.scene
+        if self._starts:
+            action = [one + start for one, start in zip(action, self._starts, strict=True)]
+        result = self.env.step(action)
+        if not isinstance(result, tuple | list) or len(result) != 5:
+            raise scene.fault(_count(result), "return (observations, reward, terminated, truncated, info)")
+        observations, reward, terminated, truncated, info = result
+        reward = check_reward(reward, self._n, self._common_reward, scene)
+        check_end(terminated, "terminated", self._n, scene)
+        check_end(truncated, "truncated", self._n, scene)
+        info = check_info(info, scene)
+        # The identity first: in most steps both are False, and NumPy would take its time to say so.
+        self._over = any(end is not False and bool(np.all(end)) for end in (terminated, truncated))
+        scene.t += 1
+        self._observations.check(observations, scene)
+        return observations, reward, terminated, truncated, info
+
+    def _available(self) -> Any:
+        rows = self.env.unwrapped.get_avail_actions()
+        self._availability.check(rows, self._over, self.scene)
+        return rows
+
+
+def _count(result: Any) -> str:
+    size = f"{len(result)} values" if isinstance(result, tuple | list) else f"a {type(result).__name__}"
+    return f"gave {size} from step()"
+
+
+def contract_of(env: Any) -> Contract | None:
+    """The contract inside a host's wrapper around a Gymnasium environment; None if there is none."""
+    wrapper = getattr(env, "_env", None)
+    while isinstance(wrapper, gym.Wrapper):
+        if isinstance(wrapper, Contract):
+            return wrapper
+        wrapper = wrapper.env
+    return None
