@@ -128,6 +128,30 @@ def test_a_bad_reward_counts_only_while_its_episode_goes_on(make):
         play(make({2: 2}), 6)
 
 
+@pytest.mark.parametrize("field, what", [("obs", "an observation"), ("state", "a state")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_seen_as_one_is_finite_while_the_episode_goes_on(field: str, what: str, value: float, monkeypatch):
+    see = Batched._seen
+
+    def seen(batched: Batched) -> Seen:
+        look = see(batched)
+        if batched.copies[0].t == 2:  # copy 0 ends with this step, copy 2 goes on
+            getattr(look, field)[2].flat[1] = value
+        return look
+
+    monkeypatch.setattr(Batched, "_seen", seen)
+    with pytest.raises(NonFiniteError, match=rf"environment 2 \(toy\) gave {what} with {value} at step 2 of"):
+        play(batched_share(), 6)
+
+
+@pytest.mark.parametrize("make", [single_share, batched_share])
+def test_a_reward_too_large_for_32_bits_is_named(make, monkeypatch):
+    step = Single.step
+    monkeypatch.setattr(Single, "step", lambda single, actions: (None, 1e39, *step(single, actions)[2:]))
+    with pytest.raises(NonFiniteError, match=r"environment 0 \(toy\) gave the reward 1e\+39 at step 0"):
+        play(make(), 6)
+
+
 @pytest.mark.parametrize("make", [single_share, batched_share])
 def test_a_second_rollout_starts_afresh(make):
     share = make()

@@ -257,8 +257,8 @@ class HostGymma:
 
 
 def test_an_environment_that_knows_its_available_actions_is_asked():
-    make = registration.with_contract(HostGymma)
+    make = registration.with_own_availability(HostGymma)
     assert make(env=types.SimpleNamespace()).get_avail_actions() == "the host's"
     assert make(env=types.SimpleNamespace(get_avail_actions=lambda: "its own")).get_avail_actions() == "its own"
-    assert registration.with_contract(make) is make
+    assert registration.with_own_availability(make) is make
     assert pickle.loads(pickle.dumps(make))(env=types.SimpleNamespace()).get_avail_actions() == "the host's"

@@ -14,7 +14,7 @@ import numpy as np
 
 from .scene import Scene
 from .spaces import Observations
-from .values import Availability, check_end, check_info, check_reward
+from .values import Availability, check_end, check_info, check_reward, is_over
 
 
 class Contract(gym.Wrapper):
@@ -67,11 +67,10 @@ class Contract(gym.Wrapper):
             raise scene.fault(_count(result), "return (observations, reward, terminated, truncated, info)")
         observations, reward, terminated, truncated, info = result
         reward = check_reward(reward, self._n, self._common_reward, scene)
-        check_end(terminated, "terminated", self._n, scene)
-        check_end(truncated, "truncated", self._n, scene)
+        terminated = check_end(terminated, "terminated", self._n, scene)
+        truncated = check_end(truncated, "truncated", self._n, scene)
         info = check_info(info, scene)
-        # The identity first: in most steps both are False, and NumPy would take its time to say so.
-        self._over = any(end is not False and bool(np.all(end)) for end in (terminated, truncated))
+        self._over = is_over(terminated, truncated)
         scene.t += 1
         self._observations.check(observations, scene)
         return observations, reward, terminated, truncated, info

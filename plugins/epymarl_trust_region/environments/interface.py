@@ -12,7 +12,16 @@ import numpy as np
 
 from .contract import contract_of
 from .scene import Scene, numbered, short
-from .values import Availability, array_of_numbers, check_end, check_info, check_reward, first_not_finite, is_finite
+from .values import (
+    Availability,
+    array_of_numbers,
+    check_end,
+    check_info,
+    check_reward,
+    first_not_finite,
+    is_finite,
+    is_over,
+)
 
 
 class Checked:
@@ -49,10 +58,10 @@ class Checked:
         seen, reward, terminated, truncated, info = result
         n_rewards = self._shapes["reward"][0]  # one for the team; none of these environments pays agents one by one
         reward = check_reward(reward, n_rewards, n_rewards == 1, scene)
-        check_end(terminated, "terminated", self._n, scene)
-        check_end(truncated, "truncated", self._n, scene)
+        terminated = check_end(terminated, "terminated", self._n, scene)
+        truncated = check_end(truncated, "truncated", self._n, scene)
         info = check_info(info, scene)
-        self._over = any(end is not False and bool(np.all(end)) for end in (terminated, truncated))
+        self._over = is_over(terminated, truncated)
         scene.t += 1
         return seen, reward, terminated, truncated, info
 

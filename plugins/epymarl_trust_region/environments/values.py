@@ -37,7 +37,7 @@ def first_not_finite(array: np.ndarray) -> tuple[int, ...] | None:
     """The place of the first number that is NaN, infinite or too large for 32 bits; None if there is none."""
     if array.dtype.kind != "f":
         return None
-    fits = np.abs(array) <= LARGEST
+    fits = np.isfinite(array) if array.dtype.itemsize <= 4 else np.abs(array) <= LARGEST
     return None if fits.all() else tuple(int(i) for i in np.argwhere(~fits)[0])
 
 
@@ -95,18 +95,34 @@ def _reward(reward: Any, n_agents: int, common_reward: bool, scene: Scene) -> An
     raise ConfigError(f"{scene} gives one reward for the team; set common_reward=True")
 
 
-def check_end(value: Any, field: str, n_agents: int, scene: Scene) -> None:
+def check_end(value: Any, field: str, n_agents: int, scene: Scene) -> Any:
     """`terminated` or `truncated`: True or False (or 1 or 0), for all or one per agent.
+
+    Returns:
+        `value`; True or False in the place of an array without axes.
 
     Raises:
         EnvironmentFaultError: it is something else.
     """
     if value is False or value is True or type(value) is np.bool_:
-        return
-    array = array_of_numbers(value)
+        return value
+    array = array_of_numbers(_flags(value))
     fits = array is not None and array.shape in ((), (n_agents,)) and ((array == 0) | (array == 1)).all()
     if not fits:
         raise scene.fault(f"gave {field}={short(value)}", f"return True or False, or a list of {n_agents} of them")
+    return value if array.ndim else bool(array)
+
+
+def is_over(terminated: Any, truncated: Any) -> bool:
+    """Whether every agent's episode has ended in one way or the other."""
+    if terminated is False and truncated is False:  # as in most steps; NumPy would take its time to say so
+        return False
+    return bool(np.logical_or(_flags(terminated), _flags(truncated)).all())
+
+
+def _flags(value: Any) -> Any:
+    """Flags by agent in a row."""
+    return list(value.values()) if isinstance(value, Mapping) else value
 
 
 class Availability:
@@ -166,12 +182,11 @@ class Availability:
 def _shape(rows: Any) -> str:
     """Rows of a wrong shape, in words."""
     array = array_of_numbers(rows)
-    if array is not None:
+    if array is not None and array.ndim:
         return f"masks of shape {array.shape}"
-    try:
+    if isinstance(rows, list | tuple) and all(hasattr(row, "__len__") for row in rows):
         return f"masks of the lengths {', '.join(str(len(row)) for row in rows)}"
-    except TypeError:
-        return f"the masks {short(rows)}"
+    return f"the masks {short(rows)}"
 
 
 def check_info(info: Any, scene: Scene) -> dict[str, Any]:

@@ -93,11 +93,15 @@ def _check_made(env_args: Mapping[str, Any]) -> None:
 
 
 def _make_and_check(env_args: dict[str, Any]) -> None:
-    """Make the environment as the hosts' wrappers do, look at its spaces, and close it."""
-    arguments = {key: value for key, value in env_args.items() if key not in _OF_THE_WRAPPER}
-    env = gymnasium.make(resolve_key(env_args["key"]), disable_env_checker=True, **arguments)
+    env = make_bare(env_args)
     check_spaces(env, env_args["key"])
     env.close()
+
+
+def make_bare(env_args: Mapping[str, Any]) -> gymnasium.Env:
+    """The environment as the hosts' `gymma` makes it, without their wrappers."""
+    arguments = {key: value for key, value in env_args.items() if key not in _OF_THE_WRAPPER}
+    return gymnasium.make(resolve_key(env_args["key"]), **{"disable_env_checker": True, **arguments})
 
 
 def _in_a_line(error: Exception) -> str:

@@ -11,7 +11,6 @@ import importlib.util
 import multiprocessing
 import multiprocessing.util  # it must have registered its end of the program before ours, which has to come first
 import os
-import pickle
 import shutil
 import signal
 import sys
@@ -27,11 +26,11 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 from epymarl_trust_region.config import nearest
-from epymarl_trust_region.environments import numbered
-from epymarl_trust_region.errors import ConfigError, SuiteError, TrustRegionError, WorkerDiedError
+from epymarl_trust_region.errors import ConfigError, SuiteError, WorkerDiedError
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite import patching
 from epymarl_trust_region.suite.host import BatchParts, Host
+from epymarl_trust_region.suite.last_words import last_words
 
 PINNED_COMMIT = "cbc38c09588064eab978501d0f12c2cf58fa7fc2"
 REPOSITORY_URL = "https://github.com/uoe-agents/epymarl"
@@ -241,9 +240,7 @@ class _WatchedProcess(multiprocessing.Process):
 
     def start(self) -> None:
         self.number = len(self.started)
-        last_words, self.mouth = multiprocessing.Pipe(duplex=False)
         super().start()
-        self.last_words = last_words  # only now: they are this process's to read
         self.started.append(self)
         self.raise_for_dead()  # it may have died, and its signal come, before it was in the list
 
@@ -251,12 +248,8 @@ class _WatchedProcess(multiprocessing.Process):
         # In the worker: Ctrl-C is the parent's to handle, and a forked worker must not watch over its siblings.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        try:
-            with numbered(self.number):
-                super().run()
-        except TrustRegionError as error:
-            self.mouth.send_bytes(pickle.dumps(error))
-            sys.exit(1)  # without a traceback: the error says what is wrong
+        with last_words(self._args[0], self.number):
+            super().run()
 
     @classmethod
     def raise_for_dead(cls) -> None:
@@ -264,8 +257,6 @@ class _WatchedProcess(multiprocessing.Process):
             if process.exitcode:
                 text = f"environment worker {number} ended with exit code {process.exitcode}"
                 cls.started.clear()  # one report is enough, however many die of the same cause
-                if process.last_words.poll():
-                    raise pickle.loads(process.last_words.recv_bytes())
                 raise WorkerDiedError(
                     f"{text}; its own traceback stands above. Mend what it names, or see it in one process with "
                     "`runner=episode batch_size_run=1`"

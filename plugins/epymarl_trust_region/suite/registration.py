@@ -16,12 +16,12 @@ import yaml
 
 from ..config import OFFLINE, check_learner
 from ..controllers import REGISTRY as CONTROLLERS
-from ..environments import Contract, contract_of
-from ..errors import ConfigError, SuiteError
+from ..environments import Contract, check_spaces, contract_of
+from ..errors import ConfigError, SuiteError, TrustRegionError
 from ..learners import REGISTRY as LEARNERS
 from ..offline.recording import check_recording, record
 from .checkpoints import check_folder
-from .environments import check_environment, resolved
+from .environments import check_environment, make_bare, resolved
 from .host import config_root
 from .progress import Progress, follow
 from .smax import SMAXEnv
@@ -63,26 +63,32 @@ def register_into(
         add(controllers, name, controller, "controller")
     add(environments, "smax", SMAXEnv, "environment")
     if "gymma" in environments:
-        environments["gymma"] = with_contract(environments["gymma"])
+        environments["gymma"] = with_own_availability(environments["gymma"])
     add({name: _unwrapped(runner) for name, runner in runners.items()}, "vector", vector_runner, "runner")
     runners.setdefault("vector", vector_runner)
     for name, make_runner in runners.items():
         runners[name] = _with_plugin(_unwrapped(make_runner), progress)
 
 
-def with_contract(make_env: Callable) -> Callable:
+def with_own_availability(make_env: Callable) -> Callable:
     """The host's `gymma` with a `Contract` inside, so that all that an environment gives is checked before it is used.
 
     It also asks an environment with a method `get_avail_actions()` which actions there are, and counts actions from
     each space's start: EPyMARL's wrapper only knows that some agents have fewer actions than others.
     """
-    already = isinstance(make_env, functools.partial) and make_env.func is _made_with_contract
-    return make_env if already else functools.partial(_made_with_contract, make_env)
+    already = isinstance(make_env, functools.partial) and make_env.func is _made_with_own_availability
+    return make_env if already else functools.partial(_made_with_own_availability, make_env)
 
 
-def _made_with_contract(make_env: Callable, **env_args: Any):
+def _made_with_own_availability(make_env: Callable, **env_args: Any):
     """Of this module, and not made inside a function: workers that are spawned have to find it."""
-    env = make_env(**env_args)
+    try:
+        env = make_env(**env_args)
+    except TrustRegionError:
+        raise
+    except Exception:
+        _look_again(env_args)
+        raise
     contract = contract_of(env) or _sign(env, env_args)
     # A wrapper that is made otherwise than at the tested commit goes without a contract.
     inner = getattr(getattr(env, "_env", None), "unwrapped", None)
@@ -90,6 +96,17 @@ def _made_with_contract(make_env: Callable, **env_args: Any):
     if own is not None:
         env.get_avail_actions = own
     return env
+
+
+def _look_again(env_args: Mapping[str, Any]) -> None:
+    """Say what is wrong if it is the environment: EPyMARL's wrapper resets it before it can have a contract."""
+    env = make_bare(env_args)
+    check_spaces(env, env_args["key"])
+    Contract(env, _task(env_args), env_args["common_reward"]).reset(seed=env_args["seed"])
+
+
+def _task(env_args: Mapping[str, Any]) -> str:
+    return env_args["key"].rpartition(":")[2]
 
 
 def _sign(env, env_args: Mapping[str, Any]) -> Contract | None:
@@ -100,8 +117,16 @@ def _sign(env, env_args: Mapping[str, Any]) -> Contract | None:
     limit = getattr(outer, "env", None)
     if not isinstance(limit, gymnasium.wrappers.TimeLimit):
         return None
-    limit.env = Contract(limit.env, env_args["key"].rpartition(":")[2], env_args["common_reward"])
-    return limit.env
+    if outer is env._env:  # else it has fewer agents by now than spaces
+        check_spaces(limit.env, env_args["key"])
+    limit.env = contract = Contract(limit.env, _task(env_args), env_args["common_reward"])
+    wrapper = contract
+    while isinstance(wrapper.env, gymnasium.Wrapper):
+        if isinstance(wrapper.env, gymnasium.wrappers.PassiveEnvChecker):
+            wrapper.env = wrapper.env.env  # it warns, or fails, in words of its own, before the contract is asked
+        else:
+            wrapper = wrapper.env
+    return contract
 
 
 def _unwrapped(make_runner: Callable) -> Callable:
