@@ -313,9 +313,10 @@ def test_ends_come_through(value: Any, make_gymma) -> None:
         (None, "gave a NoneType from step"),
     ],
 )
-def test_a_step_of_another_form(result: Any, message: str, make_gymma) -> None:
+@pytest.mark.parametrize("limited", [{}, {"max_episode_steps": 5}])  # a limit of its own takes it apart first
+def test_a_step_of_another_form(result: Any, message: str, limited: dict, make_gymma) -> None:
     with pytest.raises(Fault, match=ENV + message + r".*return \(observations, reward, terminated"):
-        play(make_gymma(field="result", value=result, at=2))
+        play(make_gymma(field="result", value=result, at=2, **limited))
 
 
 @pytest.mark.parametrize("result", [None, np.zeros((2, 2)), (np.zeros(2), np.zeros(2)), ((np.zeros(2),) * 2, {}, 0)])

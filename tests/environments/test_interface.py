@@ -96,7 +96,7 @@ NAN_ROW = [np.zeros(OBS), np.array([0, np.nan, 0, 0])]
         ("terminated", None, EnvironmentFaultError, "gave terminated=None at step 1"),
         ("truncated", "no", EnvironmentFaultError, "gave truncated='no' at step 1"),
         ("info", None, EnvironmentFaultError, "gave the info None at step 1"),
-        ("result", (None, 1.5, False, {}), EnvironmentFaultError, r"gave no five values from step\(\) at step 1"),
+        ("result", (None, 1.5, False, {}), EnvironmentFaultError, r"gave 4 values from step\(\) at step 1"),
     ],
 )
 def test_what_is_wrong_is_named(field: str, value: Any, kind: type, message: str) -> None:

@@ -47,6 +47,7 @@ class Contract(gym.Wrapper):
         self.available = self._available if hasattr(env.unwrapped, "get_avail_actions") else None
         counts = np.array([space.n for space in env.action_space])
         self._availability = Availability(np.arange(counts.max()) < counts[:, None])
+        _guard_core(self)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
         result = self.env.reset(seed=seed, options=options)
@@ -62,10 +63,7 @@ class Contract(gym.Wrapper):
         scene = self.scene
         if self._starts:
             action = [one + start for one, start in zip(action, self._starts, strict=True)]
-        result = self.env.step(action)
-        if not isinstance(result, tuple | list) or len(result) != 5:
-            raise scene.fault(_count(result), "return (observations, reward, terminated, truncated, info)")
-        observations, reward, terminated, truncated, info = result
+        observations, reward, terminated, truncated, info = five(self.env.step(action), scene)
         reward = check_reward(reward, self._n, self._common_reward, scene)
         terminated = check_end(terminated, "terminated", self._n, scene)
         truncated = check_end(truncated, "truncated", self._n, scene)
@@ -81,9 +79,37 @@ class Contract(gym.Wrapper):
         return rows
 
 
-def _count(result: Any) -> str:
+def five(result: Any, scene: Scene) -> Any:
+    """What a step gives, if it is five things.
+
+    Raises:
+        EnvironmentFaultError: it is something else.
+    """
+    if isinstance(result, tuple | list) and len(result) == 5:
+        return result
     size = f"{len(result)} values" if isinstance(result, tuple | list) else f"a {type(result).__name__}"
-    return f"gave {size} from step()"
+    raise scene.fault(f"gave {size} from step()", "return (observations, reward, terminated, truncated, info)")
+
+
+class _Five(gym.Wrapper):
+    """Directly around an environment whose other wrappers take apart what it gives."""
+
+    def __init__(self, env: gym.Env, scene: Scene) -> None:
+        super().__init__(env)
+        self._scene = scene
+
+    def step(self, action) -> Any:
+        return five(self.env.step(action), self._scene)
+
+
+def _guard_core(contract: Contract) -> None:
+    """Gymnasium's two wrappers that every environment has hand things on as they are; others, a limit say, do not."""
+    wrapper, handing_on = contract, True
+    while isinstance(wrapper.env, gym.Wrapper):
+        wrapper = wrapper.env
+        handing_on &= isinstance(wrapper, gym.wrappers.OrderEnforcing | gym.wrappers.PassiveEnvChecker)
+    if not handing_on:
+        wrapper.env = _Five(wrapper.env, contract.scene)
 
 
 def contract_of(env: Any) -> Contract | None:

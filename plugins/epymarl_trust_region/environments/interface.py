@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .contract import contract_of
+from .contract import contract_of, five
 from .scene import Scene, numbered, short
 from .values import (
     Availability,
@@ -52,10 +52,7 @@ class Checked:
 
     def step(self, actions) -> tuple[Any, Any, Any, Any, dict]:
         scene = self._scene
-        result = self._wrapped.step(actions)
-        if not isinstance(result, tuple) or len(result) != 5:
-            raise scene.fault("gave no five values from step()", "return (obs, reward, terminated, truncated, info)")
-        seen, reward, terminated, truncated, info = result
+        seen, reward, terminated, truncated, info = five(self._wrapped.step(actions), scene)
         n_rewards = self._shapes["reward"][0]  # one for the team; none of these environments pays agents one by one
         reward = check_reward(reward, n_rewards, n_rewards == 1, scene)
         terminated = check_end(terminated, "terminated", self._n, scene)

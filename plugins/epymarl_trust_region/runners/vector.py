@@ -126,7 +126,7 @@ class VectorRunner:
             An EpisodeBatch of its own memory, [B, T+1, ...]; steps after an episode's end are zero.
 
         Raises:
-            NonFiniteError: a reward is NaN or infinite. Nothing has been learnt from it.
+            EnvironmentFaultError, NonFiniteError: an environment gave what nothing can be learnt from, and nothing was.
             WorkerDiedError: a worker process is gone, or its environment failed.
         """
         episodes = self._play(test_mode)
