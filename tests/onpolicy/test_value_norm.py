@@ -51,7 +51,7 @@ def test_returns_that_do_not_vary_are_divided_by_the_smallest_standard_deviation
 
 @pytest.mark.parametrize("mean, std", [(1e4, 1.0), (-1e4, 0.1), (1e5, 1.0), (1e6, 10.0), (1e6, 3.0), (30.0, 10.0)])
 def test_a_mean_that_dwarfs_the_standard_deviation_does_not_swallow_it(mean, std):
-    """Over many small batches, as float32 holds them: what it rounds of the returns themselves is not PopArt's fault."""
+    """Over many small batches of float32 returns, whose own rounding is not PopArt's fault."""
     g, head, seen = torch.Generator().manual_seed(0), PopArtHead(1, 1, beta=0.99), []
     for _ in range(300):
         seen.append((mean + std * torch.randn(50, 1, generator=g, dtype=torch.float64)).float())
@@ -72,7 +72,8 @@ def test_normalised_targets_are_of_the_returns_precision():
         head = PopArtHead(4, 1, beta=0.9).to(dtype)
         head.update(torch.tensor([[1.0], [3.0]], dtype=dtype))
         x = torch.ones(2, 1, dtype=dtype)
-        assert head.normalise(x).dtype == head.denormalise(x).dtype == head(torch.ones(2, 4, dtype=dtype)).dtype == dtype
+        units = head(torch.ones(2, 4, dtype=dtype))
+        assert units.dtype == head.normalise(x).dtype == head.denormalise(x).dtype == dtype
 
 
 def test_moments_that_were_saved_in_float32_load_and_go_on():
