@@ -121,13 +121,42 @@ def test_projection_of_columns_is_the_nearest_distribution(double_precision):
     torch.testing.assert_close(project_to_simplex(x, available), expected)
 
 
-def test_the_predicted_kl_is_that_of_a_small_step(double_precision):
-    batch = make_batch(B=16)
-    learner = make_learner(batch, "inpg", eta=1e-4, cg_damping=0.0)
+def kl_of_the_step(learner, rollout, agent: int) -> float:
+    kl = rollout.policy(learner.mac, agent).kl(rollout.old_policies[agent])
+    return ((kl * rollout.mask).sum() / rollout.mask.sum()).item()
+
+
+@pytest.mark.parametrize("tabular", [False, True])
+@pytest.mark.parametrize("damping", [0.0, 0.1, 10.0])
+def test_the_predicted_kl_is_that_of_a_small_step(damping, tabular, double_precision):
+    """However large the damping: it shortens the step, and is no part of the distance."""
+    batch = one_hot_batch(0) if tabular else make_batch(B=16)
+    learner = make_learner(batch, "inpg", eta=1e-4 * max(damping, 1), cg_damping=damping, tabular=tabular)
     rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
     predicted = learner.update_policies(rollout)["agent_1_predicted_kl"]
-    kl = (rollout.policy(learner.mac, 1).kl(rollout.old_policies[1]) * rollout.mask).sum() / rollout.mask.sum()
-    assert predicted == pytest.approx(kl.item(), rel=0.02) and predicted > 1e-7
+    assert predicted == pytest.approx(kl_of_the_step(learner, rollout, 1), rel=0.02) and predicted > 1e-9
+
+
+@pytest.mark.parametrize("setting", [{"tabular": True}, {"cg_damping": 0.1}, {"cg_damping": 1e-3}])
+def test_a_kl_cap_is_reached_and_not_passed(setting):
+    """To the model's accuracy: the step that is cut to a cap of 1e-3 has a KL of 1e-3."""
+    batch = one_hot_batch(2) if "tabular" in setting else make_batch(B=16)
+    learner = make_learner(batch, "inpg", kl_cap=1e-3, eta=1.0, **setting)
+    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
+    stats = learner.update_policies(rollout)
+    for agent in range(3):
+        assert stats[f"agent_{agent}_kl_capped"] == 1 and stats[f"agent_{agent}_predicted_kl"] > 0.1
+        assert kl_of_the_step(learner, rollout, agent) == pytest.approx(1e-3, rel=0.1)
+
+
+def test_damping_has_no_part_in_a_table():
+    batch, found = one_hot_batch(3), []
+    for damping in (0.0, 0.1, 5.0):
+        learner = make_learner(batch, "inpg", tabular=True, cg_damping=damping, kl_cap=1e-3, eta=0.5)
+        rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
+        found.append((learner.update_policies(rollout), learner.mac.agent.vector(0).clone()))
+    for stats, vector in found[1:]:
+        assert stats == found[0][0] and torch.equal(vector, found[0][1])
 
 
 def test_a_kl_cap_shortens_the_step_and_says_so():
@@ -137,7 +166,7 @@ def test_a_kl_cap_shortens_the_step_and_says_so():
         rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
         before = learner.mac.agent.vector(0).clone()
         assert learner.update_policies(rollout)["agent_0_kl_capped"] == capped
-        kl = (rollout.policy(learner.mac, 0).kl(rollout.old_policies[0]) * rollout.mask).sum() / rollout.mask.sum()
+        kl = kl_of_the_step(learner, rollout, 0)
         assert (kl <= 1.1e-4) == bool(capped) and kl > 1e-6
         steps[cap] = learner.mac.agent.vector(0) - before
     assert torch.equal(steps[None], steps[1e9])

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from epymarl_trust_region.modules.distributions import MaskedCategorical
-from epymarl_trust_region.onpolicy.diagnostics import factor_statistics, policy_statistics, value_statistics
+from epymarl_trust_region.onpolicy import diagnostics
+from epymarl_trust_region.onpolicy.diagnostics import (
+    explained_variance,
+    factor_statistics,
+    policy_statistics,
+    quantile,
+    value_statistics,
+)
 from epymarl_trust_region.onpolicy.rollout import Rollout
 
 MASK = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
@@ -159,3 +167,42 @@ def test_individual_rewards_count_every_column():
 def test_constant_returns_leave_the_explained_variance_finite():
     constant = torch.full((2, 2, 1), 4.0)
     assert values(constant, constant)["explained_variance"] == 1.0
+
+
+def test_a_single_step_is_explained(recwarn):
+    """Of one number nothing varies; a variance with one degree of freedom too few would be NaN."""
+    assert explained_variance(torch.tensor([3.0]), torch.tensor([-1.0])) == 1.0
+    one = torch.zeros_like(MASK)
+    one[0, 0] = 1
+    stats = values(RETURNS, -RETURNS, mask=one)
+    assert stats["explained_variance"] == 1.0 and all(math.isfinite(value) for value in stats.values())
+    policies = [policy(v) for v in MOVED]
+    assert all(math.isfinite(value) for value in policy_statistics(make(mask=one), policies, 0.1).values())
+    assert factor_statistics(torch.full((2, 2), 0.3), one)["factor_ess"] == pytest.approx(1)
+    assert not recwarn.list
+
+
+def test_quantiles_of_few_values_are_torchs_own_bit_for_bit():
+    x = torch.rand(3, 101, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(quantile(x, 0.9), x.quantile(0.9, dim=-1))
+
+
+def test_quantiles_of_many_values_are_the_definition(monkeypatch):
+    """Linear between the two values next to q (M - 1); by another way than torch's, which has a limit."""
+    monkeypatch.setattr(diagnostics, "_MOST_FOR_TORCH", 0)
+    monkeypatch.setattr(torch.Tensor, "quantile", None)
+    g = torch.Generator().manual_seed(0)
+    for M in (1, 2, 3, 10, 11, 1000):
+        x = torch.rand(3, M, generator=g, dtype=torch.float64)
+        for q in (0.0, 0.5, 0.9, 1.0):
+            np.testing.assert_allclose(quantile(x, q), np.quantile(x.numpy(), q, axis=-1), rtol=1e-12)
+
+
+def test_total_variation_of_more_steps_than_torchs_quantile_takes():
+    """17 million of them: 9 in 10 policies did not move, the others by 0.2."""
+    steps = 2**24 + 10
+    tv = torch.zeros(1, steps)
+    tv[0, ::9] = 0.2
+    with pytest.raises(RuntimeError, match="too large"):
+        tv.quantile(0.9, dim=1)
+    assert quantile(tv, 0.9) == pytest.approx(0.2)

@@ -233,5 +233,5 @@ def test_popart_takes_in_the_valid_returns_once_and_before_the_regression():
     learner, rollout, _ = fitted(3, value_norm="popart", value_norm_beta=0.75)
     head, valid = learner.critic.net.head, rollout.returns[rollout.mask.bool()]
     assert head.weight == 0.25
-    torch.testing.assert_close(head.first_moment, 0.25 * valid.mean(0))
-    torch.testing.assert_close(head.second_moment, 0.25 * (valid**2).mean(0))
+    torch.testing.assert_close(head.first_moment, 0.25 * valid.double().mean(0))
+    torch.testing.assert_close(head.second_moment, 0.25 * (valid.double() ** 2).mean(0))

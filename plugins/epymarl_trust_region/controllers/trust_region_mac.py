@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import NonFiniteError
+from ..errors import ConfigError, NonFiniteError
 from ..modules import files
 from ..modules.actors import ActorSet
 from ..modules.distributions import MaskedCategorical
@@ -38,17 +38,26 @@ class TrustRegionMAC:
             groups: unused, part of the suite's interface.
             args: n_agents, n_actions, hidden_dim, use_rnn, share_parameters, obs_last_action, obs_agent_id,
                 test_greedy, and tabular where there is one.
+
+        Raises:
+            ConfigError: a table of observations without numbers.
         """
         self.args = args
         self.n_agents, self.n_actions = args.n_agents, args.n_actions
+        tabular = self.always_tabular or getattr(args, "tabular", False)  # only some learners have the key
+        width = self._input_dim(scheme)
+        if tabular and width == 0:
+            raise ConfigError(
+                "tabular=True learns for each observation, and the observations have length 0; set tabular=False"
+            )
         self.agent = ActorSet(
             self.n_agents,
-            self._input_dim(scheme),
+            width,
             self.n_actions,
             args.hidden_dim,
             args.use_rnn,
             args.share_parameters,
-            self.always_tabular or getattr(args, "tabular", False),  # only some learners have the key
+            tabular,
         )
         self.action_selector = SampleSelector()
         self.hidden_states: Tensor | None = None

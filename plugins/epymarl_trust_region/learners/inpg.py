@@ -92,14 +92,17 @@ class INPGLearner(IPGLearner):
             return {}
         gradient, residual = actor.vector.grad, 0.0
         fisher = gauss_newton_product(
-            push, lambda u: policy.fisher_product(u) * share.unsqueeze(-1), pull, actor.parameters, config.cg_damping
+            push, lambda u: policy.fisher_product(u) * share.unsqueeze(-1), pull, actor.parameters
         )
         if config.tabular:
             at = observed(rollout.inputs[agent].flatten(0, 1), policy.probs.flatten(0, 1), share.flatten())
             direction = natural_direction(actor.gradients[0], *at).flatten()
         else:
-            direction, _, residual, _ = conjugate_gradient(fisher, gradient.clone(), config.cg_iters)
-        rate, kl = self.rate, 0.5 * self.rate**2 * torch.dot(direction, fisher(direction)).item()
+            direction, _, residual, _ = conjugate_gradient(
+                lambda v: fisher(v).add_(v, alpha=config.cg_damping), gradient.clone(), config.cg_iters
+            )
+        # The quadratic model of the KL: damping belongs to the direction, and is no distance.
+        rate, kl = self.rate, 0.5 * self.rate**2 * max(torch.dot(direction, fisher(direction)).item(), 0.0)
         capped = config.kl_cap is not None and kl > config.kl_cap
         if capped:
             rate *= math.sqrt(config.kl_cap / kl)

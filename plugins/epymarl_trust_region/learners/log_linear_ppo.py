@@ -17,6 +17,7 @@ from torch import Tensor
 from ..config import LogLinearPPOConfig
 from ..errors import ConfigError
 from ..numerics.ridge import ridge_by_action
+from ..onpolicy.diagnostics import explained_variance
 from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.optimiser import FlatParameters
 from ..onpolicy.order import turns
@@ -59,7 +60,7 @@ class LogLinearPPOLearner(OnPolicyLearner):
             width = self.mac.width(agent)
             x, a, g = rollout.inputs[agent][valid][:, :width], rollout.actions[agent][valid], targets[valid]
             w = ridge_by_action(x, a, g, factor[valid], len(table), self.config.ridge)
-            fits[f"agent_{agent}_fit"] = _explained((x.double() * w[a]).sum(-1), g.double())
+            fits[f"agent_{agent}_fit"] = explained_variance(g.double(), (x.double() * w[a]).sum(-1))
             table.zero_()[:, :width] = w
             if actor.has_finite_gradient():
                 actor.vector.add_(actor.vector.grad, alpha=1 / beta)
@@ -87,8 +88,3 @@ class LogLinearPPOLearner(OnPolicyLearner):
         updates = max(self.config.t_max / rollout.mask.sum().item(), 1.0)
         n_actions = self.mac.n_actions
         return max(self.largest_target, 1e-8) * math.sqrt(updates / (2 * math.log(max(n_actions, 2))))
-
-
-def _explained(fitted: Tensor, targets: Tensor) -> float:
-    """1 - Var[G - fit] / Var[G], at most 1."""
-    return (1 - (targets - fitted).var() / targets.var().clamp_min(1e-12)).item()

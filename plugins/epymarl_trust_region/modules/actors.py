@@ -240,7 +240,7 @@ class ActorSet(nn.Module):
             network: a network that agents share gets the sum of their gradients.
         """
         shape = inputs.shape[:3]
-        by_network = inputs.reshape(len(self.agents), -1, *inputs.shape[2:])
+        by_network = inputs.reshape(len(self.agents), shape[0] * shape[1] // len(self.agents), *inputs.shape[2:])
         parts = [actor.vjp(own) for actor, own in zip(self.agents, by_network, strict=True)]
 
         def pull(gradient: Tensor, out: Sequence[Sequence[Tensor]]) -> None:
@@ -279,7 +279,8 @@ class ActorSet(nn.Module):
 
     def _by_network(self, x: Tensor) -> Tensor:
         """[B, N, D] -> [N, B, D], or [1, N*B, D] where all agents share one network."""
-        return x.transpose(0, 1).reshape(len(self.agents), -1, x.shape[-1])
+        B, N, D = x.shape
+        return x.transpose(0, 1).reshape(len(self.agents), B * N // len(self.agents), D)  # D may be 0
 
     def _by_agent(self, x: Tensor, shape: torch.Size) -> Tensor:
         """The way back."""

@@ -21,7 +21,7 @@ class RawFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., D + 1]."""
-        return torch.cat([x, torch.ones_like(x[..., :1])], -1)
+        return torch.cat([x, x.new_ones(*x.shape[:-1], 1)], -1)
 
 
 class FourierFeatures(nn.Module):

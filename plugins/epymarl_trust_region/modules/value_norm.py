@@ -47,16 +47,19 @@ class PopArtHead(ValueHead):
         """
         super().__init__(features, n_values)
         self.beta, self.epsilon = beta, epsilon
-        self.register_buffer("first_moment", torch.zeros(n_values))
-        self.register_buffer("second_moment", torch.zeros(n_values))
-        self.register_buffer("weight", torch.zeros(()))
+        # In float64: the variance is a difference of the two, and in float32 nothing of it is left at a mean of 1e4.
+        self.register_buffer("first_moment", torch.zeros(n_values, dtype=torch.float64))
+        self.register_buffer("second_moment", torch.zeros(n_values, dtype=torch.float64))
+        self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
 
     def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, [K], in the layer's precision."""
         if self.weight == 0:  # nothing seen yet: the identity
-            return torch.zeros_like(self.first_moment), torch.ones_like(self.first_moment)
+            zeros = torch.zeros_like(self.layer.bias)
+            return zeros, zeros + 1
         mean = self.first_moment / self.weight
         variance = self.second_moment / self.weight - mean**2
-        return mean, variance.clamp_min(self.epsilon**2).sqrt()
+        return mean.to(self.layer.bias), variance.clamp_min(self.epsilon**2).sqrt().to(self.layer.bias)
 
     def normalise(self, returns: Tensor) -> Tensor:
         mean, std = self._moments()
@@ -69,6 +72,7 @@ class PopArtHead(ValueHead):
     @torch.no_grad()
     def update(self, returns: Tensor) -> None:
         old_mean, old_std = self._moments()
+        returns = returns.to(self.first_moment)
         self.first_moment.lerp_(returns.mean(0), 1 - self.beta)
         self.second_moment.lerp_((returns**2).mean(0), 1 - self.beta)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.beta)

@@ -34,4 +34,5 @@ def flatten(parameters: Sequence[nn.Parameter], vector: Tensor | None = None) ->
 
 def is_flat(parameters: Sequence[nn.Parameter], vector: Tensor) -> bool:
     """Whether the parameters (still) begin where `vector` does: moving a module to another device ends that."""
-    return parameters[0].data_ptr() == vector.data_ptr()
+    first = next((parameter for parameter in parameters if parameter.numel()), vector)  # an empty one begins nowhere
+    return first.data_ptr() == vector.data_ptr()

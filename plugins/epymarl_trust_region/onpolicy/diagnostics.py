@@ -5,11 +5,15 @@ Shape letters: B episodes, T steps, N agents, K reward columns. All statistics a
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .returns import masked_mean
 from .rollout import Rollout
+
+_MOST_FOR_TORCH = 2**24  # values along a dimension that torch.quantile takes
 
 
 def policy_statistics(
@@ -42,7 +46,7 @@ def policy_statistics(
         "kl_mean": kl.mean(),
         "kl_max": kl.max(),
         "tv_mean": tv.mean(),
-        "tv_p90": tv.quantile(0.9),
+        "tv_p90": quantile(tv.flatten(), 0.9),
         "tv_max": tv.max(),
         "joint_tv_sum": tv.max(1).values.sum(),
         "joint_tv": (1 - (1 - tv).prod(0)).max(),
@@ -64,7 +68,7 @@ def _by_agent(kl: Tensor, tv: Tensor, ratio: Tensor) -> dict[str, float]:
         "kl_mean": kl.mean(1),
         "kl_max": kl.max(1).values,
         "tv_mean": tv.mean(1),
-        "tv_p90": tv.quantile(0.9, dim=1),
+        "tv_p90": quantile(tv, 0.9),
         "tv_max": tv.max(1).values,
         "ratio_min": ratio.min(1).values,
         "ratio_max": ratio.max(1).values,
@@ -85,17 +89,34 @@ def factor_statistics(factor: Tensor, mask: Tensor) -> dict[str, float]:
 def value_statistics(rollout: Rollout) -> dict[str, float]:
     """How good the critic was before this update.
 
-    `explained_variance` is 1 - Var[R - V] / Var[R]; `advantage_std` is the advantages' standard deviation before they
+    `explained_variance` is that of R by V; `advantage_std` is the advantages' standard deviation before they
     were standardised, `advantage_mean` their mean as used; `return_target_mean` and `value_mean` are in returns.
     """
     mask = rollout.mask.unsqueeze(-1).expand_as(rollout.returns)
     valid = mask.bool()
     returns, values = rollout.returns[valid], rollout.values[valid]
-    explained = 1 - (returns - values).var() / returns.var().clamp_min(1e-12)
     return {
-        "explained_variance": explained.item(),
+        "explained_variance": explained_variance(returns, values),
         "advantage_std": rollout.raw_advantage_std.item(),
         "advantage_mean": masked_mean(rollout.advantages, mask).item(),
         "return_target_mean": returns.mean().item(),
         "value_mean": values.mean().item(),
     }
+
+
+def explained_variance(targets: Tensor, estimates: Tensor) -> float:
+    """1 - Var[G - estimate] / Var[G], at most 1, of [M] samples; 1 for a single one, of which neither varies."""
+    if len(targets) < 2:
+        return 1.0
+    return (1 - (targets - estimates).var() / targets.var().clamp_min(1e-12)).item()
+
+
+def quantile(x: Tensor, q: float) -> Tensor:
+    """`x.quantile(q, dim=-1)`, of any number of values: x [..., M] -> [...]."""
+    if x.shape[-1] <= _MOST_FOR_TORCH:
+        return x.quantile(q, dim=-1)
+    place = q * (x.shape[-1] - 1)
+    low = math.floor(place)
+    high = min(low + 1, x.shape[-1] - 1)
+    below, above = (x.kthvalue(k + 1, dim=-1).values for k in (low, high))
+    return below.lerp(above, place - low)

@@ -105,7 +105,7 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
         old_policies=policies,
         old_log_probs=torch.stack([policy.log_prob(a) for policy, a in zip(policies, actions, strict=True)]),
         mask=mask.squeeze(-1),
-        advantages=standardise(advantages, mask) if config.standardise_advantages else advantages,
+        advantages=standardise(advantages, mask, values[:, :-1]) if config.standardise_advantages else advantages,
         returns=advantages + values[:, :-1],
         values=values[:, :-1],
         raw_advantage_std=_std(advantages, mask),
