@@ -33,7 +33,7 @@ class SuiteError(TrustRegionError):
 
 
 class EnvironmentMissingError(TrustRegionError):
-    """The environment id is not registered, or the package behind it is not installed."""
+    """The environment id is not registered, or the code behind it is missing or cannot be imported."""
 
 
 class CheckpointError(TrustRegionError):

@@ -88,6 +88,18 @@ def test_the_suites_own_command_refuses_bad_input_in_one_line(wrong, message, cl
     assert message in result.stderr and "Traceback" not in result.stderr
 
 
+def test_the_suites_own_command_finds_a_module_in_the_current_folder(clone, tmp_path):
+    """Its runner makes the environments in workers of its own."""
+    (tmp_path / "my_env.py").write_text((ROOT / "tests/data/troubled.py").read_text())
+    module = ("env_args.key=my_env:Troubled-v0", "env_args.time_limit=9", "runner=parallel")
+    result = run(tmp_path, str(clone / "src/main.py"), "--config=happo", "--env-config=gymma", "with", *module, *SMALL)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (tmp_path / "my_env.py").write_text("import scipy_of_mine\n")
+    result = run(tmp_path, str(clone / "src/main.py"), "--config=happo", "--env-config=gymma", "with", *module, *SMALL)
+    assert result.returncode != 0 and "Traceback" not in result.stderr
+    assert "my_env.py, line 1: ModuleNotFoundError: No module named 'scipy_of_mine'; install the" in result.stderr
+
+
 def through_us(folder: Path, home: Path, *params: str, config: str = "happo") -> subprocess.CompletedProcess:
     command = ["run", "--suite=epymarl", f"--config={config}", "--env-config=gymma", "--quiet", "with"]
     return run(folder, "-m", "epymarl_trust_region", *command, *params, home=home)

@@ -117,7 +117,7 @@ def test_no_warning_about_lists_of_rewards() -> None:
         ({"pretrained_wrapper": "PretrainedTag"}, ConfigError, "epymarl-tr suite fetch"),
         ({"key": "CartPole-v1"}, ConfigError, "CartPole-v1.*per agent"),
         ({"key": "Unevem-v0"}, EnvironmentMissingError, "Unevem.*Uneven"),
-        ({"key": "no_such_package:Thing-v0"}, EnvironmentMissingError, "pip install no_such_package"),
+        ({"key": "no_such_package:Thing-v0"}, EnvironmentMissingError, "there is no module no_such_package"),
     ],
 )
 def test_bad_input(changes: dict, error: type, message: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import gymnasium
 from ..environments import check_spaces
 from ..errors import ConfigError, EnvironmentMissingError, TrustRegionError
 from .apart import apart
+from .environment_code import INSTALL, add_current_folder, import_code, origin
 
 # Prefix of an id -> the module whose import registers it. The module goes in front of the id when an environment is
 # made, so that worker processes which share nothing with this one (start method "spawn") find it too.
@@ -23,13 +23,6 @@ _REGISTERED_BY = {
 }
 # Of env_args; the rest is handed to the environment.
 _OF_THE_WRAPPER = {"key", "time_limit", "seed", "pretrained_wrapper", "common_reward", "reward_scalarisation"}
-_INSTALL = {
-    "lbforaging": "pip install lbforaging",
-    "rware": "pip install rware",
-    "matrixgames": "pip install git+https://github.com/uoe-agents/matrix-games.git",
-    "smaclite": "pip install git+https://github.com/uoe-agents/smaclite.git",
-    "vmas": "pip install 'vmas[gymnasium]>=1.5.1'",
-}
 
 
 def resolve_key(key: str) -> str:
@@ -59,7 +52,7 @@ def check_environment(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: `env_args.key`, `env_args.map_name` or `env_args.time_limit` is missing or unusable; the
             environment cannot be made with its arguments, or its spaces are none that algorithms here can use.
-        EnvironmentMissingError: the id is not registered, or the module in front of it is not installed.
+        EnvironmentMissingError: the id is not registered, or the code behind it cannot be imported.
     """
     env, env_args = config.get("env"), config.get("env_args", {})
     name = {"gymma": "key", "smaclite": "map_name"}.get(env)
@@ -74,7 +67,7 @@ def check_environment(config: Mapping[str, Any]) -> None:
             f"env_args.time_limit={limit!r} is missing or not a positive number of steps; every episode needs a limit, "
             "as in `with env_args.time_limit=25`"
         )
-    _check_registered(env_args["key"] if env == "gymma" else f"smaclite:smaclite/{env_args['map_name']}-v0")
+    load_environment(env_args["key"] if env == "gymma" else f"smaclite:smaclite/{env_args['map_name']}-v0")
     if env == "gymma":
         _check_made(env_args)
 
@@ -108,24 +101,27 @@ def _in_a_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _check_registered(key: str) -> None:
+def load_environment(key: str) -> None:
+    """Import the module in front of an id, look the id up, and import the code behind it.
+
+    The module may be the user's own, in the current folder.
+
+    Raises:
+        EnvironmentMissingError: one of the three fails; the message says which, and why.
+    """
     module, _, name = resolve_key(key).rpartition(":")
+    if module:
+        if not module.startswith(_PACKAGE):
+            add_current_folder()
+        import_code(key, module)
     try:
-        if module:
-            importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise EnvironmentMissingError(_not_installed(key, module.split(".")[0], str(error))) from None
-    try:
-        gymnasium.spec(name)
+        entry_point = gymnasium.spec(name).entry_point
     except gymnasium.error.Error as error:
         package = module.split(".")[0] or name.split("/")[0].split("-")[0]
-        known = "" if package not in _INSTALL else f" (is it installed? {_INSTALL[package]})"
+        known = "" if package not in INSTALL else f" (is it installed? {INSTALL[package]})"
         raise EnvironmentMissingError(
-            f"environment {key} does not exist: {error}{known}; check env_args.key, or name the package that registers "
-            "it, as in lbforaging:Foraging-8x8-2p-3f-v3"
+            f"environment {key} does not exist: {error}{known}{module and origin(module)}; check env_args.key, or name "
+            "the package that registers it, as in lbforaging:Foraging-8x8-2p-3f-v3"
         ) from None
-
-
-def _not_installed(key: str, package: str, reason: str) -> str:
-    command = _INSTALL.get(package, f"pip install {package}")
-    return f"environment {key} needs the package {package} ({reason}); {command}"
+    if isinstance(entry_point, str):
+        import_code(key, *entry_point.partition(":")[::2])

@@ -16,6 +16,8 @@ from gymnasium.spaces import Box, flatdim, flatten
 import epymarl_trust_region.suite.mpe  # noqa: F401  registers the pz-mpe ids
 from epymarl_trust_region.environments import Contract, check_spaces
 from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
+from epymarl_trust_region.suite.environment_code import complaint
+from epymarl_trust_region.suite.environments import load_environment
 
 
 class GymmaEnv:
@@ -38,7 +40,7 @@ class GymmaEnv:
     Raises:
         ConfigError: a value above is missing or has no meaning here, or the environment's spaces are none for agents
             with discrete actions.
-        EnvironmentMissingError: no such id, or its package is not installed.
+        EnvironmentMissingError: no such id, or the code behind it is missing or cannot be imported.
     """
 
     def __init__(
@@ -153,13 +155,10 @@ def _check_arguments(key, time_limit, common_reward, scalarisation, pretrained) 
 
 
 def _make(key: str, kwargs: dict) -> gym.Env:
+    load_environment(key)
     # Gymnasium's checker warns at each list of rewards, and costs time at each step.
     kwargs = {"disable_env_checker": True, **kwargs}
     try:
         return gym.make(key, **kwargs)
-    except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv) as error:
-        raise EnvironmentMissingError(f"env_args.key={key}: {error}") from error
-    except ModuleNotFoundError as error:
-        package = error.name or key.partition(":")[0].partition(".")[0]  # Gymnasium's own error carries no name
-        message = f"env_args.key={key}: {error}; install the package that provides it, such as pip install {package}"
-        raise EnvironmentMissingError(message) from error
+    except ModuleNotFoundError as error:  # its constructor imports what is not there
+        raise EnvironmentMissingError(complaint(key, error)) from error
