@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from argparse import Namespace
 from types import SimpleNamespace
@@ -24,8 +25,10 @@ def modified(monkeypatch) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", study.STUDIES)
-def test_a_study_of_modified_files_is_refused_before_it_begins(name, modified, tmp_path, capsys):
-    assert cli.main(["study", name, "--out", str(tmp_path / "x")]) == 2  # minutes, were it not refused at once
+def test_a_study_of_modified_files_is_refused_before_it_begins(name, modified, tmp_path, monkeypatch, capsys):
+    module = importlib.import_module(f"epymarl_trust_region.experiments.{study.STUDIES[name]}")
+    monkeypatch.setattr(module, "measure", lambda *_: pytest.fail("measured before it was refused"))
+    assert cli.main(["study", name, "--out", str(tmp_path / "x")]) == 2
     said = capsys.readouterr()
     remedy = "commit or stash them, or add --allow-dirty, which records their names"
     assert said.err == f"error: modified files: plugins/a.py, configs/b.yaml; {remedy}\n" and said.out == ""
