@@ -109,6 +109,15 @@ def test_markdown_has_a_table_per_task_at_the_steps_asked_for(study, capsys):
     assert text in out and out.endswith("written to out/deep\n")
 
 
+def test_a_cell_of_fewer_seeds_says_so(study):
+    make_run("happo", 4, [10, 250], [-81.0, -45.0])
+    Path("study.yaml").write_text(SWEEP.replace("seeds: [1, 2, 3]", "seeds: [1, 2, 4]"))
+    row = (make_report("--steps", "0", "100") / "summary.md").read_text().splitlines()[4]
+    assert row == "| happo | 3 | -81.00 ± 1.00 | -60.00 ± 1.41 (2 of 3) |"
+    row = (make_report("--steps", "100", "200") / "summary.md").read_text().splitlines()[4]
+    assert row == "| happo | 3 | -60.00 ± 1.41 (2 of 3) | -45.00 ± 5.00 |"
+
+
 def test_a_figure_per_task_with_every_seed_the_mean_and_its_band(study, monkeypatch):
     from matplotlib.figure import Figure
 

@@ -57,21 +57,23 @@ def summarise(table):
 
 
 def markdown(summary, steps: list[int]) -> str:
-    """A table per task: mean ± standard deviation over seeds at the steps asked for."""
+    """A table per task: mean ± standard deviation over seeds at the steps asked for, and of how many if not of all."""
     lines = []
     for task, rows in summary.groupby("task", sort=False):
         lines += [f"### {task}", "", "| experiment | seeds | " + " | ".join(f"{s:,} steps" for s in steps) + " |"]
         lines.append("|---|---|" + "---|" * len(steps))
         for name, curve in rows.groupby("experiment", sort=False):
-            at = curve.set_index("step")
-            cells = [_cell(at["mean"][s], at["std"][s]) if s in at.index else "" for s in steps]
-            lines.append(f"| {name} | {int(curve['count'].max())} | " + " | ".join(cells) + " |")
+            at, seeds = curve.set_index("step"), int(curve["count"].max())
+            cells = [_cell(at.loc[step], seeds) if step in at.index else "" for step in steps]
+            lines.append(f"| {name} | {seeds} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _cell(mean: float, std: float) -> str:
-    return f"{mean:.2f}" if math.isnan(std) else f"{mean:.2f} ± {std:.2f}"  # one seed has no spread
+def _cell(row, seeds: int) -> str:
+    text = f"{row['mean']:.2f}" + ("" if math.isnan(row["std"]) else f" ± {row['std']:.2f}")  # one seed has no spread
+    # Tests come at an update's end, so that those of some seeds may miss an interval.
+    return text + (f" ({int(row['count'])} of {seeds})" if row["count"] < seeds else "")
 
 
 def plot_task(table, task: str, file: Path) -> None:
