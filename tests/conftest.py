@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch as th
 from epymarl_trust_region.errors import SuiteError
-from epymarl_trust_region.suite import epymarl
+from epymarl_trust_region.experiments import made_by
+from epymarl_trust_region.suite import epymarl, provenance
 
 NO_EPYMARL = "no EPyMARL checkout: set $EPYMARL_HOME, or `epymarl-tr suite fetch` (`make fetch`)"
 
@@ -26,6 +27,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if found is None:
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=NO_EPYMARL))
+
+
+@pytest.fixture(autouse=True)
+def clean_checkout(monkeypatch) -> None:
+    """Nothing is written from modified files, which a developer's checkout has while its tests run."""
+    monkeypatch.setattr(provenance, "modified_files", lambda: ())
+    monkeypatch.setattr(made_by, "modified_files", lambda: ())
 
 
 @pytest.fixture

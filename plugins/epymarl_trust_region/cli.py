@@ -19,6 +19,7 @@ _PASSED_ON = {
     "run": "epymarl_trust_region.main",
     "sweep": "epymarl_trust_region.experiments.sweep",
     "report": "epymarl_trust_region.experiments.report",
+    "compare": "epymarl_trust_region.experiments.compare",
     "bench": "epymarl_trust_region.experiments.bench",
     "study": "epymarl_trust_region.experiments.study",
     "episodes": "epymarl_trust_region.offline.summary",
@@ -38,6 +39,7 @@ commands:
   offline --config=ALG --data PATH ...     learn from recorded episodes alone
   episodes PATH                            what is in the episodes that `run ... with save_episodes=PATH` has written
   sweep ... | report ...                   many runs, and their tables and figures
+  compare CURVES.csv A B                   how far two experiments of a report are apart, with standard errors
   bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine
   study potential-games --out FOLDER       INPG and IPG on tables: the figures of the INPG paper
   study meta-game --out FOLDER             the solver of MATRL's meta-game: how reliable and how fast

@@ -29,10 +29,10 @@ from sacred.utils import SacredError, apply_backspaces_and_linefeeds
 from . import __version__
 from .config import check_known_keys, flatten, nearest
 from .errors import ConfigError, TrustRegionError
-from .suite import patching
 from .suite.epymarl import watch_workers
 from .suite.host import Host, config_root
 from .suite.progress import Progress
+from .suite.provenance import own_version, version
 from .suite.registration import check_all, check_online, register_into
 from .suite.selection import choose
 
@@ -188,9 +188,9 @@ def assemble(host: Host, params: list[str]) -> tuple[dict[str, Any], list[str], 
     merged = _merge(_merge(merged, environment), algorithm)
     merged["plugin"] = {
         "epymarl_trust_region": __version__,
-        "plugin_commit": own_commit(),
+        **own_version(),
         "host": host.name,
-        "host_commit": host.commit,
+        **version("host", host.commit, host.modified),
     }
     return merged, params, defaults
 
@@ -270,12 +270,3 @@ def _results_folder(config: Mapping[str, Any], params: list[str]) -> str:
     values = {**flatten(config), **overrides(params)}
     task = values.get("env_args.map_name") or values.get("env_args.key") or "unknown"
     return str(Path(values["local_results_path"]) / "sacred" / values["name"] / str(task).strip("'\""))
-
-
-def own_commit() -> str | None:
-    """The commit of the plugin's checkout; None when it is installed from a wheel."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    result = patching.git("describe", "--always", "--dirty", "--abbrev=12", cwd=root)
-    return result.stdout.strip() if result.returncode == 0 else None

@@ -25,11 +25,12 @@ from .errors import ConfigError, DataError
 from .learners import REGISTRY as LEARNERS
 from .learners.log_linear_offline import LogLinearOffline
 from .main import main as run
-from .main import own_commit, seed_everything
+from .main import seed_everything
 from .offline.episodes import Episodes, read_episodes
 from .suite.environments import check_environment, resolved
 from .suite.host import config_root
 from .suite.lite.registries import ENVIRONMENTS
+from .suite.provenance import own_version
 
 LEARNER = "log_linear_offline"
 
@@ -167,7 +168,7 @@ def save(folder: Path, args: SimpleNamespace, mac, sizes: dict, history: list[di
     online = yaml.safe_load((config_root() / "algs" / "log_linear_ppo.yaml").read_text())
     args = SimpleNamespace(**{**vars(args), "learner": online["learner"]})
     LEARNERS[args.learner](mac, sizes, _Silence(), args).save_models(str(models / str(len(history))))
-    record = {"data": str(data), "plugin_commit": own_commit(), "config": vars(args), "iterations": history}
+    record = {"data": str(data), **own_version(), "config": vars(args), "iterations": history}
     (folder / "offline.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
     return models
 

@@ -16,6 +16,7 @@ from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.games.matrix_env import MatrixGameEnv
 from epymarl_trust_region.games.normal_form import climbing_game
 from epymarl_trust_region.main import assemble, config_files, main, seed_everything, split_options
+from epymarl_trust_region.suite import provenance
 from epymarl_trust_region.suite.selection import lite_host
 from sacred.utils import SacredError
 from support import ROOT
@@ -31,7 +32,7 @@ def host(tmp_path):
     (tmp_path / "config/default.yaml").write_text("a: 1\nb: 1\nc: 1\nenv_args: {x: 1, y: 1}\n")
     (tmp_path / "config/envs/gymma.yaml").write_text("b: 2\nc: 2\nenv_args: {y: 2, z: 2}\n")
     (tmp_path / "config/algs/own.yaml").write_text("c: 3\nname: own\nenv_args: {z: 3}\n")
-    return SimpleNamespace(name="fake", commit="123", config_dir=tmp_path / "config")
+    return SimpleNamespace(name="fake", commit="123", modified=(), config_dir=tmp_path / "config")
 
 
 @pytest.mark.parametrize(
@@ -128,9 +129,18 @@ def test_defaults_then_environment_then_algorithm(host):
     ours = {"save_episodes": None, "save_episodes_overwrite": False}
     assert {key: value for key, value in config.items() if key != "plugin"} == expected | ours
     assert config["plugin"]["host"] == "fake" and config["plugin"]["host_commit"] == "123"
+    assert "host_modified" not in config["plugin"]
     assert rest == ["-F", "x", "with", "b=9"]
     assert params[0] == "--env-config=gymma"  # the caller's own list is left alone
     assert defaults == {"a": 1, "b": 1, "c": 1, "env_args": {"x": 1, "y": 1}}
+
+
+def test_modified_files_are_recorded(host, monkeypatch):
+    monkeypatch.setattr(provenance, "modified_files", lambda: ("plugins/a.py",))
+    host.modified = ("src/run.py",)
+    plugin = assemble(host, ["--env-config=gymma", "--config=own"])[0]["plugin"]
+    assert plugin["plugin_commit"].endswith("-dirty") and plugin["plugin_modified"] == ["plugins/a.py"]
+    assert (plugin["host_commit"], plugin["host_modified"]) == ("123-dirty", ["src/run.py"])
 
 
 def test_the_hosts_yaml_comes_before_ours_of_the_same_name(host):

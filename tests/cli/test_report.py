@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from epymarl_trust_region import cli
-from epymarl_trust_region.experiments import report
+from epymarl_trust_region.experiments import made_by
 from epymarl_trust_region.experiments.report import read_curve
 from epymarl_trust_region.experiments.summary import plot_run, print_summary
 
@@ -25,10 +25,12 @@ experiments:
 SPREAD = 2**0.5  # standard deviation of x - 1 and x + 1, with n - 1 = 1 below
 
 
-def make_run(experiment, seed, steps, values, status="COMPLETED", metric="test_return_mean", commit="abc") -> Path:
+def make_run(
+    experiment, seed, steps, values, status="COMPLETED", metric="test_return_mean", commit="abc", **more
+) -> Path:
     run = Path(f"results/sweeps/study/{experiment}/seed{seed}/sacred/happo/task/1")
     run.mkdir(parents=True)
-    plugin = {"epymarl_trust_region": "0.1", "plugin_commit": commit, "host": "lite", "host_commit": None}
+    plugin = {"epymarl_trust_region": "0.1", "plugin_commit": commit, "host": "lite", "host_commit": None, **more}
     files = {
         "run": {"status": status},
         "info": {metric: values, f"{metric}_T": steps, "return_mean": [99.0]},
@@ -107,6 +109,15 @@ def test_markdown_has_a_table_per_task_at_the_steps_asked_for(study, capsys):
     assert text in out and out.endswith("written to out/deep\n")
 
 
+def test_a_cell_of_fewer_seeds_says_so(study):
+    make_run("happo", 4, [10, 250], [-81.0, -45.0])
+    Path("study.yaml").write_text(SWEEP.replace("seeds: [1, 2, 3]", "seeds: [1, 2, 4]"))
+    row = (make_report("--steps", "0", "100") / "summary.md").read_text().splitlines()[4]
+    assert row == "| happo | 3 | -81.00 ± 1.00 | -60.00 ± 1.41 (2 of 3) |"
+    row = (make_report("--steps", "100", "200") / "summary.md").read_text().splitlines()[4]
+    assert row == "| happo | 3 | -60.00 ± 1.41 (2 of 3) | -45.00 ± 5.00 |"
+
+
 def test_a_figure_per_task_with_every_seed_the_mean_and_its_band(study, monkeypatch):
     from matplotlib.figure import Figure
 
@@ -127,19 +138,39 @@ def test_a_figure_per_task_with_every_seed_the_mean_and_its_band(study, monkeypa
 
 
 def test_versions_are_those_of_the_runs_and_of_this_machine(study, monkeypatch):
-    real = report.importlib.metadata.version
+    real = made_by.importlib.metadata.version
 
     def version(name):
         if name == "lbforaging":
-            raise report.importlib.metadata.PackageNotFoundError(name)
+            raise made_by.importlib.metadata.PackageNotFoundError(name)
         return real(name)
 
-    monkeypatch.setattr(report.importlib.metadata, "version", version)
+    monkeypatch.setattr(made_by.importlib.metadata, "version", version)
     found = json.loads((make_report() / "versions.json").read_text())
     assert found["plugin_commit"] == ["abc", "def"] and found["epymarl_trust_region"] == ["0.1"]
     assert found["host_commit"] == []  # the built-in suite has none
     assert found["torch"] == real("torch") and "lbforaging" not in found
     assert found["python"].count(".") == 2
+    assert found["runs"] == {"abc": {"happo": [1], "mappo": [1], "forage": [5]}, "def": {"happo": [2]}}
+    assert "modified_files" not in found
+
+
+def test_runs_from_modified_files_are_not_published(study, capsys):
+    make_run("happo", 4, [10], [1.0], commit="old-dirty")  # not in the sweep
+    make_report()
+    make_run("mappo", 2, [10], [1.0], commit="abc-dirty", plugin_modified=["plugins/b.py", "plugins/a.py"])
+    make_run("mappo", 3, [10], [1.0], commit="old-dirty")
+    Path("study.yaml").write_text(SWEEP.replace("seeds: [1]}", "seeds: [1, 2, 3]}"))
+    assert cli.main(["report", "study.yaml", "--out", "other"]) == 2
+    made = "runs below results/sweeps/study were made from modified files"
+    which = "abc-dirty: plugins/a.py, plugins/b.py; old-dirty: not recorded which"
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"error: {made} ({which}); remove their folders and run them again from a clean commit, or")
+    assert not Path("other").exists()
+    found = json.loads((make_report("--allow-dirty") / "versions.json").read_text())
+    assert found["plugin_commit"] == ["abc", "abc-dirty", "def", "old-dirty"]
+    assert found["modified_files"] == {"abc-dirty": ["plugins/a.py", "plugins/b.py"], "old-dirty": []}
+    assert found["runs"]["abc-dirty"] == {"mappo": [2]}
 
 
 def test_nothing_to_report_is_one_clear_error(tmp_path, monkeypatch, capsys):

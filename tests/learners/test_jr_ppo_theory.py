@@ -11,6 +11,8 @@ from epymarl_trust_region.games.jr_ppo_theory import (
     independent_gains,
     printed_bound,
     repaired_bound,
+    sequential_advantages,
+    sequential_bound,
     total_variation,
 )
 from epymarl_trust_region.games.markov import MarkovGame, joint_policy, random_game, random_policies
@@ -24,7 +26,7 @@ def unlike_agents(gamma: float) -> tuple[MarkovGame, list[np.ndarray], list[np.n
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.3])
-def test_theorem_2_as_printed_is_false(gamma):
+def test_theorem_2_with_old_policy_advantages_is_false(gamma):
     """No agent gains or loses anything alone, so nothing is promised to be lost; together they lose everything."""
     game, old, new = unlike_agents(gamma)
     change = game.objective(joint_policy(new)) - game.objective(joint_policy(old))
@@ -36,11 +38,16 @@ def test_theorem_2_as_printed_is_false(gamma):
     penalty = 4 * 0.5 * gamma * 0.75**2 / (1 - gamma) ** 2
     assert change < -penalty - 0.02
     assert game.objective(joint_policy(new)) >= repaired_bound(game, old, new)
+    # With footnote 2's advantages the second agent sees the first one's new policy, and what it then loses.
+    np.testing.assert_allclose(sequential_advantages(game, old, new)[0], 0, atol=1e-15)
+    np.testing.assert_allclose(sequential_advantages(game, old, new)[1], [[0.5, -0.5]])
+    assert sequential_bound(game, old, new, eps=0.0) == pytest.approx(game.objective(joint_policy(new)))
+    assert game.objective(joint_policy(new)) >= sequential_bound(game, old, new) - 1e-12
 
 
-def small_games():
+def small_games(count: int = 400):
     """Random games with two and three agents, and pairs of policies from close together to far apart."""
-    for seed in range(400):
+    for seed in range(count):
         rng = np.random.default_rng(seed)
         n_actions = [(2, 2), (2, 3, 2), (3, 2)][seed % 3]
         game = random_game(rng, n_states=2 + seed % 2, n_actions=n_actions, gamma=[0.0, 0.3, 0.9][seed % 3])
@@ -58,6 +65,42 @@ def test_the_repaired_bound_holds_and_the_printed_one_often_fails():
     assert min(slack) > -1e-10
     assert broken > 40
     assert min(slack) < 1e-3  # and it says something: for small moves it is close
+
+
+def test_theorem_2_with_the_sequential_advantages_of_its_footnote_holds():
+    """In every game, where old-policy advantages fail in one of six; with the theorem's own smaller eps as well."""
+    broken, slack = 0, []
+    for game, old, new in small_games(600):
+        reached, tables = game.objective(joint_policy(new)), sequential_advantages(game, old, new)
+        smaller = max(np.abs(table).max() for table in tables)
+        slack += [reached - sequential_bound(game, old, new), reached - sequential_bound(game, old, new, smaller)]
+        broken += reached < printed_bound(game, old, new) - 1e-9
+        # The sum is the joint surrogate: what makes it TRPO's theorem.
+        joint, visits = game.advantages(joint_policy(old)), game.visitation(joint_policy(old))
+        surrogate = visits @ (joint * joint_policy(new)).reshape(game.n_states, -1).sum(-1)
+        assert sequential_bound(game, old, new, eps=0.0) == pytest.approx(game.objective(joint_policy(old)) + surrogate)
+    assert min(slack) > -1e-10
+    assert min(slack) < 1e-3  # it says something
+    assert broken > 60
+
+
+def test_the_footnotes_eps_has_to_be_that_of_the_joint_advantage():
+    """Three agents switch at once, and each is paid 1 for it, in the second state -1: their gains add up, eps does not.
+
+    The surrogate counts on 3 per step for ever, but the switch leads to the second state: 3 - 3 gamma / (1 - gamma).
+    """
+    switched = np.indices((2, 2, 2)).sum(0)
+    transition = np.zeros((2, 2, 2, 2, 2))
+    transition[0, ..., 0], transition[0, ..., 1], transition[1, ..., 1] = switched < 3, switched == 3, 1
+    game = MarkovGame(transition, np.stack([switched, -switched]).astype(float), np.array([1.0, 0.0]), gamma=0.1)
+    old, new = ([np.eye(2)[[action, action]]] * 3 for action in (0, 1))
+    reached = game.objective(joint_policy(new))
+    assert reached == pytest.approx(3 - 3 * 0.1 / 0.9)
+    smaller = max(np.abs(table).max() for table in sequential_advantages(game, old, new))
+    assert smaller == 1 and np.abs(game.advantages(joint_policy(old))).max() == 3
+    assert sequential_bound(game, old, new, eps=1.0) == pytest.approx(3 / 0.9 - 4 * 0.1 / 0.81)
+    assert reached < sequential_bound(game, old, new, eps=1.0) - 0.1
+    assert reached >= sequential_bound(game, old, new)
 
 
 def test_where_one_agent_moves_alone_it_is_trpos_bound():

@@ -219,6 +219,9 @@ def test_load_gives_the_live_registries(tmp_path: Path, clean_imports: None) -> 
     assert sys.path[0] == str(home / "src")
     assert epymarl.load(home).learners is loaded.learners  # a second time changes nothing
     assert sys.path.count(str(home / "src")) == 1
+    assert loaded.modified == ()
+    (home / "src/config/default.yaml").write_text("a: 1\n")
+    assert epymarl.load(home).modified == ("src/config/default.yaml",)
 
 
 def test_load_never_hides_a_real_smaclite(tmp_path: Path, clean_imports: None) -> None:

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, SuiteError
-from ..main import own_commit
 from ..suite import epymarl
+from ..suite.provenance import version
 from .bench_work import PHASES, Sample, Side, Work
-from .report import package_versions
+from .made_by import add_flag, made_by
 
 _SPREAD = {"key": "pz-mpe-simple-spread-v3", "time_limit": 25}
 _SAME_NETWORKS = {"hidden_dim": 64, "critic_hidden_dim": 64}
@@ -258,6 +258,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw phases.png (and growth.png) into FOLDER")
     parser.add_argument("--check", action="store_true", help="exit with 1, naming them, if rows are below their `must`")
+    add_flag(parser)
     options = parser.parse_args(argv)
     if options.repetitions is not None and options.repetitions < 2:
         raise ConfigError(f"--repetitions={options.repetitions} is out of range; at least 2")
@@ -283,6 +284,7 @@ def main(argv: list[str]) -> int:
     """The command line; 1 if `--check` finds a row below its `must`."""
     options = _options(argv)
     checkout = _checkout(options)
+    made = _made_by(options, checkout) if options.json else {}
     rows = [row for row in ROWS if not options.only or row.name in options.only]
     if checkout is None:
         rows = [row for row in rows if row.ours.environment == "gymma"]
@@ -297,7 +299,7 @@ def main(argv: list[str]) -> int:
     if iterations:
         print("\n" + "\n".join(_phase_lines(iterations)), flush=True)
     growth = _growth(checkout) if options.growth else []
-    _write(options, checkout, results, iterations, growth)
+    _write(options, made, results, iterations, growth)
     below = [result for result in results if result.below]
     if options.check and below:
         shortfalls = ", ".join(f"{r.name} ({r.ratio:.1f}x, must {r.must:.2g}x)" for r in below)
@@ -311,15 +313,18 @@ def _growth(checkout: Path | None) -> list[dict[str, Any]]:
     return measure_growth(checkout)
 
 
-def _write(options: argparse.Namespace, checkout: Path | None, results, iterations, growth) -> None:
+def _made_by(options: argparse.Namespace, checkout: Path | None) -> dict[str, Any]:
+    status = epymarl.check(checkout) if checkout else None
+    return made_by(options, version("epymarl", status and status.commit, status.dirty if status else ()))
+
+
+def _write(options: argparse.Namespace, made: dict[str, Any], results, iterations, growth) -> None:
     if options.json:
-        status = epymarl.check(checkout) if checkout else None
-        made_by = {"plugin_commit": own_commit(), "epymarl_commit": status and status.commit, **package_versions()}
         rows = [
             dataclasses.asdict(result) | {"ratio": None if math.isnan(result.ratio) else result.ratio}
             for result in results
         ]
-        content = {"machine": machine(), "made_by": made_by, "rows": rows, "growth": growth}
+        content = {"machine": machine(), "made_by": made, "rows": rows, "growth": growth}
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(content, indent=1) + "\n")
     if options.figures:

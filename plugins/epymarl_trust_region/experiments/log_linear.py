@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from ..main import own_commit
 from . import log_linear_offline as offline
 from . import log_linear_online as online
-from .report import package_versions
+from .made_by import add_flag, made_by
 
 LIMITS = {"seeds": (1, 1000), "seed": (0, 2**31), "starts": (1, 100_000), "samples": (10, 1_000_000)}
 Row = dict[str, Any]
@@ -164,7 +163,7 @@ def draw_offline(file: Path, table: list[Row]) -> None:
     canvas.savefig(file, dpi=110)
 
 
-def write(folder: Path, parts: dict[str, list[Row]], options: argparse.Namespace) -> None:
+def write(folder: Path, parts: dict[str, list[Row]], options: argparse.Namespace, made: dict[str, Any]) -> None:
     """A csv per part, log-linear.json with every seed, log-linear.md, and three pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = {part: combine(rows, KEYS[part]) for part, rows in parts.items()}
@@ -174,7 +173,7 @@ def write(folder: Path, parts: dict[str, list[Row]], options: argparse.Namespace
             writer.writeheader()
             writer.writerows({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in r.items()} for r in table)
     content = {
-        "made_by": {"plugin_commit": own_commit(), **package_versions()},
+        "made_by": made,
         "options": {name: getattr(options, name) for name in LIMITS},
         **parts,
     }
@@ -189,7 +188,7 @@ def main(argv: list[str]) -> int:
     """The command line.
 
     Raises:
-        ConfigError: a number is out of range.
+        ConfigError: a number is out of range, or files are modified.
     """
     parser = argparse.ArgumentParser(prog="epymarl-tr study log-linear", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
@@ -197,12 +196,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=10, help="so many games and data sets: seed, seed + 1, ... (10)")
     parser.add_argument("--starts", type=int, default=500, help="random starts of the climbing and penalty game (500)")
     parser.add_argument("--samples", type=int, default=200, help="transitions of a data set (200)")
+    add_flag(parser)
     options = parser.parse_args(argv)
     for name, (low, high) in LIMITS.items():
         if not low <= getattr(options, name) <= high:
             raise ConfigError(f"--{name}={getattr(options, name)} is out of range; {low} to {high}")
-    started = time.monotonic()
-    write(options.out, measure(options), options)
+    made, started = made_by(options), time.monotonic()
+    write(options.out, measure(options), options, made)
     print((options.out / "log-linear.md").read_text(encoding="utf-8"))
     print(f"written to {options.out} after {time.monotonic() - started:.0f} s")
     return 0

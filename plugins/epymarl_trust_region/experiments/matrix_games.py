@@ -33,8 +33,7 @@ from ..games.matrix_learning import (
 )
 from ..games.two_by_two import equilibria, gains_of, select
 from ..games.two_by_two_classes import CLASSES, normal_games, structured_games
-from ..main import own_commit
-from .report import package_versions
+from .made_by import add_flag, made_by
 
 START = np.array([0.9, 0.2])  # the paper's Table 2
 STEPS = 1000
@@ -198,7 +197,7 @@ def draw_pennies(file: Path) -> None:
     canvas.savefig(file, dpi=110)
 
 
-def write(folder: Path, rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+def write(folder: Path, rows: list[dict[str, Any]], options: argparse.Namespace, made: dict[str, Any]) -> None:
     """table1.csv, table1.json (with every seed), table1.md and matching-pennies.png."""
     folder.mkdir(parents=True, exist_ok=True)
     table = combine(rows)
@@ -207,7 +206,7 @@ def write(folder: Path, rows: list[dict[str, Any]], options: argparse.Namespace)
         writer.writeheader()
         writer.writerows({k: round(v, 6) if isinstance(v, float) else v for k, v in row.items()} for row in table)
     content = {
-        "made_by": {"plugin_commit": own_commit(), **package_versions()},
+        "made_by": made,
         **{name: getattr(options, name) for name in LIMITS},
         "parameters": {method.name: method.parameters for method in METHODS},
         "table": table,
@@ -222,23 +221,24 @@ def main(argv: list[str]) -> int:
     """The command line.
 
     Raises:
-        ConfigError: a number is out of range.
+        ConfigError: a number is out of range, or files are modified.
     """
     parser = argparse.ArgumentParser(prog="epymarl-tr study matrix-games", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--games", type=int, default=1000, help="per class, generator and seed (1000, as in the paper)")
     parser.add_argument("--seed", type=int, default=0, help="of the games")
     parser.add_argument("--seeds", type=int, default=1, help="so many sets of games: seed, seed + 1, ... (1)")
+    add_flag(parser)
     options = parser.parse_args(argv)
     for name, (low, high) in LIMITS.items():
         if not low <= getattr(options, name) <= high:
             raise ConfigError(f"--{name}={getattr(options, name)} is out of range; {low} to {high}")
-    started, rows = time.monotonic(), []
+    made, started, rows = made_by(options), time.monotonic(), []
     for seed in range(options.seed, options.seed + options.seeds):
         for generator in GENERATORS:
             for name in CLASSES:
                 rows += measure(generator, name, options.games, seed)
-    write(options.out, rows, options)
+    write(options.out, rows, options, made)
     print((options.out / "table1.md").read_text(encoding="utf-8"))
     print(f"written to {options.out} after {time.monotonic() - started:.0f} s")
     return 0

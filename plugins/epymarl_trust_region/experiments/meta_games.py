@@ -19,8 +19,7 @@ import numpy as np
 from ..errors import ConfigError
 from ..games.equilibrium import SOLVERS, solve
 from ..games.meta_game import BatchGame, TableGame, deviation_gains
-from ..main import own_commit
-from .report import package_versions
+from .made_by import add_flag, made_by
 
 KINDS = ("random", "common", "zero-sum", "cyclic")
 TABLE_PLAYERS = (2, 3, 4, 5, 6, 8, 10)
@@ -111,16 +110,18 @@ def main(argv: list[str]) -> int:
     """The command line.
 
     Raises:
-        ConfigError: a number is out of range.
+        ConfigError: a number is out of range, or files are modified.
     """
     parser = argparse.ArgumentParser(prog="epymarl-tr study meta-game", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--games", type=int, default=50, help="of each kind and number of players (50)")
     parser.add_argument("--most-players", type=int, default=27, help="leave out games of more players (27)")
     parser.add_argument("--seed", type=int, default=0, help="of the games")
+    add_flag(parser)
     options = parser.parse_args(argv)
     if options.games < 1 or options.most_players < 2 or options.seed < 0:
         raise ConfigError("--games must be at least 1, --most-players at least 2, --seed at least 0")
+    made = {**made_by(options), "games": options.games, "seed": options.seed}
     cells = [(table_game, "table", n, kind) for n in TABLE_PLAYERS for kind in KINDS]
     cells += [(batch_game, "batch", n, kind) for n in BATCH_PLAYERS for kind in ("independent", "trial")]
     rows = []
@@ -129,8 +130,7 @@ def main(argv: list[str]) -> int:
             rows.append(measure(make, form, n, kind, options.games, options.seed))
             print(markdown(rows[-1:]).splitlines()[-1], flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    made_by = {"plugin_commit": own_commit(), **package_versions(), "games": options.games, "seed": options.seed}
     (options.out / "meta-game.md").write_text(markdown(rows), encoding="utf-8")
-    (options.out / "meta-game.json").write_text(json.dumps({"made_by": made_by, "rows": rows}, indent=1) + "\n")
+    (options.out / "meta-game.json").write_text(json.dumps({"made_by": made, "rows": rows}, indent=1) + "\n")
     print(f"written to {options.out}")
     return 0

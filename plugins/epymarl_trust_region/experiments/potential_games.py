@@ -27,8 +27,7 @@ from ..games.sampled import (
     sampled_distancing,
     stopped_at,
 )
-from ..main import own_commit
-from .report import package_versions
+from .made_by import add_flag, made_by
 
 
 @dataclass(frozen=True)
@@ -128,11 +127,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--runs", type=int, default=10, help="runs of each setting (10, as in the paper)")
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers")
     parser.add_argument("--iterations", type=int, help="at most so many, for a quick look")
+    add_flag(parser)
     options = parser.parse_args(argv)
     for name in ("runs", "iterations"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name}={value} is out of range; at least 1")
+    made = made_by(options)
     options.out.mkdir(parents=True, exist_ok=True)
     figures: dict[str, dict[str, np.ndarray]] = {}
     rows = []
@@ -149,8 +150,7 @@ def main(argv: list[str]) -> int:
         print(_line(setting, found), flush=True)
     for figure, curves in figures.items():
         draw(figure, curves, options.out / f"{_file_name(figure)}.png")
-    made_by = {"plugin_commit": own_commit(), **package_versions()}
-    content = {"made_by": made_by, "runs": options.runs, "seed": options.seed, "settings": rows}
+    content = {"made_by": made, "runs": options.runs, "seed": options.seed, "settings": rows}
     (options.out / "potential-games.json").write_text(json.dumps(content, indent=1) + "\n")
     print(f"written to {options.out}")
     return 0

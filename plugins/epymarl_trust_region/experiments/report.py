@@ -1,28 +1,25 @@
 """`epymarl-tr report FILE --out FOLDER`: the completed runs of a sweep as CSV, tables and figures.
 
 Writes `curves.csv` (every test of every seed), `summary.csv` (mean and spread over seeds at each test), `summary.md`
-(the same at the steps asked for), `versions.json`, and one figure per task. `--distances` adds how far the policies
-moved per update (`distances.py`).
+(the same at the steps asked for), `versions.json` (what made which runs), and one figure per task. `--distances` adds
+how far the policies moved per update (`distances.py`). Runs that were made from modified files are refused.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib.metadata
 import importlib.util
 import json
 import math
-import platform
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
 from . import distances
+from .made_by import add_flag, modified_runs, package_versions, refuse_modified
 from .sweep import Sweep, read_sweep, sacred_run
 
 METRICS = ("test_return_mean", "test_total_return_mean")
-PACKAGES = ("torch", "numpy", "gymnasium", "mpe2", "lbforaging", "sacred")
 
 
 def load_runs(sweep: Sweep):
@@ -60,21 +57,23 @@ def summarise(table):
 
 
 def markdown(summary, steps: list[int]) -> str:
-    """A table per task: mean ± standard deviation over seeds at the steps asked for."""
+    """A table per task: mean ± standard deviation over seeds at the steps asked for, and of how many if not of all."""
     lines = []
     for task, rows in summary.groupby("task", sort=False):
         lines += [f"### {task}", "", "| experiment | seeds | " + " | ".join(f"{s:,} steps" for s in steps) + " |"]
         lines.append("|---|---|" + "---|" * len(steps))
         for name, curve in rows.groupby("experiment", sort=False):
-            at = curve.set_index("step")
-            cells = [_cell(at["mean"][s], at["std"][s]) if s in at.index else "" for s in steps]
-            lines.append(f"| {name} | {int(curve['count'].max())} | " + " | ".join(cells) + " |")
+            at, seeds = curve.set_index("step"), int(curve["count"].max())
+            cells = [_cell(at.loc[step], seeds) if step in at.index else "" for step in steps]
+            lines.append(f"| {name} | {seeds} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _cell(mean: float, std: float) -> str:
-    return f"{mean:.2f}" if math.isnan(std) else f"{mean:.2f} ± {std:.2f}"  # one seed has no spread
+def _cell(row, seeds: int) -> str:
+    text = f"{row['mean']:.2f}" + ("" if math.isnan(row["std"]) else f" ± {row['std']:.2f}")  # one seed has no spread
+    # Tests come at an update's end, so that those of some seeds may miss an interval.
+    return text + (f" ({int(row['count'])} of {seeds})" if row["count"] < seeds else "")
 
 
 def plot_task(table, task: str, file: Path) -> None:
@@ -101,31 +100,50 @@ def plot_task(table, task: str, file: Path) -> None:
     plt.close(figure)
 
 
-def package_versions() -> dict[str, Any]:
-    """Of Python and of the packages that decide the numbers."""
-    found: dict[str, Any] = {"python": platform.python_version()}
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # environments are extras
-            found[name] = importlib.metadata.version(name)
-    return found
+def versions(sweep: Sweep, allow_dirty: bool = False) -> dict[str, Any]:
+    """What the runs were made with, from the runs themselves where they say so, and which runs each commit made.
 
-
-def versions(sweep: Sweep) -> dict[str, Any]:
-    """What the runs were made with, from the runs themselves where they say so."""
-    found = package_versions()
-    plugin = [
-        json.loads((run / "config.json").read_text())["plugin"]
+    Raises:
+        ConfigError: runs were made from modified files, and `allow_dirty` is False.
+    """
+    made = {
+        (experiment.name, seed): json.loads((run / "config.json").read_text())["plugin"]
         for experiment in sweep.experiments
         for seed in experiment.seeds
         if (run := sacred_run(sweep.folder(experiment, seed)))
-    ]
+    }
+    found = package_versions()
     for key in ("epymarl_trust_region", "plugin_commit", "host_commit"):
-        found[key] = sorted({str(entry[key]) for entry in plugin if entry[key]})
-    return found
+        found[key] = sorted({str(entry[key]) for entry in made.values() if entry[key]})
+    if modified := modified_runs(made.values()):
+        if not allow_dirty:
+            refuse_modified(modified, sweep.name)
+        found["modified_files"] = modified
+    runs: dict[str, dict[str, list[int]]] = {}
+    for (name, seed), entry in made.items():
+        runs.setdefault(str(entry["plugin_commit"]), {}).setdefault(name, []).append(seed)
+    return found | {"runs": runs}
+
+
+def write(folder: Path, table, made_by: dict[str, Any], steps: list[int]) -> str:
+    """Write everything but the distances; gives the table as markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = summarise(table)
+    table.to_csv(folder / "curves.csv", index=False, float_format="%.4f")
+    summary.to_csv(folder / "summary.csv", index=False, float_format="%.4f")
+    (folder / "summary.md").write_text(markdown(summary, steps))
+    (folder / "versions.json").write_text(json.dumps(made_by, indent=2) + "\n")
+    for task in table["task"].unique():
+        plot_task(table, task, folder / f"{task}.png")
+    return markdown(summary, steps)
 
 
 def main(argv: list[str]) -> int:
-    """The command line."""
+    """The command line.
+
+    Raises:
+        ConfigError: there is nothing to report, or nothing that a commit stands for.
+    """
     parser = argparse.ArgumentParser(prog="epymarl-tr report", description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path, help="the sweep file whose runs are read")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
@@ -135,6 +153,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--distances", action="store_true", help="also ratios and total variation per update, with a figure per task"
     )
+    add_flag(parser)
     options = parser.parse_args(argv)
     if importlib.util.find_spec("pandas") is None:
         raise ConfigError("epymarl-tr report needs pandas, which is not installed; pip install pandas")
@@ -142,15 +161,7 @@ def main(argv: list[str]) -> int:
     table = load_runs(sweep)
     if table.empty:
         raise ConfigError(f"no completed run of {options.file} below results/sweeps; run `epymarl-tr sweep` first")
-    options.out.mkdir(parents=True, exist_ok=True)
-    summary = summarise(table)
-    table.to_csv(options.out / "curves.csv", index=False, float_format="%.4f")
-    summary.to_csv(options.out / "summary.csv", index=False, float_format="%.4f")
-    (options.out / "summary.md").write_text(markdown(summary, options.steps))
-    (options.out / "versions.json").write_text(json.dumps(versions(sweep), indent=2) + "\n")
-    for task in table["task"].unique():
-        plot_task(table, task, options.out / f"{task}.png")
-    print(markdown(summary, options.steps))
+    print(write(options.out, table, versions(sweep, options.allow_dirty), options.steps))
     if options.distances:
         print(distances.write(sweep, options.out))
     print(f"written to {options.out}")

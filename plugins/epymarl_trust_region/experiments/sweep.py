@@ -24,6 +24,7 @@ import yaml
 
 from ..config import check_known_keys
 from ..errors import ConfigError
+from .made_by import warning
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,8 @@ def main(argv: list[str]) -> int:
         for experiment, seed in todo:
             print(shlex.join(["epymarl-tr", *experiment.command(seed, sweep.folder(experiment, seed))]))
         return 0
+    if line := warning():
+        print(line, file=sys.stderr, flush=True)
     with ThreadPoolExecutor(options.jobs) as pool:
         return int(not all(pool.map(lambda item: _report(sweep, *item), todo)))
 

@@ -4,9 +4,14 @@ Its Theorem 2 says that the return of new policies is at least
 
     J(pi) + sum_k L_k(pi~_k) - 4 eps gamma alpha^2 / (1 - gamma)^2,    L_k = sum_s rho(s) sum_a pi~_k(a|s) A_k(s, a),
 
-with alpha the largest joint total variation. As printed it is false (`tests/learners/test_jr_ppo_theory.py`): a sum of
-single agents' gains says nothing about what agents gain or lose together. `repaired_bound` puts that right. Here for a
-common reward and agents that see the state; rho is the unnormalised discounted visitation of pi.
+with alpha the largest joint total variation. Whether it is depends on A_k (`tests/learners/test_jr_ppo_theory.py`):
+
+- `printed_bound`: A_k under the old policies of all the others, which is what IPPO and MAPPO estimate. False: a sum of
+  single agents' gains says nothing about what agents gain or lose together. `repaired_bound` puts that right.
+- `sequential_bound`: A_k with the agents before k at their new policies, as footnote 2 of the proof has it. The sum is
+  then the joint surrogate, and the bound TRPO's, if eps is that of the joint advantage.
+
+Here for a common reward and agents that see the state; rho is the unnormalised discounted visitation of pi.
 """
 
 from __future__ import annotations
@@ -31,12 +36,35 @@ def independent_gains(game: MarkovGame, old: Sequence[np.ndarray], new: Sequence
 
 
 def printed_bound(game: MarkovGame, old: Sequence[np.ndarray], new: Sequence[np.ndarray]) -> float:
-    """The right-hand side of Theorem 2 as printed, eps = max over agents of |A_k|."""
+    """The right-hand side of Theorem 2 with old-policy advantages, eps = max over agents of |A_k|."""
     advantages = game.advantages(joint_policy(old))
     largest = max(np.abs(average_out(advantages, old, [k])).max() for k in range(game.n_agents))
     alpha = total_variation(joint_policy(new), joint_policy(old)).max()
     penalty = 4 * largest * game.gamma * alpha**2 / (1 - game.gamma) ** 2
     return float(game.objective(joint_policy(old)) + independent_gains(game, old, new).sum() - penalty)
+
+
+def sequential_advantages(game: MarkovGame, old: Sequence[np.ndarray], new: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """A_k of footnote 2, N x [S, A^k]: agents before k play their new policies, those after k their old ones."""
+    joint = game.advantages(joint_policy(old))
+    tables = [average_out(joint, [*new[:k], *old[k:]], [k]) for k in range(game.n_agents)]
+    return [table - (table * own).sum(-1, keepdims=True) for table, own in zip(tables, old, strict=True)]
+
+
+def sequential_bound(
+    game: MarkovGame, old: Sequence[np.ndarray], new: Sequence[np.ndarray], eps: float | None = None
+) -> float:
+    """The right-hand side of Theorem 2 with the advantages of its footnote 2.
+
+    By telescoping over agents sum_k L_k is the joint surrogate sum_s rho(s) sum_a pi~(a|s) A(s, a), so that with
+    `eps=None`, which takes max |A| of the joint advantage A, this is TRPO's bound on the joint policy. The theorem has
+    the smaller max_k |A_k| in its place, which the proof does not justify.
+    """
+    visits, advantages = game.visitation(joint_policy(old)), sequential_advantages(game, old, new)
+    gains = sum(visits @ (table * q).sum(-1) for table, q in zip(advantages, new, strict=True))
+    eps = np.abs(game.advantages(joint_policy(old))).max() if eps is None else eps
+    alpha = total_variation(joint_policy(new), joint_policy(old)).max()
+    return float(game.objective(joint_policy(old)) + gains - 4 * eps * game.gamma * alpha**2 / (1 - game.gamma) ** 2)
 
 
 def repaired_bound(game: MarkovGame, old: Sequence[np.ndarray], new: Sequence[np.ndarray]) -> float:

@@ -1,7 +1,7 @@
 """Gradient learners on 2x2 games: IGA, IGA-PP, WoLF-IGA and MATRL, for many games at once.
 
 Profiles [..., 2] and gains [..., 2, 2] are those of `two_by_two`. Both players move at once; projection to [0, 1] is
-clipping. MATRL is that of "A Game-Theoretic Approach to Multi-Agent Trust Region Optimization", section 3, on matrices.
+clipping. MATRL is that of "Multi-agent trust region learning" (under review), section 3, on matrices.
 """
 
 from __future__ import annotations

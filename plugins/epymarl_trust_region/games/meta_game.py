@@ -1,6 +1,6 @@
 """MATRL's meta-game: N players, each choosing between its current and its predicted policy; exact on a batch.
 
-"A Game-Theoretic Approach to Multi-Agent Trust Region Optimization" (below: the paper), section 3.2. With
+"Multi-agent trust region learning" (below: the paper), section 3.2 of the version under review. With
 r_j = pi^_j(a_j) / pi_j(a_j) on the actions taken, the payoff of player i at a pure profile b (b_j = 1: predicted) is
 mean[prod_{j: b_j = 1} r_j A_i]. At a mixed profile rho, rho_j being the weight of the *current* policy,
 

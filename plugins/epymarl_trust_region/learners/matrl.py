@@ -1,7 +1,7 @@
 """MATRL: multi-agent trust region learning (Wen et al.), Algorithm 2, with a meta-game that is exact on the batch.
 
-"A Game-Theoretic Approach to Multi-Agent Trust Region Optimization" (below: the paper). Shape letters: B episodes, T
-steps, N agents, K valid steps of a batch.
+"Multi-agent trust region learning" (below: the paper), the version under review. Shape letters: B episodes, T steps, N
+agents, K valid steps of a batch.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ def load(path: Path) -> Host:
     for message in _RUN_WARNINGS:
         warnings.filterwarnings("ignore", message=message, category=UserWarning)
     known = dict(zip(REGISTRIES.values(), registries, strict=True))
-    place = {"home": status.path, "commit": status.commit, "config_dir": source / "config"}
+    place = {"home": status.path, "commit": status.commit, "modified": status.dirty, "config_dir": source / "config"}
     return Host(
         "epymarl", **place, **known, vector_runner=vector_runner, run=run, batch_parts=batch_parts, check=_check_names
     )

@@ -39,6 +39,7 @@ class Host:
     run: Callable[..., None]  # run(_run, config, log)
     batch_parts: Callable[[], BatchParts]
     check: Callable[[Mapping[str, Any]], Any]  # raises if the configuration names what the host does not have
+    modified: tuple[str, ...] = ()  # files of the checkout that differ from the commit, our own patch left out
 
 
 def config_root() -> Path:

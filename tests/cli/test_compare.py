@@ -1,0 +1,93 @@
+"""`epymarl-tr compare`: differences and standard errors worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from epymarl_trust_region import cli
+
+pytest.importorskip("pandas")
+
+CURVES = """task,experiment,seed,step,value
+t,ours,1,0,900
+t,ours,2,0,-900
+t,ours,1,100,10
+t,ours,2,100,14
+t,ours,1,200,20
+t,ours,2,200,20
+t,ours,1,300,99
+t,theirs,4,0,0
+t,theirs,5,0,0
+t,theirs,6,0,0
+t,theirs,4,100,9
+t,theirs,5,100,10
+t,theirs,6,100,11
+t,theirs,4,200,17
+t,theirs,5,200,14
+t,alone,1,0,0
+t,alone,1,100,7
+"""
+
+
+@pytest.fixture(autouse=True)
+def curves(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("curves.csv").write_text(CURVES)
+    return Path("curves.csv")
+
+
+def compared(capsys, *more) -> list[str]:
+    assert cli.main(["compare", *more]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_differences_at_each_common_test_and_over_all_of_them(capsys):
+    """The first test is left out, and what only one of the two has. Seeds are averaged over their tests first."""
+    # 100 steps: 12 - 10, variances 8 of 2 seeds and 1 of 3. 200: 20 - 15.5, variances 0 of 2 and 4.5 of 2.
+    # All: seeds 15 and 17 (variance 2) against 13, 12 and 11 (variance 1).
+    assert compared(capsys, "curves.csv", "ours", "theirs") == [
+        "ours - theirs",
+        f"         100 steps  +2 (standard error {math.sqrt(8 / 2 + 1 / 3):.3g}; 2 and 3 seeds)",
+        "         200 steps  +4.5 (standard error 1.5; 2 and 2 seeds)",
+        f"         all tests  +4 (standard error {math.sqrt(2 / 2 + 1 / 3):.3g}; 2 and 3 seeds)",
+    ]
+    assert compared(capsys, "curves.csv", "theirs", "ours", "--steps", "150", "250")[1:] == [
+        "         200 steps  -4.5 (standard error 1.5; 2 and 2 seeds)",
+        "         all tests  -4.5 (standard error 1.5; 2 and 2 seeds)",
+    ]
+
+
+def test_the_second_may_stand_in_another_file(capsys):
+    Path("other.csv").write_text(CURVES.replace("theirs", "others").replace("t,others,5,100,10", "t,others,5,100,100"))
+    (_, first, *_) = compared(capsys, "curves.csv", "ours", "others", "--against", "other.csv")
+    assert first.split()[2] == "-28"  # 12 - (9 + 100 + 11) / 3
+
+
+def test_a_single_seed_has_no_standard_error(capsys):
+    assert compared(capsys, "curves.csv", "ours", "alone")[1:] == [
+        "         100 steps  +5 (one seed; 2 and 1 seeds)",
+        "         all tests  +5 (one seed; 2 and 1 seeds)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere.csv", "ours", "theirs"], "nowhere.csv is no curves.csv of `epymarl-tr report`: FileNotFoundError"),
+        (
+            ["curves.csv", "our", "theirs"],
+            "no experiment our in curves.csv (did you mean ours?); it has ours, theirs, alone",
+        ),
+        (["curves.csv", "ours", "theirs", "--steps", "300", "400"], "ours and theirs have no test in common"),
+        (["other.csv", "ours", "theirs"], "other.csv is no curves.csv of `epymarl-tr report`: KeyError('experiment')"),
+        (["empty.csv", "ours", "theirs"], "empty.csv is no curves.csv of `epymarl-tr report`: EmptyDataError"),
+    ],
+)
+def test_what_is_not_there_is_one_clear_error(words, said, capsys):
+    Path("other.csv").write_text("a,b\n1,2\n")
+    Path("empty.csv").write_text("")
+    assert cli.main(["compare", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {said}")
