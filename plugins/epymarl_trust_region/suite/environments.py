@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 
+from ..environments import mamujoco_tasks
 from ..errors import ConfigError, EnvironmentMissingError
 
 # Prefix of an id -> the module whose import registers it. The module goes in front of the id when an environment is
@@ -46,14 +47,27 @@ def resolved(env_args: Mapping[str, Any]) -> dict[str, Any]:
     return copy
 
 
+def task_name(env: str | None, env_args: Mapping[str, Any]) -> str | None:
+    """What folders and logs call the task: its map, or its id, or its robot and partition."""
+    if env == "mamujoco" and not env_args.get("map_name"):
+        return f"{env_args.get('scenario')}-{env_args.get('partition')}"
+    name = env_args.get("map_name") or env_args.get("key")
+    return str(name) if name else None
+
+
 def check_environment(config: Mapping[str, Any]) -> None:
-    """Refuse a `gymma` or `smaclite` environment that does not exist or has no time limit. Others the host checks.
+    """Refuse a `gymma`, `smaclite` or `mamujoco` environment that does not exist or has no time limit.
+
+    Others the host checks.
 
     Raises:
-        ConfigError: `env_args.key`, `env_args.map_name` or `env_args.time_limit` is missing or unusable.
-        EnvironmentMissingError: the id is not registered, or the module in front of it is not installed.
+        ConfigError: an argument in `env_args` that names the environment, or its time limit, is missing or unusable.
+        EnvironmentMissingError: the id is not registered, or a package is not installed.
     """
     env, env_args = config.get("env"), config.get("env_args", {})
+    if env == "mamujoco":
+        mamujoco_tasks.check(**env_args)
+        return
     name = {"gymma": "key", "smaclite": "map_name"}.get(env)
     if name is None:
         return

@@ -15,6 +15,7 @@ import yaml
 
 from ..config import OFFLINE, check_learner
 from ..controllers import REGISTRY as CONTROLLERS
+from ..environments.mamujoco import MaMuJoCoEnv
 from ..errors import ConfigError, SuiteError
 from ..learners import REGISTRY as LEARNERS
 from ..offline.recording import check_recording, record
@@ -60,6 +61,7 @@ def register_into(
     for name, controller in CONTROLLERS.items():
         add(controllers, name, controller, "controller")
     add(environments, "smax", SMAXEnv, "environment")
+    add(environments, "mamujoco", MaMuJoCoEnv, "environment")
     if "gymma" in environments:
         environments["gymma"] = with_own_availability(environments["gymma"])
     add({name: _unwrapped(runner) for name, runner in runners.items()}, "vector", vector_runner, "runner")

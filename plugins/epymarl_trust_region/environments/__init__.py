@@ -1,0 +1,1 @@
+"""Environments that this plugin adds, behind the suite's environment interface."""
