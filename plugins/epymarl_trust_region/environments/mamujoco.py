@@ -101,22 +101,21 @@ class MaMuJoCoEnv:
         Raises:
             CapabilityError: another shape: from a policy that chooses among discrete actions.
         """
-        actions = np.asarray(actions, np.float64)
+        actions = np.asarray(actions)
         if actions.shape != self._shape:
             raise CapabilityError(
                 f"env=mamujoco takes actions of shape {self._shape}, a float for each joint of each agent, and got "
                 f"shape {actions.shape}; choose an algorithm with Gaussian policies"
             )
-        played = np.minimum(np.maximum(actions.take(self._from), self._low), self._high)
-        state, reward, terminated, _, _ = self._simulator.step(played)
+        # In float64, as the package hands them on: the cost of actions is rounded otherwise in float32.
+        played = np.maximum(actions.take(self._from), self._low)
+        state, reward, terminated, _, _ = self._simulator.step(np.minimum(played, self._high, out=played))
         self._steps += 1
         self._see(state)
         terminated, truncated = bool(terminated), self._steps >= self.episode_limit
         info = {"episode_limit": True} if truncated and not terminated else {}
-        return self._obs, self._pay(float(reward)), terminated, truncated, info
-
-    def _pay(self, reward: float) -> float | list[float]:
-        return reward if self.common_reward else [reward] * self.n_agents
+        reward = float(reward)
+        return self._obs, reward if self.common_reward else [reward] * self.n_agents, terminated, truncated, info
 
     def _see(self, state: np.ndarray) -> None:
         """Keep what is seen now, in new arrays: a caller may have kept the old ones."""

@@ -49,15 +49,31 @@ def _by_heart(package: Any) -> Callable[[], np.ndarray] | None:
     places = np.searchsorted(marks, seen).clip(max=size - 1)
     if not np.array_equal(marks[places], seen):  # it computes something, such as a sine
         return None
-    highest[highest == _FAR], lowest[lowest == -_FAR] = np.inf, -np.inf
-    clipped = np.isfinite(highest[places > 0]).any() or np.isfinite(lowest[places > 0]).any()
-    parts = [np.zeros(1), *(field.reshape(-1) for field in fields)]  # views: the simulator writes into them
+    bounds = np.stack([lowest, highest]).astype(np.float32)
+    bounds[np.abs(bounds) == np.float32(_FAR)] *= np.inf
+    clipped = np.isfinite(bounds[:, places > 0]).any()
+    parts, places = _used(fields, places)
+    values = np.empty(sum(map(len, parts)), np.float32)
 
     def look() -> np.ndarray:
-        seen = np.concatenate(parts).take(places)
-        return (np.minimum(np.maximum(seen, lowest), highest) if clipped else seen).astype(np.float32)
+        np.concatenate(parts, out=values, casting="same_kind")
+        seen = values.take(places)
+        return np.minimum(np.maximum(seen, bounds[0]), bounds[1]) if clipped else seen
 
     return look
+
+
+def _used(fields: Sequence[np.ndarray], places: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """A zero and those of the fields that are looked at, views into which the simulator writes; the places in them."""
+    parts, moved, start, length = [np.zeros(1)], np.zeros_like(places), 1, 1
+    for field in fields:
+        here = (places >= start) & (places < start + field.size)
+        if here.any():
+            moved[here] = places[here] - start + length
+            parts.append(field.reshape(-1))
+            length += field.size
+        start += field.size
+    return parts, moved
 
 
 def _made(fields: Sequence[np.ndarray], values: np.ndarray) -> SimpleNamespace:
