@@ -13,6 +13,7 @@ import torch as th
 import yaml
 from epymarl_trust_region.environments import mamujoco_tasks
 from epymarl_trust_region.environments.mamujoco import MaMuJoCoEnv
+from epymarl_trust_region.environments.mamujoco_sight import local_sight
 from epymarl_trust_region.errors import CapabilityError, ConfigError, EnvironmentMissingError
 
 if importlib.util.find_spec("gymnasium_robotics") is None or importlib.util.find_spec("mujoco") is None:
@@ -156,6 +157,15 @@ def test_joints_of_one_label_stand_in_a_fixed_order():
     same_game(make("Pusher", "3p"), local, theirs, [3, 1, 3], steps=120)
 
 
+def test_what_the_package_computes_is_asked_of_it():
+    described = mamujoco_tasks.make("HalfCheetah", "6x1", 1, {})
+    described.agent_action_partitions[0][0].extra_obs = {"qpos": lambda data: np.sin(data.qpos[-6:-5])}
+    look = local_sight(described)
+    for _ in range(3):
+        described.single_agent_env.step(np.ones(6))
+        np.testing.assert_array_equal(look(), padded([described._get_obs_agent(i) for i in range(6)]))
+
+
 def test_agents_with_fewer_actions_are_padded():
     env = make("Humanoid", "9|8")
     assert env.get_avail_actions().tolist() == [[1] * 9, [1] * 8 + [0]]
@@ -164,7 +174,9 @@ def test_agents_with_fewer_actions_are_padded():
     for name, bound in (("action_high", high), ("action_low", -high)):
         assert info[name].dtype == np.float32
         assert info[name].tolist() == [[bound] * 9, [bound] * 8 + [0.0]]
-    assert make("Pusher", "3p").get_avail_actions().tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 1]]
+    pusher = make("Pusher", "3p")
+    assert pusher.get_avail_actions().tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 1]]
+    assert pusher.get_env_info()["action_low"].tolist() == [[-2, -2, -2], [-2, 0, 0], [-2, -2, -2]]
     env.get_avail_actions()[:] = 7  # a copy
     assert env.get_avail_actions().max() == 1
 
@@ -270,13 +282,13 @@ def test_a_pickled_state_goes_on_bit_for_bit(scenario, partition):
     env = make(scenario, partition, obs="local")
     env.reset()
     play(env, 25)
-    kept = pickle.dumps(env.state_dict())
+    kept, at_hand = pickle.dumps(env.state_dict()), env.state_dict()
     ahead = play(env, 120, seed=1)
     other = make(scenario, partition, seed=99, obs="local")
     other.reset()
     play(other, 7)
-    for again in (env, other):
-        again.load_state_dict(pickle.loads(kept))
+    for again, state in ((env, at_hand), (other, pickle.loads(kept))):
+        again.load_state_dict(state)
         for expected, found in zip(ahead, play(again, 120, seed=1), strict=True):
             np.testing.assert_array_equal(expected[0], found[0])
             assert isinstance(expected, np.ndarray) or expected[1:] == found[1:]
