@@ -93,6 +93,7 @@ def doctor() -> int:
     _package(
         "h5py", "pip install 'epymarl-trust-region[offline]'; without it episodes cannot be recorded", required=False
     )
+    _optional("mujoco", _mujoco, "pip install 'epymarl-trust-region[mujoco]'; without it there is no env=mamujoco")
     _optional("git", _git_version, "install git; without it EPyMARL cannot be fetched or patched")
     _optional("EPyMARL", _epymarl, "`epymarl-tr suite fetch`; without it runs use the built-in suite")
     return 0 if all(checks) else 1
@@ -217,6 +218,11 @@ def _optional(name: str, question: Callable[[], str], remedy: str) -> None:
         _line(name, True, question(), "")
     except Exception as error:  # whatever it is, the line says so and the doctor goes on
         _line(name, False, str(error), remedy, required=False)
+
+
+def _mujoco() -> str:
+    """Versions alone: the packages' import has a lot to say."""
+    return ", ".join(f"{name} {metadata.version(name)}" for name in ("mujoco", "gymnasium-robotics"))
 
 
 def _git_version() -> str:

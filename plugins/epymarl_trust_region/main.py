@@ -29,6 +29,7 @@ from sacred.utils import SacredError, apply_backspaces_and_linefeeds
 from . import __version__
 from .config import check_known_keys, flatten, nearest
 from .errors import ConfigError, TrustRegionError
+from .suite.environments import task_name
 from .suite.epymarl import watch_workers
 from .suite.host import Host, config_root
 from .suite.progress import Progress
@@ -138,6 +139,8 @@ def _make_experiment(host: Host, config: dict, params: list[str], defaults: dict
         config = deepcopy(dict(_config))
         seed_everything(config["seed"])
         config["env_args"]["seed"] = config["seed"]
+        if config["env"] == "mamujoco":  # the hosts know tasks by `map_name` or `key`
+            config["env_args"]["map_name"] = task_name(config["env"], config["env_args"])
         with _worker_watch(host):
             host.run(_run, config, _log)
 
@@ -267,6 +270,7 @@ def admit_environment_arguments(params: list[str], config: dict[str, Any]) -> No
 
 def _results_folder(config: Mapping[str, Any], params: list[str]) -> str:
     """`results/sacred/<name>/<map name or key>` under the current folder, as in the suite."""
-    values = {**flatten(config), **overrides(params)}
-    task = values.get("env_args.map_name") or values.get("env_args.key") or "unknown"
-    return str(Path(values["local_results_path"]) / "sacred" / values["name"] / str(task).strip("'\""))
+    values = {**flatten(config), **{key: value.strip("'\"") for key, value in overrides(params).items()}}
+    env_args = {key.removeprefix("env_args."): value for key, value in values.items() if key.startswith("env_args.")}
+    task = task_name(values.get("env"), env_args) or "unknown"
+    return str(Path(values["local_results_path"]) / "sacred" / values["name"] / task)

@@ -166,6 +166,17 @@ def test_a_broken_yaml_is_one_clear_error(host):
         ({"key": None, "map_name": "3m"}, ["with", "name=x"], "results/sacred/x/3m"),
         ({"map_name": "3m"}, ["with", 'env_args.map_name="2s3z"'], "results/sacred/happo/2s3z"),
         ({}, ["with", "local_results_path=there"], "there/sacred/happo/unknown"),
+        ({"key": "a-v0", "scenario": "balance"}, [], "results/sacred/happo/a-v0"),
+        (
+            {"key": "mamujoco", "scenario": "Ant", "partition": "4x2"},
+            ["with", "env=mamujoco", "env_args.partition='8x1'"],
+            "results/sacred/happo/Ant-8x1",
+        ),
+        (
+            {"key": "mamujoco", "scenario": "Ant", "partition": "4x2"},
+            ["with", "env=mamujoco", "env_args.map_name=mine"],
+            "results/sacred/happo/mine",
+        ),
     ],
 )
 def test_results_land_below_name_and_task(env_args, params, folder):

@@ -145,3 +145,28 @@ def test_smaclite_maps_are_looked_up_in_smaclite(monkeypatch):
         check_environment(config)
     monkeypatch.setitem(gymnasium.registry, "smaclite/2s3z-v0", gymnasium.spec("CartPole-v1"))
     check_environment(config)
+
+
+MAMUJOCO = {"env": "mamujoco", "env_args": {"key": "mamujoco", "scenario": "Ant", "partition": "4x2", "time_limit": 9}}
+
+
+def test_multi_agent_mujoco_is_checked_before_it_is_made():
+    pytest.importorskip("gymnasium_robotics")
+    check_environment(MAMUJOCO)
+    check_environment({"env": "mamujoco", "env_args": MAMUJOCO["env_args"] | {"seed": 3, "map_name": "mine"}})
+    for changed, message in [
+        ({"scenario": "Aunt"}, "env_args.scenario=Aunt is unknown .did you mean Ant"),
+        ({"partition": "3x2"}, "env_args.partition=3x2 is unknown for Ant; there are 1x8, 2x4, 2x4d, 4x2, 8x1"),
+        ({"time_limit": None}, "env_args.time_limit=None"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            check_environment({"env": "mamujoco", "env_args": MAMUJOCO["env_args"] | changed})
+    with pytest.raises(ConfigError, match="env_args.scenario=None is unknown"):
+        check_environment({"env": "mamujoco"})
+    assert "mujoco" in sys.modules
+
+
+def test_multi_agent_mujoco_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    with pytest.raises(EnvironmentMissingError, match=r"pip install -c constraints.txt -e '.\[mujoco\]'$"):
+        check_environment(MAMUJOCO)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
+from epymarl_trust_region.environments.mamujoco import MaMuJoCoEnv
 from epymarl_trust_region.errors import (
     CapabilityError,
     CheckpointError,
@@ -75,7 +76,7 @@ def test_ours_stand_beside_the_hosts_own():
     for _ in range(2):
         registration.register_into(learners, controllers, runners, environments, VECTOR)
     assert environments.pop("gymma").args == (dict,)  # wrapped once
-    assert environments == {"other": 3, "smax": SMAXEnv}
+    assert environments == {"other": 3, "smax": SMAXEnv, "mamujoco": MaMuJoCoEnv}
     assert runners["vector"].without_plugin is VECTOR
     assert learners == {"q": 1, **LEARNERS}
     assert controllers == {"basic_mac": 2, **CONTROLLERS}

@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium
 
-from ..environments import check_spaces
+from ..environments import check_spaces, mamujoco_tasks
 from ..errors import ConfigError, EnvironmentMissingError, TrustRegionError
 from .apart import apart
 from .environment_code import INSTALL, add_current_folder, import_code, origin
@@ -44,8 +44,18 @@ def resolved(env_args: Mapping[str, Any]) -> dict[str, Any]:
     return copy
 
 
+def task_name(env: str | None, env_args: Mapping[str, Any]) -> str | None:
+    """What folders and logs call the task: its map, or its id, or its robot and partition."""
+    if env == "mamujoco" and not env_args.get("map_name"):
+        return f"{env_args.get('scenario')}-{env_args.get('partition')}"
+    name = env_args.get("map_name") or env_args.get("key")
+    return str(name) if name else None
+
+
 def check_environment(config: Mapping[str, Any]) -> None:
-    """Refuse a `gymma` or `smaclite` environment that does not exist or has no time limit. Others the host checks.
+    """Refuse a `gymma`, `smaclite` or `mamujoco` environment that does not exist or has no time limit.
+
+    Others the host checks.
 
     A `gymma` environment is also made once, in a process of its own, for its spaces: no policy can choose from some.
 
@@ -55,6 +65,9 @@ def check_environment(config: Mapping[str, Any]) -> None:
         EnvironmentMissingError: the id is not registered, or the code behind it cannot be imported.
     """
     env, env_args = config.get("env"), config.get("env_args", {})
+    if env == "mamujoco":
+        mamujoco_tasks.check(**env_args)
+        return
     name = {"gymma": "key", "smaclite": "map_name"}.get(env)
     if name is None:
         return

@@ -17,6 +17,7 @@ import yaml
 from ..config import OFFLINE, check_learner
 from ..controllers import REGISTRY as CONTROLLERS
 from ..environments import Contract, check_spaces, contract_of
+from ..environments.mamujoco import MaMuJoCoEnv
 from ..errors import ConfigError, SuiteError, TrustRegionError
 from ..learners import REGISTRY as LEARNERS
 from ..offline.recording import check_recording, record
@@ -62,6 +63,7 @@ def register_into(
     for name, controller in CONTROLLERS.items():
         add(controllers, name, controller, "controller")
     add(environments, "smax", SMAXEnv, "environment")
+    add(environments, "mamujoco", MaMuJoCoEnv, "environment")
     if "gymma" in environments:
         environments["gymma"] = with_own_availability(environments["gymma"])
     add({name: _unwrapped(runner) for name, runner in runners.items()}, "vector", vector_runner, "runner")
