@@ -6,6 +6,7 @@ Shape letters: B episodes, T steps, N agents, A actions, O observation, D actor 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from ..errors import NonFiniteError
 from ..modules import files
-from ..modules.actors import ActorSet
+from ..modules.actors import Actor, ActorSet, OwnNetwork, TabularActor
 from ..modules.distributions import MaskedCategorical
+from ..modules.networks import make_module
 
 
 class SampleSelector:
@@ -41,17 +43,17 @@ class TrustRegionMAC:
         """
         self.args = args
         self.n_agents, self.n_actions = args.n_agents, args.n_actions
-        self.agent = ActorSet(
-            self.n_agents,
-            self._input_dim(scheme),
-            self.n_actions,
-            args.hidden_dim,
-            args.use_rnn,
-            args.share_parameters,
-            self.always_tabular or getattr(args, "tabular", False),  # only some learners have the key
-        )
+        self.agent = ActorSet(self.n_agents, self._actor_maker(self._input_dim(scheme)), args.share_parameters)
         self.action_selector = SampleSelector()
         self.hidden_states: Tensor | None = None
+
+    def _actor_maker(self, input_dim: int) -> Callable[[], torch.nn.Module]:
+        args = self.args
+        if self.always_tabular or getattr(args, "tabular", False):  # only some learners have the key
+            return partial(TabularActor, input_dim, self.n_actions)
+        if args.actor_network is not None:
+            return lambda: OwnNetwork(make_module(args, "actor", input_dim, self.n_actions))
+        return partial(Actor, input_dim, self.n_actions, args.hidden_dim, args.use_rnn, args.activation)
 
     def _input_dim(self, scheme: dict) -> int:
         """D: the width of `_inputs`."""

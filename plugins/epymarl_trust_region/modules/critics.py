@@ -10,18 +10,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..numerics.mlp import Pull, mlp_vjp
-from .networks import linear
+from ..numerics.autograd import autograd_vjp
+from ..numerics.mlp import ACTIVATIONS, Pull, mlp_vjp
+from .networks import linear, make_module
 from .value_norm import make_value_head
 
 
 class _ValueNet(nn.Module):
-    """Two ReLU layers and a value head."""
+    """Two layers with f, or a network of the user's own, to `critic_hidden_dim` features; then a value head."""
 
-    def __init__(self, input_dim: int, n_values: int, hidden_dim: int, value_norm: str, beta: float) -> None:
+    def __init__(self, input_dim: int, n_values: int, args) -> None:
         super().__init__()
-        self.layers = nn.Sequential(linear(input_dim, hidden_dim), nn.ReLU(), linear(hidden_dim, hidden_dim), nn.ReLU())
-        self.head = make_value_head(hidden_dim, n_values, value_norm, beta)
+        width, self.activation = args.critic_hidden_dim, ACTIVATIONS[args.activation]
+        self.own = args.critic_network is not None
+        if self.own:
+            self.layers = make_module(args, "critic", input_dim, width)
+        else:
+            gain, f = nn.init.calculate_gain(args.activation), self.activation.module
+            self.layers = nn.Sequential(linear(input_dim, width, gain), f(), linear(width, width, gain), f())
+        self.head = make_value_head(width, n_values, args.value_norm, args.value_norm_beta)
         self.in_order = tuple(self.parameters())
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -29,7 +36,9 @@ class _ValueNet(nn.Module):
 
     def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
         """The same for inputs [M, D] under `torch.no_grad`, with its vector-Jacobian product."""
-        return mlp_vjp(inputs, self.in_order)
+        if self.own:
+            return autograd_vjp(lambda: self(inputs), self.in_order)
+        return mlp_vjp(inputs, self.in_order, self.activation)
 
 
 class CentralCritic(nn.Module):
@@ -41,7 +50,7 @@ class CentralCritic(nn.Module):
         input_dim = scheme["state"]["vshape"]
         if self.obs_individual_obs:
             input_dim += args.n_agents * scheme["obs"]["vshape"]
-        self.net = _ValueNet(input_dim, n_values, args.critic_hidden_dim, args.value_norm, args.value_norm_beta)
+        self.net = _ValueNet(input_dim, n_values, args)
 
     def inputs(self, batch) -> Tensor:
         """What the critic reads of a batch, built once per update: [B, T, D]."""
@@ -79,10 +88,7 @@ class IndividualCritic(nn.Module):
     def __init__(self, scheme: dict, args) -> None:
         super().__init__()
         input_dim = scheme["obs"]["vshape"]
-        self.nets = nn.ModuleList(
-            _ValueNet(input_dim, 1, args.critic_hidden_dim, args.value_norm, args.value_norm_beta)
-            for _ in range(args.n_agents)
-        )
+        self.nets = nn.ModuleList(_ValueNet(input_dim, 1, args) for _ in range(args.n_agents))
 
     def inputs(self, batch) -> Tensor:
         """What the critics read of a batch: observations [B, T, N, O]."""
