@@ -55,6 +55,7 @@ class OnPolicyConfig:
     shared_actors: ClassVar[str | None] = None
     individual_critic: ClassVar[str | None] = None
     own_actors: ClassVar[str | None] = None
+    continuous_actions: ClassVar[str | None] = None
     joint_advantage: ClassVar[bool] = True  # one advantage for all agents, and not one for each
     step_size_keys: ClassVar[str] = "lr or critic_lr"  # what to lower when training diverges
     no_meaning: ClassVar[Mapping[str, str]] = {}  # keys of the host's defaults that do nothing here -> why
@@ -84,6 +85,9 @@ class OnPolicyConfig:
     actor_args: dict = key()
     critic_network: str | None = key(optional=True)
     critic_args: dict = key()
+    log_std_init: float = key()
+    log_std_min: float = key()
+    log_std_max: float = key()
 
     grad_norm_clip: float = key(gt=0)
     optim_eps: float = key(gt=0)
@@ -143,7 +147,21 @@ class OnPolicyConfig:
                 raise CapabilityError(f"{self.algorithm} does not support {setting}: {reason}")
         self._check_networks()
 
+    def check_continuous(self) -> None:
+        """Refuse real-valued actions where the algorithm has none.
+
+        Raises:
+            CapabilityError: names the reason and what to use instead.
+        """
+        if self.continuous_actions:
+            raise CapabilityError(f"{self.algorithm} does not support continuous actions: {self.continuous_actions}")
+
     def _check_networks(self) -> None:
+        if not self.log_std_min <= self.log_std_init <= self.log_std_max:
+            raise ConfigError(
+                f"log_std_init={self.log_std_init} must lie between log_std_min={self.log_std_min} and "
+                f"log_std_max={self.log_std_max}"
+            )
         for name in ("actor", "critic"):
             network, arguments = getattr(self, f"{name}_network"), getattr(self, f"{name}_args")
             if network is not None:
@@ -256,6 +274,9 @@ class LogLinearPPOConfig(SequentialConfig):
         "every agent's features are of its own place in the order; set share_parameters=False"
     )
     own_actors: ClassVar[str | None] = "its policies are linear in fixed features; set actor_network=null"
+    continuous_actions: ClassVar[str | None] = (
+        "its policies are softmaxes over the features of each action; use --config=happo"
+    )
     step_size_keys: ClassVar[str] = "1 / beta or critic_lr"
     no_meaning: ClassVar[Mapping[str, str]] = {
         "lr": "its actors' steps are regressions divided by beta; critic_lr is the critic's step size"
@@ -336,6 +357,11 @@ class IPGConfig(OnPolicyConfig):
             raise CapabilityError("a table (tabular=True) has no memory; set use_rnn=False, or tabular=False")
         if self.tabular and self.actor_network is not None:
             raise CapabilityError("a table (tabular=True) is no network; set actor_network=null, or tabular=False")
+
+    def check_continuous(self) -> None:
+        super().check_continuous()
+        if self.tabular:
+            raise CapabilityError("a table (tabular=True) has no continuous actions; set tabular=False")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,8 +155,19 @@ class DiagonalGaussian:
         return DiagonalGaussian.of(mean, 0.5 * variance.log(), self.real)
 
     def sample(self) -> Tensor:
-        """Actions drawn from the policy with torch's global generator, [..., A]; 0 in the padding."""
-        return self._padded(self.mean + self.log_std.exp() * torch.randn_like(self.mean))
+        """Actions drawn from the policy with torch's global generator, [..., A]; 0 in the padding.
+
+        Raises:
+            RuntimeError: one would be no number.
+        """
+        drawn = self._padded(self.mean + self.log_std.exp() * torch.randn_like(self.mean))
+        if not drawn.isfinite().all():
+            raise RuntimeError("a mean or a deviation is NaN or infinite")
+        return drawn
+
+    def is_finite(self) -> Tensor:
+        """Whether mean and deviations are numbers, [...]."""
+        return (self._padded(self.mean).isfinite() & self._padded(self.log_std.exp()).isfinite()).all(-1)
 
     def mode(self) -> Tensor:
         """The mean, [..., A]; 0 in the padding."""

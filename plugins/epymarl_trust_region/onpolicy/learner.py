@@ -77,6 +77,7 @@ class OnPolicyLearner:
         """
         rollout = make_rollout(batch, self.mac, self.critic, self.config, self.episode_limit)
         statistics = self.update_policies(rollout)
+        self.mac.agent.project()
         statistics["critic_loss"] = self.fit_critic(rollout)
         statistics["skipped_steps"] = self._count_skipped_steps(t_env)
         if t_env - self.log_stats_t >= self.config.learner_log_interval:

@@ -23,7 +23,7 @@ class Rollout:
 
     inputs: Tensor  # [N, B, T, D]
     avail_actions: tuple  # N times [B, T, A], bool, or None where an agent always has all of its actions
-    actions: Tensor  # [N, B, T], int64
+    actions: Tensor  # [N, B, T] int64, or [N, B, T, A] where they are real-valued
     old_policies: tuple  # N distributions over [B, T], without gradient
     old_log_probs: Tensor  # [N, B, T]
     mask: Tensor  # [B, T], 1 at valid steps
@@ -87,7 +87,7 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
     for key, what in (("obs", "observation"), ("state", "state")):  # the last ones too: values are read off them
         check_finite(batch[key].flatten(2), batch["filled"], what)
     inputs = mac.build_inputs(batch)
-    actions = batch["actions"][:, :-1].squeeze(-1).permute(2, 0, 1).contiguous()
+    actions = mac.taken_actions(batch)
     avail = _availability(batch["avail_actions"][:, :-1], mask)
     policies = tuple(mac.policy(i, inputs[i], avail[i]) for i in range(len(inputs)))
 
