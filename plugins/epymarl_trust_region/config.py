@@ -101,6 +101,7 @@ class OnPolicyConfig:
     critic_hidden_dim: int = key(ge=1)
     critic_lr: float = key(gt=0)
     critic_epochs: int = key(ge=1)
+    critic_num_mini_batch: int = key(ge=1)
     value_norm: str = key(choices=("none", "popart"))
     value_norm_beta: float = key(ge=0, lt=1)
     huber_delta: float | None = key(gt=0, optional=True)
@@ -185,6 +186,7 @@ class PPOConfig(OnPolicyConfig):
 
     lr: float = key(gt=0)
     epochs: int = key(ge=1)
+    actor_num_mini_batch: int = key(ge=1)
     eps_clip: float = key(gt=0, lt=1)
     entropy_coef: float = key(ge=0)
 

@@ -70,6 +70,11 @@ class TrustRegionMAC:
         last_action = self.n_actions if self.args.obs_last_action else 0
         return scheme["obs"]["vshape"] + last_action + (self.n_agents if self.args.obs_agent_id else 0)
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether policies depend on the steps before."""
+        return self.agent.init_hidden(1) is not None
+
     # What runners use: one step of all agents -------------------------------------------------------------------
 
     @torch.no_grad()

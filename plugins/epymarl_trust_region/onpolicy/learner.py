@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from ..config import OnPolicyConfig
 from ..errors import CheckpointError, NonFiniteError
@@ -14,6 +16,7 @@ from ..modules.critics import make_critic
 from . import checkpoint
 from .diagnostics import policy_statistics, value_statistics
 from .losses import value_loss
+from .minibatch import shuffled
 from .optimiser import FlatParameters, Optimiser
 from .rollout import Rollout, make_rollout
 
@@ -99,13 +102,23 @@ class OnPolicyLearner:
             self.critic_optimiser.skipped += 1
             return float("nan")
         critic.update_normaliser(returns)
-        targets = critic.normalise(rollout.returns)
-        for _ in range(self.config.critic_epochs):
-            values, pull = critic.vjp(rollout.critic_inputs)
-            loss, slope = value_loss(values, targets, mask, self.config.huber_delta)
+        for inputs, targets, weights in self._critic_batches(rollout, critic.normalise(rollout.returns), mask):
+            values, pull = critic.vjp(inputs)
+            loss, slope = value_loss(values, targets, weights, self.config.huber_delta)
             pull(slope, self.critic_optimiser.gradients)
             self.critic_optimiser.step()
         return loss.item()
+
+    def _critic_batches(self, rollout: Rollout, targets: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Inputs, targets and mask of every step of the critic: valid steps in random parts, or the whole batch."""
+        parts, everything = self.config.critic_num_mini_batch, (rollout.critic_inputs, targets, mask)
+        valid = rollout.mask.flatten().nonzero().flatten()
+        for _ in range(self.config.critic_epochs):
+            if parts == 1:
+                yield everything
+                continue
+            flat = [x.flatten(0, 1) for x in everything]
+            yield from (tuple(x[index].unsqueeze(0) for x in flat) for index in shuffled(valid, parts))
 
     def _count_skipped_steps(self, t_env: int) -> int:
         """Steps of this update that were skipped because their gradient was not finite; stops a run that goes on so."""
