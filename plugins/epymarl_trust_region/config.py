@@ -85,12 +85,14 @@ class OnPolicyConfig:
     actor_args: dict = key()
     critic_network: str | None = key(optional=True)
     critic_args: dict = key()
+    normalise_inputs: bool = key()
     log_std_init: float = key()
     log_std_min: float = key()
     log_std_max: float = key()
 
     grad_norm_clip: float = key(gt=0)
     optim_eps: float = key(gt=0)
+    use_linear_lr_decay: bool = key()
     max_bad_updates: int = key(ge=1)
 
     gamma: float = key(gt=0, le=1)

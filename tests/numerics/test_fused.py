@@ -188,6 +188,7 @@ def test_critic_is_its_layers(kind):
     args = SimpleNamespace(
         critic=kind, common_reward=False, n_agents=3, obs_individual_obs=False, critic_hidden_dim=8,
         value_norm="popart", value_norm_beta=0.9, activation="relu", critic_network=None, critic_args={},
+        normalise_inputs=False,
     )  # fmt: skip
     critic = perturbed(make_critic({"state": {"vshape": 4}, "obs": {"vshape": 4}}, args)).double()
     inputs = torch.randn(*((2, 5, 4) if kind == "central" else (2, 5, 3, 4))).double()

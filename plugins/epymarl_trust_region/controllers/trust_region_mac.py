@@ -18,6 +18,7 @@ from ..modules import files
 from ..modules.actors import Actor, ActorSet, GaussianActor, OwnNetwork, TabularActor
 from ..modules.distributions import MaskedCategorical
 from ..modules.gaussian import DiagonalGaussian
+from ..modules.input_norm import RunningNorm
 from ..modules.networks import make_module
 
 Policy = MaskedCategorical | DiagonalGaussian
@@ -50,6 +51,8 @@ class TrustRegionMAC:
         self.policy_class = DiagonalGaussian if self.continuous else MaskedCategorical
         self.n_agents, self.n_actions = args.n_agents, args.n_actions
         self.agent = ActorSet(self.n_agents, self._actor_maker(self._input_dim(scheme)), args.share_parameters)
+        if args.normalise_inputs:  # in the agent, so that it belongs to the checkpoint
+            self.agent.add_module("input_norm", RunningNorm((self.n_agents, scheme["obs"]["vshape"])))
         self.action_selector = SampleSelector()
         self.hidden_states: Tensor | None = None
 
@@ -124,6 +127,11 @@ class TrustRegionMAC:
         """Inputs of all agents over all T = max_seq_length - 1 steps with an action, agent by agent: [N, B, T, D]."""
         inputs = self._inputs(ep_batch, slice(0, ep_batch.max_seq_length - 1))
         return inputs.permute(2, 0, 1, 3).contiguous()
+
+    def take_in(self, ep_batch) -> None:
+        """Let the batch's observations have their part in the normalisation of inputs, from the next rollout on."""
+        if self.args.normalise_inputs:
+            self.agent.input_norm.update(ep_batch["obs"][ep_batch["filled"].squeeze(-1).bool()])
 
     def taken_actions(self, ep_batch) -> Tensor:
         """The actions of all T steps with one, agent by agent: [N, B, T] int64, or [N, B, T, A] as they were drawn."""
@@ -210,6 +218,8 @@ class TrustRegionMAC:
     def _inputs(self, ep_batch, ts: slice) -> Tensor:
         """[B, T', N, D]: observation, then last action and agent id where the configuration asks for them."""
         obs = ep_batch["obs"][:, ts]
+        if self.args.normalise_inputs:
+            obs = self.agent.input_norm(obs)
         parts = [obs]
         if self.args.obs_last_action:
             parts.append(self._last_actions(ep_batch, ts))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..numerics.autograd import autograd_vjp
 from ..numerics.mlp import ACTIVATIONS, Pull, mlp_vjp
+from .input_norm import RunningNorm
 from .networks import linear, make_module
 from .value_norm import make_value_head
 
@@ -50,12 +51,22 @@ class CentralCritic(nn.Module):
         input_dim = scheme["state"]["vshape"]
         if self.obs_individual_obs:
             input_dim += args.n_agents * scheme["obs"]["vshape"]
+        self.input_norm = RunningNorm(input_dim) if args.normalise_inputs else None
         self.net = _ValueNet(input_dim, n_values, args)
 
     def inputs(self, batch) -> Tensor:
         """What the critic reads of a batch, built once per update: [B, T, D]."""
+        inputs = self._raw_inputs(batch)
+        return inputs if self.input_norm is None else self.input_norm(inputs)
+
+    def _raw_inputs(self, batch) -> Tensor:
         state = batch["state"]
         return torch.cat([state, batch["obs"].flatten(2)], dim=-1) if self.obs_individual_obs else state
+
+    def take_in(self, batch) -> None:
+        """Let the batch's states have their part in the normalisation of inputs, from the next rollout on."""
+        if self.input_norm is not None:
+            self.input_norm.update(self._raw_inputs(batch)[batch["filled"].squeeze(-1).bool()])
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs [B, T, D] -> values [B, T, K], in the head's units."""
@@ -88,11 +99,17 @@ class IndividualCritic(nn.Module):
     def __init__(self, scheme: dict, args) -> None:
         super().__init__()
         input_dim = scheme["obs"]["vshape"]
+        self.input_norm = RunningNorm((args.n_agents, input_dim)) if args.normalise_inputs else None
         self.nets = nn.ModuleList(_ValueNet(input_dim, 1, args) for _ in range(args.n_agents))
 
     def inputs(self, batch) -> Tensor:
         """What the critics read of a batch: observations [B, T, N, O]."""
-        return batch["obs"]
+        return batch["obs"] if self.input_norm is None else self.input_norm(batch["obs"])
+
+    def take_in(self, batch) -> None:
+        """As `CentralCritic.take_in`."""
+        if self.input_norm is not None:
+            self.input_norm.update(batch["obs"][batch["filled"].squeeze(-1).bool()])
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs [B, T, N, O] -> values [B, T, N], in each head's units."""

@@ -80,6 +80,7 @@ class OnPolicyLearner:
             NonFiniteError: NaN or infinity in a reward or an observation; or in a gradient, `max_bad_updates` times in
                 a row.
         """
+        self._set_step_sizes(t_env)
         rollout = make_rollout(batch, self.mac, self.critic, self.config, self.episode_limit)
         statistics = self.update_policies(rollout)
         self.mac.agent.project()
@@ -88,6 +89,15 @@ class OnPolicyLearner:
         if t_env - self.log_stats_t >= self.config.learner_log_interval:
             self._log(statistics, rollout, t_env)
             self.log_stats_t = t_env
+        self.mac.take_in(batch)  # last: what was computed above is of the policies that have played
+        self.critic.take_in(batch)
+
+    def _set_step_sizes(self, t_env: int) -> None:
+        """`use_linear_lr_decay`: Adam's step sizes fall in a straight line from their values to 0 at `t_max`."""
+        if self.config.use_linear_lr_decay:
+            left = max(1 - t_env / self.config.t_max, 0.0)
+            for optimiser in (*self.actor_optimisers, self.critic_optimiser):
+                optimiser.scale_lr(left)
 
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
         """The algorithm: update all actors in place; returns what it wants logged."""

@@ -51,6 +51,9 @@ class FlatParameters:
         skipped, self.skipped = self.skipped, 0
         return skipped
 
+    def scale_lr(self, share: float) -> None:
+        """Go on with this share of the first step size, where there is one."""
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs beside the parameters themselves."""
         return {}
@@ -64,7 +67,7 @@ class Optimiser(FlatParameters):
 
     def __init__(self, owner: str, parameters, lr: float, config: OnPolicyConfig, vector: Tensor | None = None) -> None:
         super().__init__(owner, parameters, vector)
-        self.grad_norm_clip = config.grad_norm_clip
+        self.grad_norm_clip, self.lr = config.grad_norm_clip, lr
         self.adam = torch.optim.Adam([self.vector], lr=lr, eps=config.optim_eps, fused=True)
 
     def step(self) -> None:
@@ -88,6 +91,9 @@ class Optimiser(FlatParameters):
         with torch.no_grad():
             beta1, beta2 = group["betas"]
             adam([self.vector], [self.vector.grad], *moments, beta1=beta1, beta2=beta2, **options)
+
+    def scale_lr(self, share: float) -> None:
+        self.adam.param_groups[0]["lr"] = self.lr * share
 
     def bookmark(self) -> Callable[[], None]:
         """Remember parameters and moments; what is returned brings both back, bit for bit, as often as it is called."""
