@@ -47,6 +47,22 @@ class RecordingLogger:
         self.stats.setdefault(key, []).append((t, value))
 
 
+def continuous(batch: HandMadeBatch, seed: int = 0, dimensions=None) -> HandMadeBatch:
+    """The same episodes with real-valued actions of as many dimensions as there were actions.
+
+    Args:
+        dimensions: how many of them each agent has; None: all.
+    """
+    g = torch.Generator().manual_seed(seed)
+    avail = batch["avail_actions"]
+    real = torch.ones_like(avail) * batch["filled"].unsqueeze(-1).int()
+    for i, count in enumerate(dimensions or []):
+        real[:, :, i, count:] = 0
+    actions = torch.randn(avail.shape, generator=g, dtype=batch["obs"].dtype) * real
+    other = {key: value for key, value in batch.items() if key != "actions_onehot"}
+    return HandMadeBatch(other | {"actions": actions, "avail_actions": real})
+
+
 def logged(file: Path) -> dict:
     """The statistics in a run's info.json; Sacred writes NumPy's numbers as objects."""
     return json.loads(file.read_text(), object_hook=lambda x: x["value"] if "py/object" in x and "value" in x else x)
@@ -70,6 +86,7 @@ def make_args(batch: HandMadeBatch, name: str = "happo", **overrides) -> SimpleN
 def scheme_of(batch: HandMadeBatch) -> dict:
     """The suite's scheme of the batch."""
     return {
+        "actions": {"vshape": (batch["actions"].shape[-1],), "group": "agents", "dtype": batch["actions"].dtype},
         "state": {"vshape": batch["state"].shape[-1]},
         "obs": {"vshape": batch["obs"].shape[-1], "group": "agents"},
         "actions_onehot": {"vshape": (batch["avail_actions"].shape[-1],), "group": "agents"},

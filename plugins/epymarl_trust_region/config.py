@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from .errors import CapabilityError, ConfigError
+from .extensions import load_class
 
 
 def key(*, gt: float | None = None, ge: float | None = None, lt: float | None = None, le: float | None = None,
@@ -53,6 +54,8 @@ class OnPolicyConfig:
     individual_rewards: ClassVar[str | None] = None  # None: supported; else the reason why not
     shared_actors: ClassVar[str | None] = None
     individual_critic: ClassVar[str | None] = None
+    own_actors: ClassVar[str | None] = None
+    continuous_actions: ClassVar[str | None] = None
     joint_advantage: ClassVar[bool] = True  # one advantage for all agents, and not one for each
     step_size_keys: ClassVar[str] = "lr or critic_lr"  # what to lower when training diverges
     no_meaning: ClassVar[Mapping[str, str]] = {}  # keys of the host's defaults that do nothing here -> why
@@ -77,9 +80,19 @@ class OnPolicyConfig:
     obs_agent_id: bool = key()
     obs_last_action: bool = key()
     obs_individual_obs: bool = key()
+    activation: str = key(choices=("relu", "tanh", "leaky_relu"))
+    actor_network: str | None = key(optional=True)
+    actor_args: dict = key()
+    critic_network: str | None = key(optional=True)
+    critic_args: dict = key()
+    normalise_inputs: bool = key()
+    log_std_init: float = key()
+    log_std_min: float = key()
+    log_std_max: float = key()
 
     grad_norm_clip: float = key(gt=0)
     optim_eps: float = key(gt=0)
+    use_linear_lr_decay: bool = key()
     max_bad_updates: int = key(ge=1)
 
     gamma: float = key(gt=0, le=1)
@@ -90,6 +103,7 @@ class OnPolicyConfig:
     critic_hidden_dim: int = key(ge=1)
     critic_lr: float = key(gt=0)
     critic_epochs: int = key(ge=1)
+    critic_num_mini_batch: int = key(ge=1)
     value_norm: str = key(choices=("none", "popart"))
     value_norm_beta: float = key(ge=0, lt=1)
     huber_delta: float | None = key(gt=0, optional=True)
@@ -129,10 +143,39 @@ class OnPolicyConfig:
             "common_reward=False": (not common_reward, self.individual_rewards),
             "share_parameters=True": (self.share_parameters, self.shared_actors),
             "critic=individual": (self.critic == "individual", self.individual_critic),
+            f"actor_network={self.actor_network}": (self.actor_network is not None, self.own_actors),
         }
         for setting, (on, reason) in asked.items():
             if on and reason:
                 raise CapabilityError(f"{self.algorithm} does not support {setting}: {reason}")
+        self._check_networks()
+
+    def check_continuous(self) -> None:
+        """Refuse real-valued actions where the algorithm has none.
+
+        Raises:
+            CapabilityError: names the reason and what to use instead.
+        """
+        if self.continuous_actions:
+            raise CapabilityError(f"{self.algorithm} does not support continuous actions: {self.continuous_actions}")
+
+    def _check_networks(self) -> None:
+        if not self.log_std_min <= self.log_std_init <= self.log_std_max:
+            raise ConfigError(
+                f"log_std_init={self.log_std_init} must lie between log_std_min={self.log_std_min} and "
+                f"log_std_max={self.log_std_max}"
+            )
+        for name in ("actor", "critic"):
+            network, arguments = getattr(self, f"{name}_network"), getattr(self, f"{name}_args")
+            if network is not None:
+                load_class(network, f"{name}_network")
+            elif arguments:
+                raise ConfigError(f"{name}_args={dict(arguments)} goes to no network; name one with {name}_network")
+        if self.actor_network is not None and self.use_rnn:
+            raise ConfigError(
+                f"use_rnn=True does nothing with actor_network={self.actor_network}, whose method init_hidden makes it "
+                "recurrent; set use_rnn=False"
+            )
 
     def clip_range(self, n_agents: int) -> float | None:
         """How far a ratio may move from 1 before it is clipped; None where nothing is clipped."""
@@ -145,6 +188,7 @@ class PPOConfig(OnPolicyConfig):
 
     lr: float = key(gt=0)
     epochs: int = key(ge=1)
+    actor_num_mini_batch: int = key(ge=1)
     eps_clip: float = key(gt=0, lt=1)
     entropy_coef: float = key(ge=0)
 
@@ -233,6 +277,10 @@ class LogLinearPPOConfig(SequentialConfig):
     shared_actors: ClassVar[str | None] = (
         "every agent's features are of its own place in the order; set share_parameters=False"
     )
+    own_actors: ClassVar[str | None] = "its policies are linear in fixed features; set actor_network=null"
+    continuous_actions: ClassVar[str | None] = (
+        "its policies are softmaxes over the features of each action; use --config=happo"
+    )
     step_size_keys: ClassVar[str] = "1 / beta or critic_lr"
     no_meaning: ClassVar[Mapping[str, str]] = {
         "lr": "its actors' steps are regressions divided by beta; critic_lr is the critic's step size"
@@ -311,6 +359,13 @@ class IPGConfig(OnPolicyConfig):
         super().check_capabilities(common_reward)
         if self.tabular and self.use_rnn:
             raise CapabilityError("a table (tabular=True) has no memory; set use_rnn=False, or tabular=False")
+        if self.tabular and self.actor_network is not None:
+            raise CapabilityError("a table (tabular=True) is no network; set actor_network=null, or tabular=False")
+
+    def check_continuous(self) -> None:
+        super().check_continuous()
+        if self.tabular:
+            raise CapabilityError("a table (tabular=True) has no continuous actions; set tabular=False")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,7 +409,7 @@ def _checked(f: dataclasses.Field, value: Any) -> Any:
     kind = f.type.split(" |")[0]
     if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    wanted = {"int": int, "float": float, "bool": bool, "str": str}[kind]
+    wanted = {"int": int, "float": float, "bool": bool, "str": str, "dict": Mapping}[kind]
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         hint = " (write 1.0e-3, with a dot: yaml reads 1e-3 as text)" if kind == "float" and _is_number(value) else ""
         raise ConfigError(f"{f.name}={value!r} is not of type {kind}; give {f.name} {_article(kind)}{hint}")
@@ -378,7 +433,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _article(kind: str) -> str:
-    return {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a word"}[kind]
+    return {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "True or False",
+        "str": "a word",
+        "dict": "keys and values, as in {width: 64}",
+    }[kind]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -26,11 +26,29 @@ def test_a_long_gradient_is_cut_to_the_norm_asked_for_and_logged_as_it_was():
     optimiser.gradients[0][:] = torch.tensor([30.0, 40.0])
     optimiser.step()
     assert optimiser.grad_norm == pytest.approx(50)
-    torch.testing.assert_close(optimiser.vector.grad, torch.tensor([1.2, 1.6]))
+    moment = optimiser.adam.state[optimiser.vector]["exp_avg"]  # 0.1 of the first gradient, 0.9 of itself after that
+    torch.testing.assert_close(moment, torch.tensor([0.12, 0.16]))
     optimiser.gradients[0][:] = torch.tensor([0.3, 0.4])
     optimiser.step()
     assert optimiser.grad_norm == pytest.approx(0.5)
-    torch.testing.assert_close(optimiser.vector.grad, torch.tensor([0.3, 0.4]))
+    torch.testing.assert_close(moment, torch.tensor([0.9 * 0.12 + 0.03, 0.9 * 0.16 + 0.04]))
+
+
+def test_backward_and_step_descend_like_pytorchs_own_optimiser():
+    """Over steps, one of them with a gradient that is not finite: nothing of a gradient is left for the next step."""
+    config = make_learner(make_batch(), optim_eps=1e-5, grad_norm_clip=1e9).config
+    ours, theirs = ([torch.nn.Parameter(torch.tensor([1.0, -2.0])), torch.nn.Parameter(torch.ones(1))] for _ in "ab")
+    optimiser = Optimiser("x", ours, 0.1, config)
+    adam = torch.optim.Adam(theirs, lr=0.1, eps=1e-5)
+    for scale in (1.0, 3.0, float("nan"), 0.5):
+        for weights, step in ((ours, optimiser.step), (theirs, adam.step)):
+            adam.zero_grad()
+            loss = scale * ((weights[0] - 3) ** 2).sum() + weights[1].exp().sum()
+            loss.backward()
+            if weights is ours or scale == scale:
+                step()
+    for mine, plain in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, plain)
 
 
 def test_step_sizes_and_epsilon_are_the_configurations():

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from epymarl_trust_region.modules.actors import Actor, ActorSet, autograd_linear, autograd_vjp
+from epymarl_trust_region.modules.actors import Actor, ActorSet
 from epymarl_trust_region.modules.critics import make_critic
 from epymarl_trust_region.modules.distributions import MaskedCategorical
+from epymarl_trust_region.numerics.autograd import autograd_linear, autograd_vjp
 from epymarl_trust_region.numerics.flat import flatten, views
 from epymarl_trust_region.numerics.gru import gru_linear
-from epymarl_trust_region.numerics.mlp import mlp_linear
+from epymarl_trust_region.numerics.mlp import ACTIVATIONS, mlp_linear
 from epymarl_trust_region.onpolicy.rollout import make_rollout
 from support import make_batch, make_learner
 from torch import nn
@@ -48,17 +49,19 @@ def pulled(pull, gradient, parameters):
     return out
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("sizes", [(5, 3), (5, 8, 3), (5, 8, 6, 3), (5, 8, 6, 4, 1)])
-def test_mlp_is_its_layers(sizes):
+def test_mlp_is_its_layers(sizes, activation):
     torch.manual_seed(0)
     layers = [nn.Linear(a, b).double() for a, b in zip(sizes, sizes[1:], strict=False)]
-    parts = [part for layer in layers for part in (layer, nn.ReLU())][:-1]
+    functions = {"relu": nn.ReLU, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU}
+    parts = [part for layer in layers for part in (layer, functions[activation]())][:-1]
     plain = perturbed(nn.Sequential(*parts))
     x, weights = torch.randn(7, 5, dtype=torch.float64), torch.randn(7, sizes[-1], dtype=torch.float64)
     parameters, expected = list(plain.parameters()), plain(x)
     direction, names = directions(parameters), [name for name, _ in plain.named_parameters()]
     with torch.no_grad():
-        y, push, pull = mlp_linear(x, parameters)
+        y, push, pull = mlp_linear(x, parameters, ACTIVATIONS[activation])
         found, pushed = pulled(pull, weights, parameters), push(direction)
     assert_same([y], [expected])
     along = derivative_along(
@@ -95,10 +98,11 @@ def test_gru_is_pytorchs(steps, size):
     assert_same(ours, torch.autograd.grad(expected, list(plain.parameters()), weights))
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("use_rnn", [False, True])
-def test_actor_is_its_layers(use_rnn):
+def test_actor_is_its_layers(use_rnn, activation):
     torch.manual_seed(2)
-    actor = perturbed(Actor(4, 3, 8, use_rnn)).double()
+    actor = perturbed(Actor(4, 3, 8, use_rnn, activation)).double()
     inputs, weights = torch.randn(5, 6, 4).double(), torch.randn(5, 6, 3).double()
     expected, _ = actor(inputs)
     parameters = list(actor.parameters())
@@ -112,10 +116,11 @@ def test_actor_is_its_layers(use_rnn):
 
 
 @pytest.mark.parametrize("use_rnn", [False, True])
-def test_both_derivatives_of_an_actor_are_autograds(use_rnn):
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_both_derivatives_of_an_actor_are_autograds(use_rnn, activation):
     """Ours against autograd's graph, which serves GPUs, and the latter's push against its pull: u.(J v) = (J^T u).v."""
     torch.manual_seed(2)
-    actor = perturbed(Actor(4, 3, 8, use_rnn)).double()
+    actor = perturbed(Actor(4, 3, 8, use_rnn, activation)).double()
     inputs, weights = torch.randn(5, 6, 4).double(), torch.randn(5, 6, 3).double()
     parameters, results = list(actor.parameters()), []
     direction = directions(parameters)
@@ -162,7 +167,7 @@ def test_all_agents_at_once_are_agents_one_by_one(use_rnn, shared, double_precis
 def test_acting_together_is_acting_one_by_one(use_rnn, shared):
     """Step by step with all agents in one product, against whole sequences agent by agent: float32, 1e-5."""
     torch.manual_seed(3)
-    actors = perturbed(ActorSet(3, 4, 5, 8, use_rnn, shared))
+    actors = perturbed(ActorSet(3, lambda: Actor(4, 5, 8, use_rnn), shared))
     inputs = torch.randn(6, 7, 3, 4)  # [B, T, N, D]
     hidden, steps = actors.init_hidden(6), []
     for t in range(7):
@@ -182,7 +187,8 @@ def test_critic_is_its_layers(kind):
     torch.manual_seed(4)
     args = SimpleNamespace(
         critic=kind, common_reward=False, n_agents=3, obs_individual_obs=False, critic_hidden_dim=8,
-        value_norm="popart", value_norm_beta=0.9,
+        value_norm="popart", value_norm_beta=0.9, activation="relu", critic_network=None, critic_args={},
+        normalise_inputs=False,
     )  # fmt: skip
     critic = perturbed(make_critic({"state": {"vshape": 4}, "obs": {"vshape": 4}}, args)).double()
     inputs = torch.randn(*((2, 5, 4) if kind == "central" else (2, 5, 3, 4))).double()
@@ -251,7 +257,7 @@ def test_flat_parameters_are_views():
 
 
 def test_agents_vectors_are_rows_that_move_only_their_own_agent():
-    actors = perturbed(ActorSet(3, 4, 5, 8, False, False))
+    actors = perturbed(ActorSet(3, lambda: Actor(4, 5, 8, False), False))
     inputs = torch.randn(2, 3, 4)
     before, _ = actors(inputs)
     actors.vector(1).add_(0.1)
@@ -262,7 +268,7 @@ def test_agents_vectors_are_rows_that_move_only_their_own_agent():
 
 @pytest.mark.parametrize("take_out", [copy.deepcopy, lambda a: a.double().float()], ids=["copy", "conversion"])
 def test_parameters_taken_out_of_the_matrix_come_back(take_out):
-    actors = take_out(perturbed(ActorSet(2, 4, 5, 8, False, False)))
+    actors = take_out(perturbed(ActorSet(2, lambda: Actor(4, 5, 8, False), False)))
     inputs = torch.randn(3, 2, 4)
     with torch.no_grad():
         for parameter in actors.parameters():

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from epymarl_trust_region.modules.actors import Actor, autograd_linear
+from epymarl_trust_region.modules.actors import Actor
 from epymarl_trust_region.modules.distributions import MaskedCategorical
+from epymarl_trust_region.numerics.autograd import autograd_linear
 from epymarl_trust_region.numerics.conjugate_gradient import conjugate_gradient
 from epymarl_trust_region.numerics.gauss_newton import gauss_newton_product
 from torch import nn

@@ -1,11 +1,13 @@
 """The multi-agent controller (MAC) of all trust-region learners, for the runners of any host.
 
-Shape letters: B episodes, T steps, N agents, A actions, O observation, D actor inputs, H hidden units.
+Shape letters: B episodes, T steps, N agents, A actions (or the dimensions of one, where they are real-valued), O
+observation, D actor inputs, H hidden units. `Policy` below is a `MaskedCategorical` or a `DiagonalGaussian`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,8 +15,13 @@ from torch import Tensor
 
 from ..errors import ConfigError, NonFiniteError
 from ..modules import files
-from ..modules.actors import ActorSet
+from ..modules.actors import Actor, ActorSet, GaussianActor, OwnNetwork, TabularActor
 from ..modules.distributions import MaskedCategorical
+from ..modules.gaussian import DiagonalGaussian
+from ..modules.input_norm import RunningNorm
+from ..modules.networks import make_module
+
+Policy = MaskedCategorical | DiagonalGaussian
 
 
 class SampleSelector:
@@ -34,59 +41,70 @@ class TrustRegionMAC:
     def __init__(self, scheme: dict, groups: dict, args) -> None:
         """
         Args:
-            scheme: the suite's batch scheme; `obs` gives O and `actions_onehot` gives A.
+            scheme: the suite's batch scheme; `obs` gives O, and the type of `actions` says what policies are over.
             groups: unused, part of the suite's interface.
-            args: n_agents, n_actions, hidden_dim, use_rnn, share_parameters, obs_last_action, obs_agent_id,
-                test_greedy, and tabular where there is one.
+            args: n_agents, n_actions, share_parameters, obs_last_action, obs_agent_id, test_greedy, what actors are
+                made of, and tabular where there is one.
 
         Raises:
-            ConfigError: a table of observations without numbers.
+            ConfigError: a table of observations without numbers; or a network of the user's own cannot be made.
         """
         self.args = args
+        self.continuous = scheme.get("actions", {}).get("dtype", torch.long).is_floating_point
+        self.policy_class = DiagonalGaussian if self.continuous else MaskedCategorical
         self.n_agents, self.n_actions = args.n_agents, args.n_actions
-        tabular = self.always_tabular or getattr(args, "tabular", False)  # only some learners have the key
-        width = self._input_dim(scheme)
-        if tabular and width == 0:
-            raise ConfigError(
-                "tabular=True learns for each observation, and the observations have length 0; set tabular=False"
-            )
-        self.agent = ActorSet(
-            self.n_agents,
-            width,
-            self.n_actions,
-            args.hidden_dim,
-            args.use_rnn,
-            args.share_parameters,
-            tabular,
-        )
+        self.agent = ActorSet(self.n_agents, self._actor_maker(self._input_dim(scheme)), args.share_parameters)
+        if args.normalise_inputs:  # in the agent, so that it belongs to the checkpoint
+            self.agent.add_module("input_norm", RunningNorm((self.n_agents, scheme["obs"]["vshape"])))
         self.action_selector = SampleSelector()
         self.hidden_states: Tensor | None = None
+
+    def _actor_maker(self, input_dim: int) -> Callable[[], torch.nn.Module]:
+        args = self.args
+        if self.always_tabular or getattr(args, "tabular", False):  # only some learners have the key
+            if input_dim == 0:
+                raise ConfigError(
+                    "tabular=True learns for each observation, and the observations have length 0; set tabular=False"
+                )
+            return partial(TabularActor, input_dim, self.n_actions)
+        make = partial(Actor, input_dim, self.n_actions, args.hidden_dim, args.use_rnn, args.activation)
+        if args.actor_network is not None:
+            make = lambda: OwnNetwork(make_module(args, "actor", input_dim, self.n_actions))  # noqa: E731
+        if not self.continuous:
+            return make
+        spread = (args.log_std_init, args.log_std_min, args.log_std_max)
+        return lambda: GaussianActor(make(), self.n_actions, *spread)
 
     def _input_dim(self, scheme: dict) -> int:
         """D: the width of `_inputs`."""
         last_action = self.n_actions if self.args.obs_last_action else 0
         return scheme["obs"]["vshape"] + last_action + (self.n_agents if self.args.obs_agent_id else 0)
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether policies depend on the steps before."""
+        return self.agent.init_hidden(1) is not None
+
     # What runners use: one step of all agents -------------------------------------------------------------------
 
     @torch.no_grad()
     def select_actions(self, ep_batch, t_ep: int, t_env: int, bs=slice(None), test_mode: bool = False) -> Tensor:
-        """Actions [len(bs), N] at step `t_ep`, sampled, or greedy in test mode if `test_greedy` is set.
+        """Actions [len(bs), N], or [len(bs), N, A], at step `t_ep`: sampled, or the mode in tests with `test_greedy`.
 
         Raises:
-            NonFiniteError: a policy's probabilities are no numbers.
+            NonFiniteError: a policy's parameters are no numbers.
         """
-        logits, avail = self._step(ep_batch, t_ep)
-        return self._choose(MaskedCategorical(logits[bs], avail[bs]), test_mode)
+        outputs, avail = self._step(ep_batch, t_ep)
+        return self._choose(self.policy_class(outputs[bs], avail[bs]), test_mode)
 
-    def _choose(self, policy: MaskedCategorical, test_mode: bool, first: int = 0) -> Tensor:
+    def _choose(self, policy: Policy, test_mode: bool, first: int = 0) -> Tensor:
         """Actions [B, n] of policies over [B, n], of the agents from `first` on."""
         if test_mode and self.args.test_greedy:
             return policy.mode()
         try:
             return policy.sample()
         except RuntimeError as error:  # which says that they are NaN, and does not say whose
-            agents = (~policy.probs.isfinite()).flatten(2).any(-1).any(0).nonzero().flatten().tolist()
+            agents = (~policy.is_finite()).any(0).nonzero().flatten().tolist()
             if not agents:
                 raise
             agents = [first + agent for agent in agents]
@@ -97,13 +115,14 @@ class TrustRegionMAC:
             ) from error
 
     def forward(self, ep_batch, t: int, test_mode: bool = False) -> Tensor:
-        """Action probabilities [B, N, A] at step `t`; advances the hidden state."""
-        return MaskedCategorical(*self._step(ep_batch, t)).probs
+        """Action probabilities, or means, [B, N, A] at step `t`; advances the hidden state."""
+        policy = self.policy_class(*self._step(ep_batch, t))
+        return policy.mode() if self.continuous else policy.probs
 
     def _step(self, ep_batch, t: int) -> tuple[Tensor, Tensor]:
         inputs = self._inputs(ep_batch, slice(t, t + 1)).squeeze(1)
-        logits, self.hidden_states = self.agent(inputs, self.hidden_states)
-        return logits, ep_batch["avail_actions"][:, t]
+        outputs, self.hidden_states = self.agent(inputs, self.hidden_states)
+        return outputs, ep_batch["avail_actions"][:, t]
 
     def init_hidden(self, batch_size: int) -> None:
         """Forget the past: zero hidden states for `batch_size` episodes."""
@@ -116,7 +135,18 @@ class TrustRegionMAC:
         inputs = self._inputs(ep_batch, slice(0, ep_batch.max_seq_length - 1))
         return inputs.permute(2, 0, 1, 3).contiguous()
 
-    def policy(self, agent: int, inputs: Tensor, avail_actions: Tensor | None) -> MaskedCategorical:
+    def take_in(self, ep_batch) -> None:
+        """Let the batch's observations have their part in the normalisation of inputs, from the next rollout on."""
+        if self.args.normalise_inputs:
+            self.agent.input_norm.update(ep_batch["obs"][ep_batch["filled"].squeeze(-1).bool()])
+
+    def taken_actions(self, ep_batch) -> Tensor:
+        """The actions of all T steps with one, agent by agent: [N, B, T] int64, or [N, B, T, A] as they were drawn."""
+        actions = ep_batch["actions"][:, :-1]
+        actions = actions.permute(2, 0, 1, 3) if self.continuous else actions.squeeze(-1).permute(2, 0, 1)
+        return actions.contiguous()
+
+    def policy(self, agent: int, inputs: Tensor, avail_actions: Tensor | None) -> Policy:
         """pi_i over whole sequences from a zero hidden state.
 
         Args:
@@ -125,8 +155,8 @@ class TrustRegionMAC:
             avail_actions: [B, T, A]; None: all actions are available.
         """
         actor = self.agent.actor(agent)
-        logits, _ = actor(inputs) if torch.is_grad_enabled() else actor.vjp(inputs)
-        return MaskedCategorical(logits, avail_actions)
+        outputs, _ = actor(inputs) if torch.is_grad_enabled() else actor.vjp(inputs)
+        return self.policy_class(outputs, avail_actions)
 
     @torch.no_grad()
     def evaluate(
@@ -139,14 +169,14 @@ class TrustRegionMAC:
         Args:
             inputs: [B, T, D], row i of `build_inputs`.
             avail_actions: [B, T, A]; None: all actions are available.
-            actions: [B, T], int64.
+            actions: row i of `taken_actions`.
 
         Returns:
             log pi_i(a) and H, each [B, T], and `pull(gradient of log pi_i(a), gradient of H, out)`, which writes the
             gradients of `agent_parameters(agent)` into the tensors `out`.
         """
-        logits, pull_actor = self.agent.actor(agent).vjp(inputs)
-        log_prob, entropy, pull_policy = MaskedCategorical.evaluate(logits, avail_actions, actions)
+        outputs, pull_actor = self.agent.actor(agent).vjp(inputs)
+        log_prob, entropy, pull_policy = self.policy_class.evaluate(outputs, avail_actions, actions)
 
         @torch.no_grad()
         def pull(of_log_prob: Tensor, of_entropy: Tensor, out: Sequence[Tensor]) -> None:
@@ -163,18 +193,18 @@ class TrustRegionMAC:
         Args:
             inputs: [N, B, T, D], as `build_inputs` gives them.
             avail_actions: N times [B, T, A] or None.
-            actions: [N, B, T], int64.
+            actions: as `taken_actions` gives them.
 
         Returns:
             log pi_i(a_i) and H_i, each [N, B, T], and `pull(gradient of log pi, gradient of H, out)`; `out` has one
             sequence of tensors per network.
         """
-        logits, pull_actors = self.agent.vjp(inputs)
+        outputs, pull_actors = self.agent.vjp(inputs)
         avail = None
         if any(own is not None for own in avail_actions):
-            full = torch.ones(logits.shape[1:], dtype=torch.bool, device=logits.device)
+            full = torch.ones((*outputs.shape[1:-1], self.n_actions), dtype=torch.bool, device=outputs.device)
             avail = torch.stack([full if own is None else own for own in avail_actions])
-        log_prob, entropy, pull_policy = MaskedCategorical.evaluate(logits, avail, actions)
+        log_prob, entropy, pull_policy = self.policy_class.evaluate(outputs, avail, actions)
 
         @torch.no_grad()
         def pull(of_log_prob: Tensor, of_entropy: Tensor, out: Sequence[Sequence[Tensor]]) -> None:
@@ -183,12 +213,10 @@ class TrustRegionMAC:
         return log_prob, entropy, pull
 
     @torch.no_grad()
-    def linearise(
-        self, agent: int, inputs: Tensor, avail_actions: Tensor | None
-    ) -> tuple[MaskedCategorical, Callable, Callable]:
-        """pi_i over whole sequences, as `policy`, with the derivatives of its logits both ways (`Actor.linearise`)."""
-        logits, push, pull = self.agent.actor(agent).linearise(inputs)
-        return MaskedCategorical(logits, avail_actions), torch.no_grad()(push), torch.no_grad()(pull)
+    def linearise(self, agent: int, inputs: Tensor, avail_actions: Tensor | None) -> tuple[Policy, Callable, Callable]:
+        """pi_i over whole sequences, as `policy`, with the derivatives of its outputs both ways (`Actor.linearise`)."""
+        outputs, push, pull = self.agent.actor(agent).linearise(inputs)
+        return self.policy_class(outputs, avail_actions), torch.no_grad()(push), torch.no_grad()(pull)
 
     def agent_parameters(self, agent: int) -> list[torch.nn.Parameter]:
         """The parameters that agent `agent` acts with; the same for every agent where actors are shared."""
@@ -197,6 +225,8 @@ class TrustRegionMAC:
     def _inputs(self, ep_batch, ts: slice) -> Tensor:
         """[B, T', N, D]: observation, then last action and agent id where the configuration asks for them."""
         obs = ep_batch["obs"][:, ts]
+        if self.args.normalise_inputs:
+            obs = self.agent.input_norm(obs)
         parts = [obs]
         if self.args.obs_last_action:
             parts.append(self._last_actions(ep_batch, ts))
@@ -205,10 +235,10 @@ class TrustRegionMAC:
         return torch.cat(parts, dim=-1) if len(parts) > 1 else obs
 
     def _last_actions(self, ep_batch, ts: slice) -> Tensor:
-        onehot = ep_batch["actions_onehot"]
+        actions = ep_batch["actions" if self.continuous else "actions_onehot"]
         if ts.start > 0:
-            return onehot[:, ts.start - 1 : ts.stop - 1]
-        return torch.cat([torch.zeros_like(onehot[:, :1]), onehot[:, : ts.stop - 1]], dim=1)
+            return actions[:, ts.start - 1 : ts.stop - 1]
+        return torch.cat([torch.zeros_like(actions[:, :1]), actions[:, : ts.stop - 1]], dim=1)
 
     # Parameters and files ---------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from ..config import HAPPOConfig
 from ..onpolicy.diagnostics import factor_statistics
 from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss
+from ..onpolicy.minibatch import Minibatch, minibatches
 from ..onpolicy.order import turns
 from ..onpolicy.rollout import Rollout
 
@@ -29,12 +30,12 @@ class HAPPOLearner(OnPolicyLearner):
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
         """Algorithm 3, lines 8 to 13. The advantage is computed once and serves all agents."""
         for agent, factor in turns(rollout, self.mac, self.config):
-            for _ in range(self.config.epochs):
-                policy_loss = self.policy_loss(rollout, agent, factor)
+            for part in minibatches(rollout, self.config.epochs, self.config.actor_num_mini_batch):
+                policy_loss = self.policy_loss(part, agent, part.pick(factor))
                 self.actor_optimisers[agent].step()
         return {"pg_loss": policy_loss.item(), **factor_statistics(factor, rollout.mask)}
 
-    def policy_loss(self, rollout: Rollout, agent: int, factor: Tensor) -> Tensor:
+    def policy_loss(self, rollout: Rollout | Minibatch, agent: int, factor: Tensor) -> Tensor:
         """The negative of equation (11)'s clipped objective with an entropy bonus; its gradient goes to the optimiser.
 
         Args:
@@ -45,7 +46,7 @@ class HAPPOLearner(OnPolicyLearner):
         loss, *slopes = clipped_loss(
             log_prob,
             entropy,
-            rollout.old_log_probs[agent],
+            rollout.old_log_prob(agent),
             factor * rollout.advantage(agent),
             rollout.mask,
             self.config.eps_clip,

@@ -15,6 +15,7 @@ from ..config import IndependentRatioConfig, JRPPOConfig
 from ..onpolicy.ascent import pulled_loss
 from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss
+from ..onpolicy.minibatch import Minibatch, minibatches
 from ..onpolicy.rollout import Rollout
 
 # exp of it is far outside every clip range and far from overflowing.
@@ -25,18 +26,18 @@ class SimultaneousLearner(OnPolicyLearner):
     """Some epochs of ascent on all agents' parameters at once."""
 
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
-        """One step of every network per epoch. The advantage is computed once and serves all epochs."""
-        for _ in range(self.config.epochs):
-            policy_loss = self.policy_loss(rollout)
+        """One step of every network per part of the batch. The advantage is computed once and serves all epochs."""
+        for part in minibatches(rollout, self.config.epochs, self.config.actor_num_mini_batch):
+            policy_loss = self.policy_loss(part)
             for optimiser in self.actor_optimisers:
                 optimiser.step()
         return {"pg_loss": policy_loss.item()}
 
-    def policy_loss(self, rollout: Rollout) -> Tensor:
+    def policy_loss(self, rollout: Rollout | Minibatch) -> Tensor:
         """The negative of the objective; its gradient goes to the optimisers."""
         return pulled_loss(rollout, self.mac, self.actor_optimisers, partial(self.loss, rollout))
 
-    def loss(self, rollout: Rollout, log_probs: Tensor, entropies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def loss(self, rollout: Rollout | Minibatch, log_probs: Tensor, entropies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The loss of log pi_i(a_i) and H_i, each [N, B, T], and its slopes in both: [N, B, T], or [B, T] alike."""
         raise NotImplementedError
 
@@ -47,7 +48,7 @@ class JointRatioLearner(SimultaneousLearner):
     config_class = JRPPOConfig
     joint_ratio = True
 
-    def loss(self, rollout: Rollout, log_probs: Tensor, entropies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def loss(self, rollout: Rollout | Minibatch, log_probs: Tensor, entropies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Equation 6. The entropy of the joint policy is the sum of the agents'.
 
         A log ratio is cut off at +-20, but not its slope, so that a step can still lead back.
@@ -73,7 +74,7 @@ class IndependentRatioLearner(SimultaneousLearner):
 
     config_class = IndependentRatioConfig
 
-    def loss(self, rollout: Rollout, log_probs: Tensor, entropies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def loss(self, rollout: Rollout | Minibatch, log_probs: Tensor, entropies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Section 6.1's objective."""
         return clipped_loss(
             log_probs,

@@ -18,6 +18,7 @@ from ..games.meta_game import BatchGame, deviation_gains
 from ..onpolicy.ascent import ascend, distil
 from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss
+from ..onpolicy.minibatch import Minibatch
 from ..onpolicy.rollout import Rollout
 
 
@@ -39,8 +40,8 @@ class MATRLLearner(OnPolicyLearner):
         config, actors = self.config, self.actor_optimisers
         advantages = torch.stack([rollout.advantage(i) for i in range(rollout.n_agents)])  # [N, B, T]
         here, back = [actor.vector.detach().clone() for actor in actors], [actor.bookmark() for actor in actors]
-        loss = partial(self.surrogate, rollout, advantages)
-        pg_loss = ascend(rollout, self.mac, actors, loss, config.epochs)  # theta^, equation 2
+        parts, loss = config.actor_num_mini_batch, partial(self.surrogate, advantages)
+        pg_loss = ascend(rollout, self.mac, actors, loss, config.epochs, parts)  # theta^, equation 2
         if config.meta_game == "predicted" and not config.best_response:
             return {"pg_loss": pg_loss}
         game, ratios = self.meta_game(rollout, advantages)
@@ -49,16 +50,18 @@ class MATRLLearner(OnPolicyLearner):
             weights = truncated_weights(ratios, answer.rho, config.br_weight_clip)
             for restore in back:
                 restore()
-            loss = partial(self.surrogate, rollout, weights * advantages)
-            pg_loss = ascend(rollout, self.mac, actors, loss, config.br_epochs)
+            loss = partial(self.surrogate, weights * advantages)
+            pg_loss = ascend(rollout, self.mac, actors, loss, config.br_epochs, parts)
         else:
             self.move_to_mixture(rollout, answer.rho, here)
         return {"pg_loss": pg_loss, **self.game_statistics(game, answer)}
 
-    def surrogate(self, rollout: Rollout, advantages: Tensor, log_probs: Tensor, entropies: Tensor):
-        """PPO's clipped surrogate of every agent for `advantages` [N, B, T], and its slopes."""
-        eps, entropy_coef = self.config.eps_clip, self.config.entropy_coef
-        return clipped_loss(log_probs, entropies, rollout.old_log_probs, advantages, rollout.mask, eps, entropy_coef)
+    def surrogate(self, advantages: Tensor, part: Rollout | Minibatch, log_probs: Tensor, entropies: Tensor):
+        """PPO's clipped surrogate of every agent for `advantages` [N, B, T] on a part of the batch, and its slopes."""
+        advantages, old = part.pick_all(advantages), part.old_log_probs
+        return clipped_loss(
+            log_probs, entropies, old, advantages, part.mask, self.config.eps_clip, self.config.entropy_coef
+        )
 
     @torch.no_grad()
     def meta_game(self, rollout: Rollout, advantages: Tensor) -> tuple[BatchGame, Tensor]:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..numerics.autograd import autograd_linear, autograd_vjp
 from ..numerics.flat import flatten, is_flat
 from ..numerics.gru import gru_linear
-from ..numerics.mlp import Pull, Push, affine_pull, affine_push, mlp_linear, relu_pull
+from ..numerics.mlp import ACTIVATIONS, Pull, Push, affine_pull, affine_push, mlp_linear
 from .networks import linear
 
 # A small head keeps the first policy near uniform, so that the first ratios are near 1.
@@ -17,15 +18,25 @@ _HEAD_GAIN = 0.01
 
 
 class Actor(nn.Module):
-    """One agent's logits from its inputs: linear, ReLU, then a GRU or a second linear with ReLU, then a linear head."""
+    """One agent's outputs from its inputs: linear, f, then a GRU or a second linear with f, then a linear head.
 
-    def __init__(self, input_dim: int, n_actions: int, hidden_dim: int, use_rnn: bool) -> None:
+    The outputs are what its policy is made of, such as logits. Every kind of actor has `forward`, `vjp` and
+    `linearise`, and lists its parameters in `in_order`; one that `stacks` also acts for several networks at once.
+    """
+
+    stacks = True
+
+    def __init__(
+        self, input_dim: int, output_dim: int, hidden_dim: int, use_rnn: bool, activation: str = "relu"
+    ) -> None:
         super().__init__()
-        self.hidden_dim = hidden_dim
-        self.body = linear(input_dim, hidden_dim)
+        self.hidden_dim, self.activation = hidden_dim, ACTIVATIONS[activation]
+        gain = nn.init.calculate_gain(activation)
+        self.body = linear(input_dim, hidden_dim, gain)
         self.rnn = nn.GRU(hidden_dim, hidden_dim, batch_first=True) if use_rnn else None
-        self.core = None if use_rnn else linear(hidden_dim, hidden_dim)
-        self.head = linear(hidden_dim, n_actions, _HEAD_GAIN)
+        self.core = None if use_rnn else linear(hidden_dim, hidden_dim, gain)
+        self.head = linear(hidden_dim, output_dim, _HEAD_GAIN)
+        self.f = self.activation.module()
         self.in_order = tuple(self.parameters())  # to go through the module's own dictionaries costs as much as a layer
 
     def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -38,9 +49,9 @@ class Actor(nn.Module):
         Returns:
             logits [B, T, A], and the hidden state after the last step, [B, H] (None for an MLP).
         """
-        x = torch.relu(self.body(inputs))
+        x = self.f(self.body(inputs))
         if self.rnn is None:
-            return self.head(torch.relu(self.core(x))), None
+            return self.head(self.f(self.core(x))), None
         x, last = self.rnn(x, None if hidden is None else hidden.unsqueeze(0))
         return self.head(x), last.squeeze(0)
 
@@ -68,7 +79,7 @@ class Actor(nn.Module):
         if self.rnn is not None:
             on_gpu = inputs.is_cuda
             return autograd_linear(lambda: self(inputs)[0], self.in_order) if on_gpu else self._gru_linear(inputs)
-        logits, push, pull = mlp_linear(inputs.flatten(0, 1), self.in_order)
+        logits, push, pull = mlp_linear(inputs.flatten(0, 1), self.in_order, self.activation)
         shape = (*inputs.shape[:2], -1)
         return (
             logits.view(shape),
@@ -80,7 +91,7 @@ class Actor(nn.Module):
         body, body_bias, weight_x, weight_h, bias_x, bias_h, head, head_bias = self.in_order
         inputs = inputs.transpose(0, 1)  # [T, B, D], as the GRU goes through it
         flat, shape = inputs.flatten(0, 1), (*inputs.shape[:2], self.hidden_dim)
-        x = torch.addmm(body_bias, flat, body.t()).relu_()
+        x = self.activation.apply(torch.addmm(body_bias, flat, body.t()))
 
         def by_gate(weight: Tensor) -> Tensor:
             return weight.view(3, self.hidden_dim, -1)
@@ -96,7 +107,7 @@ class Actor(nn.Module):
             return of_logits.view(*shape[:2], -1).transpose(0, 1)
 
         def push(direction: Sequence[Tensor]) -> Tensor:
-            of_x = relu_pull(affine_push(flat, *direction[:2]), x)
+            of_x = self.activation.pull(affine_push(flat, *direction[:2]), x)
             of_gates = gates_of(x, direction[2], direction[4])
             of_gates.baddbmm_(of_x.expand(3, -1, -1), by_gate(weight_x).transpose(1, 2))
             of_hidden = push_gru(of_gates.view(3, *shape), direction[3], direction[5]).flatten(0, 1)
@@ -108,41 +119,46 @@ class Actor(nn.Module):
             of_gates = pull_gru((gradient @ head).view(shape), out[3], out[5]).flatten(1, 2)  # [3, T B, H]
             torch.bmm(of_gates.transpose(1, 2), x.expand(3, -1, -1), out=by_gate(out[2]))
             torch.sum(of_gates, 1, out=out[4].view(3, -1))
-            affine_pull(relu_pull(torch.bmm(of_gates, by_gate(weight_x)).sum(0), x), flat, *out[:2])
+            of_x = torch.bmm(of_gates, by_gate(weight_x)).sum(0)
+            affine_pull(self.activation.pull(of_x, x), flat, *out[:2])
 
         return to_batch(logits), push, pull
 
+    def init_hidden(self, batch_size: int) -> Tensor | None:
+        """The state before the first step, [B, H]; None for an MLP."""
+        return None if self.rnn is None else self.in_order[0].new_zeros(batch_size, self.hidden_dim)
 
-def autograd_vjp(function: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> tuple[Tensor, Pull]:
-    """The output of `function` and its vector-Jacobian product, by autograd."""
-    with torch.enable_grad():
-        output = function()
+    def act(self, layers: Sequence[Tensor], x: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """One step of K such networks at once, without gradient.
 
-    def pull(gradient: Tensor, out: Sequence[Tensor]) -> None:
-        for place, value in zip(out, torch.autograd.grad(output, parameters, gradient), strict=True):
-            place.copy_(value)
+        Args:
+            layers: the networks' parameters in the order of `in_order`, each [K, ...].
+            x: [K, M, D].
+            hidden: [K, M, H], or None for MLPs.
 
-    return output.detach(), pull
+        Returns:
+            outputs [K, M, A], and the next hidden state.
+        """
+        if self.rnn is None:
+            body, body_bias, core, core_bias, head, head_bias = layers
+            x = self.activation.apply(_linear(x, body, body_bias))
+            x = self.activation.apply(_linear(x, core, core_bias))
+            return _linear(x, head, head_bias), None
+        body, body_bias, *gates, head, head_bias = layers
+        x = _gru_cell(self.activation.apply(_linear(x, body, body_bias)), hidden, *gates)
+        return _linear(x, head, head_bias), x
 
 
-def autograd_linear(function: Callable[[], Tensor], parameters: Sequence[nn.Parameter]) -> tuple[Tensor, Push, Pull]:
-    """The output of `function` and its derivatives both ways, by autograd on a graph that is kept.
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
 
-    The gradient for u pulled back is linear in u, and its derivative in u pushes. cuDNN has no second derivative.
-    """
-    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-        output = function()
-        u = torch.zeros_like(output, requires_grad=True)
-        pulled = torch.autograd.grad(output, parameters, u, create_graph=True)
 
-    def push(direction: Sequence[Tensor]) -> Tensor:
-        return torch.autograd.grad(pulled, u, direction, retain_graph=True)[0]
-
-    def pull(gradient: Tensor, out: Sequence[Tensor]) -> None:
-        for place, value in zip(out, torch.autograd.grad(output, parameters, gradient, retain_graph=True), strict=True):
-            place.copy_(value)
-
-    return output.detach(), push, pull
+def _gru_cell(x: Tensor, hidden: Tensor, weight_x: Tensor, weight_h: Tensor, bias_x: Tensor, bias_h: Tensor) -> Tensor:
+    """PyTorch's `GRUCell`, network by network."""
+    g_r, g_z, g_n = _linear(x, weight_x, bias_x).chunk(3, -1)
+    u_r, u_z, u_n = _linear(hidden, weight_h, bias_h).chunk(3, -1)
+    new = torch.tanh(g_n + torch.sigmoid(g_r + u_r) * u_n)
+    return new + torch.sigmoid(g_z + u_z) * (hidden - new)
 
 
 class TabularActor(nn.Module):
@@ -150,6 +166,8 @@ class TabularActor(nn.Module):
 
     The interface is `Actor`'s.
     """
+
+    stacks = True
 
     def __init__(self, input_dim: int, n_actions: int) -> None:
         super().__init__()
@@ -174,31 +192,132 @@ class TabularActor(nn.Module):
 
         return inputs @ self.table.t(), lambda direction: inputs @ direction[0].t(), pull
 
+    def init_hidden(self, batch_size: int) -> None:
+        """A table has no memory."""
+
+    def act(self, layers: Sequence[Tensor], x: Tensor, hidden: None) -> tuple[Tensor, None]:
+        """As `Actor.act`."""
+        (table,) = layers
+        return x @ table.transpose(1, 2), None
+
+
+class OwnNetwork(nn.Module):
+    """A user's network behind `Actor`'s interface; its derivatives are autograd's.
+
+    Args:
+        network: any module from inputs [..., D] to outputs [..., A]. One with a method `init_hidden(batch_size)`, which
+            gives [B, H], is recurrent: it is called with inputs [B, T, D] and the state before them, and gives outputs
+            [B, T, A] and the state after them.
+    """
+
+    stacks = False
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.recurrent = network, hasattr(network, "init_hidden")
+        self.in_order = tuple(self.parameters())
+
+    def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """As `Actor.forward`."""
+        if not self.recurrent:
+            return self.network(inputs), None
+        return self.network(inputs, self.init_hidden(len(inputs)) if hidden is None else hidden)
+
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
+        """As `Actor.vjp`."""
+        return autograd_vjp(lambda: self(inputs)[0], self.in_order)
+
+    def linearise(self, inputs: Tensor) -> tuple[Tensor, Push, Pull]:
+        """As `Actor.linearise`."""
+        return autograd_linear(lambda: self(inputs)[0], self.in_order)
+
+    def init_hidden(self, batch_size: int) -> Tensor | None:
+        """As `Actor.init_hidden`."""
+        return self.network.init_hidden(batch_size) if self.recurrent else None
+
+
+class GaussianActor(nn.Module):
+    """Means by another actor, and log standard deviations that depend on no input: outputs [..., 2A], mean first.
+
+    They are held between a floor and a ceiling; where one lies beyond, its derivative is 0.
+    """
+
+    def __init__(self, network: nn.Module, dimensions: int, initial: float, floor: float, ceiling: float) -> None:
+        super().__init__()
+        self.network, self.bounds = network, (floor, ceiling)
+        self.log_std = nn.Parameter(torch.full((dimensions,), float(initial)))
+        self.stacks = network.stacks
+        self.in_order = tuple(self.parameters())  # log_std, then the network's
+
+    def _with(self, mean: Tensor, log_std: Tensor) -> Tensor:
+        return torch.cat([mean, log_std.clamp(*self.bounds).expand_as(mean)], -1)
+
+    def _inside(self) -> Tensor:
+        return (self.log_std >= self.bounds[0]) & (self.log_std <= self.bounds[1])
+
+    def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """As `Actor.forward`."""
+        mean, hidden = self.network(inputs, hidden)
+        return self._with(mean, self.log_std), hidden
+
+    def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
+        """As `Actor.vjp`."""
+        mean, pull_mean = self.network.vjp(inputs)
+        return self._with(mean, self.log_std), self._pull(pull_mean)
+
+    def linearise(self, inputs: Tensor) -> tuple[Tensor, Push, Pull]:
+        """As `Actor.linearise`."""
+        mean, push_mean, pull_mean = self.network.linearise(inputs)
+        inside = self._inside()
+
+        def push(direction: Sequence[Tensor]) -> Tensor:
+            of_log_std, *of_network = direction
+            return torch.cat([push_mean(of_network), (of_log_std * inside).expand_as(mean)], -1)
+
+        return self._with(mean, self.log_std), push, self._pull(pull_mean)
+
+    def _pull(self, pull_mean: Pull) -> Pull:
+        inside = self._inside()
+
+        def pull(gradient: Tensor, out: Sequence[Tensor]) -> None:
+            of_log_std, *of_network = out
+            of_mean, of_deviations = gradient.chunk(2, -1)
+            torch.mul(of_deviations.flatten(0, -2).sum(0), inside, out=of_log_std)
+            pull_mean(of_mean, of_network)
+
+        return pull
+
+    def act(self, layers: Sequence[Tensor], x: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """As `Actor.act`."""
+        log_std, *of_network = layers
+        mean, hidden = self.network.act(of_network, x, hidden)
+        return self._with(mean, log_std.unsqueeze(1)), hidden
+
+    def init_hidden(self, batch_size: int) -> Tensor | None:
+        """As `Actor.init_hidden`."""
+        return self.network.init_hidden(batch_size)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring log standard deviations that a step has led beyond their bounds back to them."""
+        self.log_std.clamp_(*self.bounds)
+
 
 class ActorSet(nn.Module):
-    """The actors of all N agents: N networks or tables, or a single shared one (`share_parameters`).
+    """The actors of all N agents: N networks, or a single shared one.
 
     Their parameters lie in one matrix, a row per network, of which each parameter is a view. So a network is one vector
     to an optimiser, and a layer of all networks is one tensor when they act together.
     """
 
-    def __init__(
-        self,
-        n_agents: int,
-        input_dim: int,
-        n_actions: int,
-        hidden_dim: int,
-        use_rnn: bool,
-        share_parameters: bool,
-        tabular: bool = False,
-    ) -> None:
+    def __init__(self, n_agents: int, make_actor: Callable[[], nn.Module], share_parameters: bool) -> None:
+        """
+        Args:
+            make_actor: makes an `Actor`, or another module with its interface.
+        """
         super().__init__()
-        self.n_agents, self.hidden_dim, self.use_rnn, self.tabular = n_agents, hidden_dim, use_rnn, tabular
-        count = 1 if share_parameters else n_agents
-        self.agents = nn.ModuleList(
-            TabularActor(input_dim, n_actions) if tabular else Actor(input_dim, n_actions, hidden_dim, use_rnn)
-            for _ in range(count)
-        )
+        self.n_agents = n_agents
+        self.agents = nn.ModuleList(make_actor() for _ in range(1 if share_parameters else n_agents))
         self._flatten()
 
     def _flatten(self) -> None:
@@ -216,7 +335,7 @@ class ActorSet(nn.Module):
         if not is_flat(self.agents[0].in_order, self._rows):
             self._flatten()
 
-    def actor(self, agent: int) -> Actor | TabularActor:
+    def actor(self, agent: int) -> nn.Module:
         """The network that agent `agent` acts with."""
         return self.agents[self.network(agent)]
 
@@ -228,6 +347,12 @@ class ActorSet(nn.Module):
         """All parameters of that network as one vector [P]; writing to it moves them."""
         self._together()
         return self._rows[self.network(agent)]
+
+    def project(self) -> None:
+        """Bring parameters that have bounds back to them; to be called after an update."""
+        for actor in self.agents:
+            if isinstance(actor, GaussianActor):
+                actor.project()
 
     def vjp(self, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor, Sequence[Sequence[Tensor]]], None]]:
         """All agents' logits over whole sequences, as `Actor.vjp` for one.
@@ -251,9 +376,9 @@ class ActorSet(nn.Module):
         return torch.stack([logits for logits, _ in parts]).view(*shape, -1), pull
 
     def init_hidden(self, batch_size: int) -> Tensor | None:
-        """Zero hidden states [B, N, H]; None for MLPs."""
-        shape = (batch_size, self.n_agents, self.hidden_dim)
-        return self.agents[0].in_order[0].new_zeros(shape) if self.use_rnn else None
+        """Hidden states before the first step, [B, N, H]; None where networks have no memory."""
+        states = [self.actor(agent).init_hidden(batch_size) for agent in range(self.n_agents)]
+        return None if states[0] is None else torch.stack(states, dim=1)
 
     @torch.no_grad()
     def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -261,21 +386,23 @@ class ActorSet(nn.Module):
 
         Args:
             inputs: [B, N, D].
-            hidden: [B, N, H], or None for MLPs.
+            hidden: [B, N, H], or None for networks without memory.
 
         Returns:
-            logits [B, N, A] and the next hidden [B, N, H] (None for MLPs).
+            outputs [B, N, A] and the next hidden [B, N, H] (None without memory).
         """
         self._together()
+        x, before = self._by_network(inputs), None if hidden is None else self._by_network(hidden)
+        act = self.agents[0].act if self.agents[0].stacks else self._act_one_by_one
+        outputs, after = act(self._layers, x, before)
         shape = inputs.shape[:2]
-        if self.tabular:
-            return self._by_agent(self._by_network(inputs) @ self._layers[0].transpose(1, 2), shape), None
-        x = torch.relu_(self._linear(self._by_network(inputs), *self._layers[:2]))
-        if not self.use_rnn:
-            x = torch.relu_(self._linear(x, *self._layers[2:4]))
-            return self._by_agent(self._linear(x, *self._layers[4:]), shape), None
-        x = self._gru_cell(x, self._by_network(hidden))
-        return self._by_agent(self._linear(x, *self._layers[6:]), shape), self._by_agent(x, shape)
+        return self._by_agent(outputs, shape), None if after is None else self._by_agent(after, shape)
+
+    def _act_one_by_one(self, _, x: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        before = [None] * len(x) if hidden is None else hidden
+        parts = [actor(own.unsqueeze(1), state) for actor, own, state in zip(self.agents, x, before, strict=True)]
+        after = None if hidden is None else torch.stack([state for _, state in parts])
+        return torch.stack([outputs.squeeze(1) for outputs, _ in parts]), after
 
     def _by_network(self, x: Tensor) -> Tensor:
         """[B, N, D] -> [N, B, D], or [1, N*B, D] where all agents share one network."""
@@ -285,14 +412,3 @@ class ActorSet(nn.Module):
     def _by_agent(self, x: Tensor, shape: torch.Size) -> Tensor:
         """The way back."""
         return x.reshape(shape[1], shape[0], -1).transpose(0, 1)
-
-    @staticmethod
-    def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
-
-    def _gru_cell(self, x: Tensor, hidden: Tensor) -> Tensor:
-        weight_x, weight_h, bias_x, bias_h = self._layers[2:6]  # in the order of torch.nn.GRU
-        g_r, g_z, g_n = self._linear(x, weight_x, bias_x).chunk(3, -1)
-        u_r, u_z, u_n = self._linear(hidden, weight_h, bias_h).chunk(3, -1)
-        new = torch.tanh(g_n + torch.sigmoid(g_r + u_r) * u_n)
-        return new + torch.sigmoid(g_z + u_z) * (hidden - new)

@@ -10,18 +10,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..numerics.mlp import Pull, mlp_vjp
-from .networks import linear
+from ..numerics.autograd import autograd_vjp
+from ..numerics.mlp import ACTIVATIONS, Pull, mlp_vjp
+from .input_norm import RunningNorm
+from .networks import linear, make_module
 from .value_norm import make_value_head
 
 
 class _ValueNet(nn.Module):
-    """Two ReLU layers and a value head."""
+    """Two layers with f, or a network of the user's own, to `critic_hidden_dim` features; then a value head."""
 
-    def __init__(self, input_dim: int, n_values: int, hidden_dim: int, value_norm: str, beta: float) -> None:
+    def __init__(self, input_dim: int, n_values: int, args) -> None:
         super().__init__()
-        self.layers = nn.Sequential(linear(input_dim, hidden_dim), nn.ReLU(), linear(hidden_dim, hidden_dim), nn.ReLU())
-        self.head = make_value_head(hidden_dim, n_values, value_norm, beta)
+        width, self.activation = args.critic_hidden_dim, ACTIVATIONS[args.activation]
+        self.own = args.critic_network is not None
+        if self.own:
+            self.layers = make_module(args, "critic", input_dim, width)
+        else:
+            gain, f = nn.init.calculate_gain(args.activation), self.activation.module
+            self.layers = nn.Sequential(linear(input_dim, width, gain), f(), linear(width, width, gain), f())
+        self.head = make_value_head(width, n_values, args.value_norm, args.value_norm_beta)
         self.in_order = tuple(self.parameters())
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -29,7 +37,9 @@ class _ValueNet(nn.Module):
 
     def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
         """The same for inputs [M, D] under `torch.no_grad`, with its vector-Jacobian product."""
-        return mlp_vjp(inputs, self.in_order)
+        if self.own:
+            return autograd_vjp(lambda: self(inputs), self.in_order)
+        return mlp_vjp(inputs, self.in_order, self.activation)
 
 
 class CentralCritic(nn.Module):
@@ -41,12 +51,22 @@ class CentralCritic(nn.Module):
         input_dim = scheme["state"]["vshape"]
         if self.obs_individual_obs:
             input_dim += args.n_agents * scheme["obs"]["vshape"]
-        self.net = _ValueNet(input_dim, n_values, args.critic_hidden_dim, args.value_norm, args.value_norm_beta)
+        self.input_norm = RunningNorm(input_dim) if args.normalise_inputs else None
+        self.net = _ValueNet(input_dim, n_values, args)
 
     def inputs(self, batch) -> Tensor:
         """What the critic reads of a batch, built once per update: [B, T, D]."""
+        inputs = self._raw_inputs(batch)
+        return inputs if self.input_norm is None else self.input_norm(inputs)
+
+    def _raw_inputs(self, batch) -> Tensor:
         state = batch["state"]
         return torch.cat([state, batch["obs"].flatten(2)], dim=-1) if self.obs_individual_obs else state
+
+    def take_in(self, batch) -> None:
+        """Let the batch's states have their part in the normalisation of inputs, from the next rollout on."""
+        if self.input_norm is not None:
+            self.input_norm.update(self._raw_inputs(batch)[batch["filled"].squeeze(-1).bool()])
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs [B, T, D] -> values [B, T, K], in the head's units."""
@@ -79,14 +99,17 @@ class IndividualCritic(nn.Module):
     def __init__(self, scheme: dict, args) -> None:
         super().__init__()
         input_dim = scheme["obs"]["vshape"]
-        self.nets = nn.ModuleList(
-            _ValueNet(input_dim, 1, args.critic_hidden_dim, args.value_norm, args.value_norm_beta)
-            for _ in range(args.n_agents)
-        )
+        self.input_norm = RunningNorm((args.n_agents, input_dim)) if args.normalise_inputs else None
+        self.nets = nn.ModuleList(_ValueNet(input_dim, 1, args) for _ in range(args.n_agents))
 
     def inputs(self, batch) -> Tensor:
         """What the critics read of a batch: observations [B, T, N, O]."""
-        return batch["obs"]
+        return batch["obs"] if self.input_norm is None else self.input_norm(batch["obs"])
+
+    def take_in(self, batch) -> None:
+        """As `CentralCritic.take_in`."""
+        if self.input_norm is not None:
+            self.input_norm.update(batch["obs"][batch["filled"].squeeze(-1).bool()])
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs [B, T, N, O] -> values [B, T, N], in each head's units."""

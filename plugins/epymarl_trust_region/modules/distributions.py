@@ -1,4 +1,4 @@
-"""Policies as distributions over one agent's actions.
+"""Policies as distributions over one agent's actions; `DiagonalGaussian` (gaussian.py) is the other one.
 
 A learner uses `log_prob`, `score`, `entropy`, `kl`, `kl_slope`, `fisher_product`, `total_variation` and `mixed_with`,
 and never asks what kind of distribution it holds.
@@ -97,9 +97,18 @@ class MaskedCategorical:
         weighted = self.probs * tangent
         return weighted - self.probs * weighted.sum(-1, keepdim=True)
 
+    def is_finite(self) -> Tensor:
+        """Whether all probabilities are numbers, [...]."""
+        return self.probs.isfinite().all(-1)
+
     def total_variation(self, old: MaskedCategorical) -> Tensor:
         """0.5 sum_a |self(a) - old(a)|, in [0, 1], [...]."""
         return 0.5 * (self.probs - old.probs).abs().sum(-1)
+
+    def total_variation_bounds(self, old: MaskedCategorical) -> tuple[Tensor, Tensor]:
+        """A lower and an upper bound of `total_variation`, each [...]: here it itself."""
+        exact = self.total_variation(old)
+        return exact, exact
 
     def mixed_with(self, other: MaskedCategorical, weight: float) -> MaskedCategorical:
         """weight self + (1 - weight) other, action by action."""

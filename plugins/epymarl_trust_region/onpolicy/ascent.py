@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
+from .minibatch import Minibatch, minibatches
 from .optimiser import Optimiser
 from .rollout import Rollout
 
@@ -14,7 +16,7 @@ from .rollout import Rollout
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
-def pulled_loss(rollout: Rollout, mac, optimisers: Sequence[Optimiser], loss: Loss) -> Tensor:
+def pulled_loss(rollout: Rollout | Minibatch, mac, optimisers: Sequence[Optimiser], loss: Loss) -> Tensor:
     """The loss of the MAC's present policies; its gradient goes to the optimisers."""
     log_probs, entropies, pull = rollout.evaluate_all(mac)
     value, of_log_probs, of_entropies = loss(log_probs, entropies)
@@ -23,10 +25,16 @@ def pulled_loss(rollout: Rollout, mac, optimisers: Sequence[Optimiser], loss: Lo
     return value
 
 
-def ascend(rollout: Rollout, mac, optimisers: Sequence[Optimiser], loss: Loss, epochs: int) -> float:
-    """`epochs` steps of every network at once; gives the last loss."""
-    for _ in range(epochs):
-        value = pulled_loss(rollout, mac, optimisers, loss)
+def ascend(
+    rollout: Rollout, mac, optimisers: Sequence[Optimiser], loss: Callable[..., Any], epochs: int, parts: int
+) -> float:
+    """`epochs` passes in `parts` steps of every network at once; gives the last loss.
+
+    Args:
+        loss: of a part of the rollout, and then as `Loss`.
+    """
+    for part in minibatches(rollout, epochs, parts):
+        value = pulled_loss(part, mac, optimisers, partial(loss, part))
         for optimiser in optimisers:
             optimiser.step()
     return value.item()

@@ -32,12 +32,13 @@ def policy_statistics(
         `tv_mean`, `tv_p90`, `tv_max`; the joint total variation as the sum of the agents' largest (`joint_tv_sum`, an
         upper bound) and as the largest 1 - prod_i (1 - tv_i) of a step (`joint_tv`, a tighter one); `ratio_min`,
         `ratio_max` of single agents, `joint_ratio_min`, `joint_ratio_max` of their product; `clip_fraction`;
-        `entropy` (nats, mean over agents).
+        `entropy` (nats, mean over agents). Where the total variation has no simple form (Gaussians of several
+        dimensions) these are upper bounds, and `tv_lower_mean` is the mean of lower ones.
     """
     valid = rollout.mask.bool()
     pairs = list(zip(policies, rollout.old_policies, strict=True))
     kl = torch.stack([new.kl(old)[valid] for new, old in pairs])
-    tv = torch.stack([new.total_variation(old)[valid] for new, old in pairs])
+    lower, tv = (torch.stack(bound) for bound in zip(*(_tv_bounds(new, old, valid) for new, old in pairs), strict=True))
     log_ratio = torch.stack(
         [rollout.log_ratio(i, p.log_prob(rollout.actions[i]))[valid] for i, p in enumerate(policies)]
     )
@@ -56,10 +57,16 @@ def policy_statistics(
         "joint_ratio_max": joint_ratio.max(),
         "entropy": torch.stack([p.entropy()[valid].mean() for p in policies]).mean(),
     }
+    if not torch.equal(lower, tv):
+        stats["tv_lower_mean"] = lower.mean()
     if eps_clip is not None:
         clipped = joint_ratio if joint else ratio
         stats["clip_fraction"] = ((clipped - 1).abs() > eps_clip).float().mean()
     return {name: value.item() for name, value in stats.items()} | _by_agent(kl, tv, ratio)
+
+
+def _tv_bounds(new, old, valid: Tensor) -> tuple[Tensor, ...]:
+    return tuple(bound[valid] for bound in new.total_variation_bounds(old))
 
 
 def _by_agent(kl: Tensor, tv: Tensor, ratio: Tensor) -> dict[str, float]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from ..config import OnPolicyConfig
 from ..errors import CheckpointError, NonFiniteError
@@ -14,6 +16,7 @@ from ..modules.critics import make_critic
 from . import checkpoint
 from .diagnostics import policy_statistics, value_statistics
 from .losses import value_loss
+from .minibatch import shuffled
 from .optimiser import FlatParameters, Optimiser
 from .rollout import Rollout, make_rollout
 
@@ -38,6 +41,8 @@ class OnPolicyLearner:
         self.mac, self.logger, self.args = mac, logger, args
         self.config = self.config_class.from_mapping(vars(args))
         self.config.check_capabilities(args.common_reward)
+        if mac.continuous:
+            self.config.check_continuous()
         self.n_agents = args.n_agents
         # The suite's wrappers store the time limit as a termination; this is how to tell the two apart.
         self.episode_limit: int | None = args.env_args.get("time_limit")
@@ -75,13 +80,24 @@ class OnPolicyLearner:
             NonFiniteError: NaN or infinity in a reward or an observation; or in a gradient, `max_bad_updates` times in
                 a row.
         """
+        self._set_step_sizes(t_env)
         rollout = make_rollout(batch, self.mac, self.critic, self.config, self.episode_limit)
         statistics = self.update_policies(rollout)
+        self.mac.agent.project()
         statistics["critic_loss"] = self.fit_critic(rollout)
         statistics["skipped_steps"] = self._count_skipped_steps(t_env)
         if t_env - self.log_stats_t >= self.config.learner_log_interval:
             self._log(statistics, rollout, t_env)
             self.log_stats_t = t_env
+        self.mac.take_in(batch)  # last: what was computed above is of the policies that have played
+        self.critic.take_in(batch)
+
+    def _set_step_sizes(self, t_env: int) -> None:
+        """`use_linear_lr_decay`: Adam's step sizes fall in a straight line from their values to 0 at `t_max`."""
+        if self.config.use_linear_lr_decay:
+            left = max(1 - t_env / self.config.t_max, 0.0)
+            for optimiser in (*self.actor_optimisers, self.critic_optimiser):
+                optimiser.scale_lr(left)
 
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
         """The algorithm: update all actors in place; returns what it wants logged."""
@@ -96,13 +112,23 @@ class OnPolicyLearner:
             self.critic_optimiser.skipped += 1
             return float("nan")
         critic.update_normaliser(returns)
-        targets = critic.normalise(rollout.returns)
-        for _ in range(self.config.critic_epochs):
-            values, pull = critic.vjp(rollout.critic_inputs)
-            loss, slope = value_loss(values, targets, mask, self.config.huber_delta)
+        for inputs, targets, weights in self._critic_batches(rollout, critic.normalise(rollout.returns), mask):
+            values, pull = critic.vjp(inputs)
+            loss, slope = value_loss(values, targets, weights, self.config.huber_delta)
             pull(slope, self.critic_optimiser.gradients)
             self.critic_optimiser.step()
         return loss.item()
+
+    def _critic_batches(self, rollout: Rollout, targets: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Inputs, targets and mask of every step of the critic: valid steps in random parts, or the whole batch."""
+        parts, everything = self.config.critic_num_mini_batch, (rollout.critic_inputs, targets, mask)
+        valid = rollout.mask.flatten().nonzero().flatten()
+        for _ in range(self.config.critic_epochs):
+            if parts == 1:
+                yield everything
+                continue
+            flat = [x.flatten(0, 1) for x in everything]
+            yield from (tuple(x[index].unsqueeze(0) for x in flat) for index in shuffled(valid, parts))
 
     def _count_skipped_steps(self, t_env: int) -> int:
         """Steps of this update that were skipped because their gradient was not finite; stops a run that goes on so."""

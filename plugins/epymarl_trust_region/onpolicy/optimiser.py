@@ -27,11 +27,13 @@ class FlatParameters:
         self.vector = torch.nn.Parameter(flatten(self.parameters) if vector is None else vector)
         self.vector.grad = torch.zeros_like(self.vector)
         self.gradients = views(self.vector.grad, self.parameters)
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            parameter.grad = gradient  # so that `loss.backward()` adds to it too
         self.grad_norm = 0.0
         self.skipped = 0
 
     def has_finite_gradient(self) -> bool:
-        """Measure the gradient that a network's `pull` has written into `gradients`.
+        """Measure the gradient that a network's `pull`, or `loss.backward()`, has left in `gradients`.
 
         Returns:
             Whether it is finite, with its norm in `grad_norm`; if not, one more step counts as `skipped`.
@@ -49,6 +51,9 @@ class FlatParameters:
         skipped, self.skipped = self.skipped, 0
         return skipped
 
+    def scale_lr(self, share: float) -> None:
+        """Go on with this share of the first step size, where there is one."""
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs beside the parameters themselves."""
         return {}
@@ -62,16 +67,17 @@ class Optimiser(FlatParameters):
 
     def __init__(self, owner: str, parameters, lr: float, config: OnPolicyConfig, vector: Tensor | None = None) -> None:
         super().__init__(owner, parameters, vector)
-        self.grad_norm_clip = config.grad_norm_clip
+        self.grad_norm_clip, self.lr = config.grad_norm_clip, lr
         self.adam = torch.optim.Adam([self.vector], lr=lr, eps=config.optim_eps, fused=True)
 
     def step(self) -> None:
-        """One descent step along `gradients`; none, and parameters and moments as they were, if that is not finite."""
-        if not self.has_finite_gradient():
-            return
-        if self.grad_norm > self.grad_norm_clip:
-            self.vector.grad.mul_(self.grad_norm_clip / (self.grad_norm + 1e-6))
-        self._descend()
+        """One descent step along `gradients`, which are 0 then; none, and parameters and moments as they were, if that
+        is not finite."""
+        if self.has_finite_gradient():
+            if self.grad_norm > self.grad_norm_clip:
+                self.vector.grad.mul_(self.grad_norm_clip / (self.grad_norm + 1e-6))
+            self._descend()
+        self.vector.grad.zero_()  # `pull` writes over it, but `backward` adds
 
     def _descend(self) -> None:
         """`self.adam.step()`, without its hooks and searches, which on one small vector take most of its time."""
@@ -85,6 +91,9 @@ class Optimiser(FlatParameters):
         with torch.no_grad():
             beta1, beta2 = group["betas"]
             adam([self.vector], [self.vector.grad], *moments, beta1=beta1, beta2=beta2, **options)
+
+    def scale_lr(self, share: float) -> None:
+        self.adam.param_groups[0]["lr"] = self.lr * share
 
     def bookmark(self) -> Callable[[], None]:
         """Remember parameters and moments; what is returned brings both back, bit for bit, as often as it is called."""

@@ -23,7 +23,7 @@ class Rollout:
 
     inputs: Tensor  # [N, B, T, D]
     avail_actions: tuple  # N times [B, T, A], bool, or None where an agent always has all of its actions
-    actions: Tensor  # [N, B, T], int64
+    actions: Tensor  # [N, B, T] int64, or [N, B, T, A] where they are real-valued
     old_policies: tuple  # N distributions over [B, T], without gradient
     old_log_probs: Tensor  # [N, B, T]
     mask: Tensor  # [B, T], 1 at valid steps
@@ -32,6 +32,7 @@ class Rollout:
     values: Tensor  # [B, T, K], V before the update, in returns
     raw_advantage_std: Tensor  # scalar, before standardisation
     critic_inputs: Tensor  # [B, T, ...]
+    recurrent: bool = False  # whether policies depend on the steps before
 
     @property
     def n_agents(self) -> int:
@@ -41,6 +42,16 @@ class Rollout:
     def advantage(self, agent: int) -> Tensor:
         """[B, T]: the joint advantage, or agent's own where rewards are individual."""
         return self.advantages[..., agent if self.advantages.shape[-1] > 1 else 0]
+
+    def old_log_prob(self, agent: int) -> Tensor:
+        """log pi_old of the actions that one agent took, [B, T]."""
+        return self.old_log_probs[agent]
+
+    def pick(self, x: Tensor) -> Tensor:
+        """Of a tensor [B, T, ...] what belongs to these steps: all of it (see `Minibatch`)."""
+        return x
+
+    pick_all = pick
 
     def evaluate(self, mac, agent: int) -> tuple[Tensor, Tensor, Callable]:
         """log pi_i of the actions taken and pi_i's entropy, [B, T], under the MAC's present parameters, and `pull`."""
@@ -87,7 +98,7 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
     for key, what in (("obs", "observation"), ("state", "state")):  # the last ones too: values are read off them
         check_finite(batch[key].flatten(2), batch["filled"], what)
     inputs = mac.build_inputs(batch)
-    actions = batch["actions"][:, :-1].squeeze(-1).permute(2, 0, 1).contiguous()
+    actions = mac.taken_actions(batch)
     avail = _availability(batch["avail_actions"][:, :-1], mask)
     policies = tuple(mac.policy(i, inputs[i], avail[i]) for i in range(len(inputs)))
 
@@ -110,6 +121,7 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
         values=values[:, :-1],
         raw_advantage_std=_std(advantages, mask),
         critic_inputs=critic_inputs[:, :-1],
+        recurrent=mac.recurrent,
     )
 
 
