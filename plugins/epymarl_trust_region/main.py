@@ -30,11 +30,11 @@ from . import __version__
 from .config import check_known_keys, flatten, nearest
 from .errors import ConfigError, TrustRegionError
 from .suite import patching
-from .suite.epymarl import watch_workers
 from .suite.host import Host, config_root
 from .suite.progress import Progress
 from .suite.registration import check_all, check_online, register_into
 from .suite.selection import choose
+from .suite.worker_watch import watch_workers
 
 # "sys" rather than the suite's "fd": what Python prints is captured, and the terminal stays ours for the progress bar.
 SETTINGS["CAPTURE_MODE"] = "sys"
