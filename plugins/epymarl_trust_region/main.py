@@ -30,12 +30,12 @@ from . import __version__
 from .config import check_known_keys, flatten, nearest
 from .errors import ConfigError, TrustRegionError
 from .suite.environments import task_name
-from .suite.epymarl import watch_workers
 from .suite.host import Host, config_root
 from .suite.progress import Progress
 from .suite.provenance import own_version, version
 from .suite.registration import check_all, check_online, register_into
 from .suite.selection import choose
+from .suite.worker_watch import watch_workers
 
 # "sys" rather than the suite's "fd": what Python prints is captured, and the terminal stays ours for the progress bar.
 SETTINGS["CAPTURE_MODE"] = "sys"

@@ -1,19 +1,14 @@
-"""Finding, fetching, checking and importing a checkout, and the watch over its workers. No real EPyMARL is needed."""
+"""Finding, fetching, checking and importing a checkout. No real EPyMARL is needed."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import subprocess
 import sys
-import threading
-import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from epymarl_trust_region.errors import SuiteError, WorkerDiedError
+from epymarl_trust_region.errors import SuiteError
 from epymarl_trust_region.suite import epymarl, host
 
 PLUGINS = Path(epymarl.__file__).resolve().parents[2]
@@ -282,119 +277,3 @@ def test_missing_data_folder_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_pa
     inside.mkdir(parents=True)
     (tmp_path / "configs").mkdir()
     assert host.config_root() == inside  # a wheel's own copy goes before a folder that happens to be two above
-
-
-# A parent like EPyMARL's ParallelRunner: it keeps the workers' ends of the pipes open, so a dead worker gives no EOF.
-RUNNER = """
-import multiprocessing, sys, types
-from multiprocessing import Pipe, Process
-from epymarl_trust_region.errors import WorkerDiedError
-from epymarl_trust_region.suite.epymarl import watch_workers
-
-def worker(remote, number, fail):
-    while True:
-        if fail and number == 1:
-            raise ValueError("the environment broke")
-        if remote.recv() == "close":
-            return
-        remote.send("ok")
-
-if __name__ == "__main__":
-    method, fail = sys.argv[1], sys.argv[2] == "fail"
-    multiprocessing.set_start_method(method)
-    module = types.SimpleNamespace(Process=Process)
-    pairs = [Pipe() for _ in range(3)]
-    try:
-        with watch_workers(module):
-            for number, (_, remote) in enumerate(pairs):
-                module.Process(target=worker, args=(remote, number, fail), daemon=True).start()
-            for ours, _ in pairs:
-                ours.send("step")
-            for ours, _ in pairs:
-                ours.recv()
-            for ours, _ in pairs:
-                ours.send("close")
-            for process in multiprocessing.active_children():
-                process.join()
-        print("closed")
-    except WorkerDiedError as error:
-        print(error)
-    assert module.Process is Process
-"""
-
-
-def run_script(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = folder / "script.py"
-    script.write_text(text)
-    command = [sys.executable, "-W", "ignore", str(script), *arguments]
-    return subprocess.run(command, env={"PYTHONPATH": str(PLUGINS)}, capture_output=True, text=True, timeout=60)
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize(("how", "said"), [("fail", "worker 1 ended with exit code 1;"), ("clean", "closed")])
-def test_a_dead_worker_ends_the_wait(method: str, how: str, said: str, tmp_path: Path) -> None:
-    done = run_script(tmp_path, RUNNER, method, how)
-    assert said in done.stdout, done.stderr
-    assert done.returncode == 0, done.stderr
-    assert ("the environment broke" in done.stderr) == (how == "fail")  # the worker's own traceback is not hidden
-
-
-def test_the_watch_puts_everything_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.SimpleNamespace(Process=multiprocessing.Process)
-    before = signal.getsignal(signal.SIGCHLD)
-    with pytest.raises(KeyError), epymarl.watch_workers(module):
-        assert module.Process is not multiprocessing.Process
-        assert signal.getsignal(signal.SIGCHLD) is not before
-        raise KeyError
-    assert module.Process is multiprocessing.Process
-    assert signal.getsignal(signal.SIGCHLD) is before
-
-
-def test_a_worker_that_dies_while_it_is_started_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its signal may come before the process is remembered; here it never comes."""
-    module, start = types.SimpleNamespace(Process=multiprocessing.Process), multiprocessing.Process.start
-    monkeypatch.setattr(multiprocessing.Process, "start", lambda process: (start(process), process.join()))
-    with epymarl.watch_workers(module):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        with pytest.raises(WorkerDiedError, match="worker 0 ended with exit code 3;"):
-            module.Process(target=os._exit, args=(3,)).start()
-
-
-LEFT_ON = """
-import sys, types
-from multiprocessing import Pipe, Process
-from epymarl_trust_region.suite.epymarl import watch_workers
-
-def worker(remote):
-    remote.send("ready")
-    remote.recv()
-
-if __name__ == "__main__":
-    module = types.SimpleNamespace(Process=Process)
-    watch = watch_workers(module)
-    watch.__enter__()
-    pairs = [Pipe() for _ in range(6)]
-    for ours, remote in pairs:
-        module.Process(target=worker, args=(remote,), daemon=True).start()
-        ours.recv()
-    raise KeyError("the run failed")
-"""
-
-
-def test_a_watch_that_is_left_on_does_not_report_the_end_of_the_program(tmp_path: Path) -> None:
-    done = run_script(tmp_path, LEFT_ON)
-    assert "KeyError: 'the run failed'" in done.stderr
-    assert "WorkerDiedError" not in done.stderr
-
-
-def test_outside_the_main_thread_nothing_is_watched() -> None:
-    module, seen = types.SimpleNamespace(Process=object), []
-
-    def body() -> None:
-        with epymarl.watch_workers(module):
-            seen.append(module.Process)
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    assert seen == [object]

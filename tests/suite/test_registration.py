@@ -19,7 +19,7 @@ from epymarl_trust_region.errors import (
     SuiteError,
 )
 from epymarl_trust_region.learners import REGISTRY as LEARNERS
-from epymarl_trust_region.suite import epymarl, registration
+from epymarl_trust_region.suite import epymarl, registration, worker_watch
 from epymarl_trust_region.suite.smax import SMAXEnv
 from support import ROOT, algorithm
 
@@ -183,7 +183,7 @@ def test_the_patched_suites_hook_registers_and_watches_over_workers(monkeypatch)
         finally:
             watching.append(False)
 
-    monkeypatch.setattr(epymarl, "watch_workers", watch)
+    monkeypatch.setattr(worker_watch, "watch_workers", watch)
     registration.register()
     assert host["learners"].REGISTRY == LEARNERS and host["controllers"].REGISTRY == CONTROLLERS
     assert host["runners"].REGISTRY["parallel"].without_plugin is HostRunner

@@ -1,36 +1,28 @@
-"""Find, fetch, check and import an EPyMARL checkout, and watch over its worker processes.
+"""Find, fetch, check and import an EPyMARL checkout.
 
 The checkout is only ever read: results, caches and models go to the current folder.
 """
 
 from __future__ import annotations
 
-import atexit
 import importlib
 import importlib.util
-import multiprocessing
-import multiprocessing.util  # it must have registered its end of the program before ours, which has to come first
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 from epymarl_trust_region.config import nearest
-from epymarl_trust_region.errors import ConfigError, SuiteError, WorkerDiedError
+from epymarl_trust_region.errors import ConfigError, SuiteError
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite import patching
 from epymarl_trust_region.suite.host import BatchParts, Host
-from epymarl_trust_region.suite.last_words import last_words
 
 PINNED_COMMIT = "cbc38c09588064eab978501d0f12c2cf58fa7fc2"
 REPOSITORY_URL = "https://github.com/uoe-agents/epymarl"
@@ -206,61 +198,6 @@ def _check_names(config: Mapping[str, Any]) -> None:
                 f"{key}={config.get(key)} does not exist in EPyMARL{nearest(str(config.get(key)), names)}; it has "
                 f"{', '.join(sorted(names))}"
             )
-
-
-@contextmanager
-def watch_workers(runner_module: ModuleType | None = None) -> Iterator[None]:
-    """Raise WorkerDiedError in the main thread as soon as one of the parallel runner's workers fails.
-
-    EPyMARL's own runner waits for ever on the pipe of a dead worker. `runner_module` is the module whose `Process` is
-    watched: `runners.parallel_runner` unless given. Outside the main thread nothing is watched, for lack of signals.
-    """
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
-        yield
-        return
-    module = runner_module or importlib.import_module("runners.parallel_runner")
-    original, module.Process = module.Process, _WatchedProcess
-    previous = signal.signal(signal.SIGCHLD, lambda *_: _WatchedProcess.raise_for_dead())
-    _WatchedProcess.started.clear()
-    # A watch that is still on when Python ends must not report the workers that multiprocessing then terminates.
-    atexit.register(_WatchedProcess.started.clear)
-    try:
-        yield
-    finally:
-        atexit.unregister(_WatchedProcess.started.clear)
-        signal.signal(signal.SIGCHLD, previous)
-        module.Process = original
-        _WatchedProcess.started.clear()
-
-
-class _WatchedProcess(multiprocessing.Process):
-    """A process that `watch_workers` remembers. At module level, so that `spawn` can pickle it."""
-
-    started: ClassVar[list[_WatchedProcess]] = []
-
-    def start(self) -> None:
-        self.number = len(self.started)
-        super().start()
-        self.started.append(self)
-        self.raise_for_dead()  # it may have died, and its signal come, before it was in the list
-
-    def run(self) -> None:
-        # In the worker: Ctrl-C is the parent's to handle, and a forked worker must not watch over its siblings.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        with last_words(self._args[0], self.number):
-            super().run()
-
-    @classmethod
-    def raise_for_dead(cls) -> None:
-        for number, process in enumerate(cls.started):
-            if process.exitcode:
-                text = f"environment worker {number} ended with exit code {process.exitcode}"
-                cls.started.clear()  # one report is enough, however many die of the same cause
-                raise WorkerDiedError(
-                    f"{text}; its own traceback stands above. Mend what it names, or see it in one process with "
-                    "`runner=episode batch_size_run=1`"
-                )
 
 
 def _missing(path: Path) -> list[str]:

@@ -164,7 +164,7 @@ def register() -> None:
 
 
 def _watch_workers_for_good() -> None:
-    from .epymarl import watch_workers
+    from .worker_watch import watch_workers
 
     global _watch  # kept: a collected context manager would stop watching
     _watch = watch_workers()
