@@ -219,6 +219,24 @@ def test_each_method_finds_the_middle_of_matching_pennies(method) -> None:
     np.testing.assert_allclose(method(game, np.array([0.5, 0.5]), 5.0, 1e-6, iterations=400), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("choice", [0, 1])
+def test_levenberg_marquardt_takes_a_player_to_its_bound_and_mixes_the_others(choice) -> None:
+    """The first player has a dominant choice; matching pennies between the other two depend on it.
+
+    Where F_1 points out of the box the residual is rho_1 less its bound, whose derivative is 1 and not that of F_1,
+    which is 0: without it the first player would stay where it was.
+    """
+    pennies = np.array([[[1.0, -2.0], [-1.0, 1.0]], [[3.0, -1.0], [-1.0, 1.0]]])  # as the first player chooses
+    table = np.zeros((3, 2, 2, 2))
+    table[0, choice] = 4.0
+    table[1], table[2] = pennies, -pennies
+    game = TableGame(table)
+    found = levenberg_marquardt(game, np.array([0.4, 0.3, 0.6]), 5.0, 1e-7)
+    (mixed,) = two_player_equilibria(TableGame(table[1:, choice]))
+    np.testing.assert_allclose(found, [1.0 - choice, *mixed], atol=1e-6)
+    assert deviation_gains(found, game.derivatives(found)).max() <= 1e-7
+
+
 @pytest.mark.parametrize("kind", ["random", "common", "cyclic"])
 @pytest.mark.parametrize(("n", "games"), [(2, 5), (3, 5), (5, 30)])
 def test_the_homotopy_alone_solves_games(n: int, games: int, kind: str) -> None:

@@ -48,6 +48,7 @@ def test_penalty_game(k):
     assert payoff[0, 0] == payoff[2, 2] == 10 and payoff[1, 1] == 2
     assert payoff[0, 2] == payoff[2, 0] == k
     assert payoff[0, 1] == payoff[1, 0] == payoff[1, 2] == payoff[2, 1] == 0
+    np.testing.assert_array_equal(penalty_game(), penalty_game(-100.0))  # unless another is asked for
     assert pure_equilibria(payoff) == [(0, 0), (1, 1), (2, 2)] == equilibria_by_best_response(payoff)
     # Below -8 the safe action is the best one against a uniform partner: 10 + k < 2.
     assert (payoff.mean(axis=1).argmax() == 1) == (k < -8)

@@ -45,6 +45,17 @@ def test_theorem_2_with_old_policy_advantages_is_false(gamma):
     assert game.objective(joint_policy(new)) >= sequential_bound(game, old, new) - 1e-12
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("bound", [printed_bound, repaired_bound])
+def test_the_largest_advantage_is_the_largest_in_size(bound, sign):
+    """One state; the first agent's second action, taken in a quarter of the steps, pays +-1: A is -+1/4 and +-3/4."""
+    gamma, reward = 0.9, np.array([[[0.0, 0.0], [sign, sign]]])
+    game = MarkovGame(np.ones((1, 2, 2, 1)), reward, np.ones(1), gamma)
+    old, new = (np.array([[0.75, 0.25]]), np.array([[0.5, 0.5]])), (np.array([[0.5, 0.5]]), np.array([[0.5, 0.5]]))
+    reached, gain, penalty = sign * 2.5, sign * 2.5, 4 * 0.75 * gamma * 0.25**2 / 0.1**2
+    assert bound(game, old, new) == pytest.approx(reached + gain - penalty)
+
+
 def small_games(count: int = 400):
     """Random games with two and three agents, and pairs of policies from close together to far apart."""
     for seed in range(count):

@@ -200,6 +200,23 @@ def test_actions_that_the_policy_has_given_up_are_valued_too():
     np.testing.assert_allclose(weights - weights.mean(), payoff[:, 0] - payoff[:, 0].mean(), atol=0.1)
 
 
+@pytest.mark.parametrize("m", [0, 1])
+def test_what_values_have_of_an_agents_own_features_is_taken_over_as_it_is(m):
+    """The other agent adds a thousand whatever it does: nothing that ridge should draw to 0, here or there."""
+    learner = made(recorded(make_batch(lengths=RAGGED, N=2, A=3, avail=0.7)), policy_input="obs", ridge=1.0)
+    width = learner.data.features.shape[-1]
+    assert learner.data.features.std(0).max() > 0.1 and (learner.data.features[..., -1] == 1).all()
+    omega = torch.randn(learner.joint.size, dtype=torch.float64, generator=torch.Generator().manual_seed(m))
+    own, pairs = learner.joint.parts(omega)  # views
+    own[1 - m].zero_()[-1] = 1000.0
+    if m == 0:
+        pairs[0, 1].zero_()
+    found = learner._prefix_weights(m, omega)
+    torch.testing.assert_close(found[:, :width], own[m].t(), rtol=0, atol=1e-9)
+    if m == 1:
+        torch.testing.assert_close(found[:, width:], pairs[0, 1].t(), rtol=0, atol=1e-9)
+
+
 def test_from_even_plays_the_best_joint_action_of_the_climbing_game_is_found():
     learner = made(plays(climbing_game(), copies=200), beta=20.0)
     for _ in range(150):
