@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from ..errors import NonFiniteError
-from .batched import BatchedEnv, Seen
+from .batched import BatchedEnv, Played, Seen
+from .ends import fold
 
 #: Makes environment i, behind the suite's environment interface.
 MakeEnv = Callable[[int], Any]
@@ -45,7 +46,7 @@ class Ended(NamedTuple):
     length: int  # steps
     episode_return: Any  # a number, or one per agent
     info: dict[str, Any]  # of the last step
-    cut: bool  # by a time limit; an episode that ended by itself at the same step counts as cut too
+    cut: bool  # by a limit; not if it ended by itself at the same step
 
 
 class Share:
@@ -64,6 +65,8 @@ class Share:
     def attach(self, fields: dict[str, Field]) -> None:
         """Write into these fields from now on."""
         self.views = {key: field.array() for key, field in fields.items()}
+        # A host whose scheme was not extended has no place for it.
+        self.views.setdefault("truncated", np.zeros_like(self.views["terminated"]))
 
     def reset(self) -> None:
         """Start an episode in every environment, and write down what is seen at step 0."""
@@ -91,15 +94,18 @@ class Share:
         views = self.views
         _, reward, terminated, truncated, info = self.envs[i].step(views["actions"][i, t, :, 0])
         check_reward(reward, i, t, self.name)
+        terminated, truncated = fold(terminated, truncated)
         over = terminated or truncated
+        said_so = bool(info.get("episode_limit", False))
         views["reward"][i, t] = reward
-        views["terminated"][i, t] = over and not info.get("episode_limit", False)
+        views["terminated"][i, t] = over and not said_so
         self.returns[i] += reward
         self._observe(i, t + 1)
         if not over:
             return None
-        cut = np.any(truncated) or not np.all(terminated) or info.get("episode_limit", False)
-        return Ended(i, t + 1, self.returns[i], info, bool(cut))
+        cut = said_so or not terminated
+        views["truncated"][i, t] = cut
+        return Ended(i, t + 1, self.returns[i], info, cut)
 
     def _observe(self, i: int, t: int) -> None:
         env, views = self.envs[i], self.views
@@ -151,16 +157,17 @@ class BatchedShare:
         self._observe(played.seen, rows, t + 1)
         if not over.any():
             return []
-        cut = played.truncated | ~played.terminated
-        ended = [
-            Ended(i, t + 1, self.returns[i], played.infos[i], bool(cut[i]))
-            for i, end in zip(self.alive, over, strict=True)
-            if end
-        ]
-        for episode in ended:
-            self.views["terminated"][episode.index, t] = not episode.info.get("episode_limit", False)
+        ended = [self._ended(i, t, played) for i, end in zip(self.alive, over, strict=True) if end]
         self.alive = [i for i, end in zip(self.alive, over, strict=True) if not end]
         return ended
+
+    def _ended(self, i: int, t: int, played: Played) -> Ended:
+        info = played.infos[i]
+        said_so = bool(info.get("episode_limit", False))
+        cut = said_so or not played.terminated[i]
+        self.views["terminated"][i, t] = not said_so
+        self.views["truncated"][i, t] = cut
+        return Ended(i, t + 1, self.returns[i], info, cut)
 
     def _observe(self, seen: Seen, rows, t: int) -> None:
         views = self.views

@@ -39,6 +39,7 @@ class Host:
     run: Callable[..., None]  # run(_run, config, log)
     batch_parts: Callable[[], BatchParts]
     check: Callable[[Mapping[str, Any]], Any]  # raises if the configuration names what the host does not have
+    runner_made: Callable[[Any], None] | None = None  # is given each runner that a run has made; None: nothing to do
 
 
 def config_root() -> Path:

@@ -15,6 +15,7 @@ from gymnasium.spaces import Discrete, Tuple, flatdim, flatten
 
 import epymarl_trust_region.suite.mpe  # noqa: F401  registers the pz-mpe ids
 from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
+from epymarl_trust_region.runners.ends import fold
 
 
 class GymmaEnv:
@@ -22,7 +23,7 @@ class GymmaEnv:
 
     Observations are flattened and padded with zeros to O; the state is all of them in a row. Agents with fewer than A
     actions have the rest unavailable; an environment with a method `get_avail_actions()` (N lists of 0 and 1) decides
-    for itself. A `time_limit` shows as `truncated`, which runners take for an end like any other.
+    for itself. A `time_limit` shows as `truncated`; flags per agent are folded into one pair for the team.
 
     Args:
         key: Gymnasium id, with the module that registers it where need be: "lbforaging:Foraging-8x8-2p-3f-v3".
@@ -81,9 +82,7 @@ class GymmaEnv:
         """Take one action index per agent; gives (obs [N, O], reward, terminated, truncated, info)."""
         obs, reward, terminated, truncated, info = self._env.step([int(action) for action in actions])
         self._keep(obs)
-        if isinstance(terminated, Iterable):
-            terminated = all(terminated)
-        return self._obs, self._share(reward), terminated, truncated, info
+        return self._obs, self._share(reward), *fold(terminated, truncated), info
 
     def _keep(self, obs) -> None:
         padded = np.zeros((self.n_agents, self._obs_dim), np.float32)
