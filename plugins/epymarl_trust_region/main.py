@@ -102,7 +102,7 @@ def run_experiment(options: Options) -> None:
     print("\n".join(lines))
     progress = Progress(enabled=options.progress == "auto")
     registries = (host.learners, host.controllers, host.runners, host.environments)
-    register_into(*registries, host.vector_runner, progress)
+    register_into(*registries, host.vector_runner, progress, host.runner_made)
 
     config, params, defaults = assemble(host, options.params)
     check_overrides(params, config)

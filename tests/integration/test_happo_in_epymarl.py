@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from epymarl_trust_region.suite import epymarl, patching
-from support import ROOT
+from support import ROOT, logged
 
 pytestmark = pytest.mark.integration
 
@@ -31,11 +31,32 @@ if __name__ == "__main__":
 @pytest.fixture
 def clone(epymarl_home: Path, tmp_path: Path) -> Path:
     """A patched clone of the checkout."""
-    target = tmp_path / "epymarl"
-    subprocess.run(["git", "clone", "-q", "--no-checkout", str(epymarl_home), str(target)], check=True)
-    subprocess.run(["git", "checkout", "-q", "--detach", epymarl.PINNED_COMMIT], cwd=target, check=True)
+    target = cloned(epymarl_home, tmp_path)
     patching.apply(target)
     return target
+
+
+def cloned(home: Path, folder: Path) -> Path:
+    target = folder / "epymarl"
+    subprocess.run(["git", "clone", "-q", "--no-checkout", str(home), str(target)], check=True)
+    subprocess.run(["git", "checkout", "-q", "--detach", epymarl.PINNED_COMMIT], cwd=target, check=True)
+    return target
+
+
+@pytest.mark.parametrize("patches", [1, 2])
+def test_the_suites_own_command_tells_ends_from_cuts_with_one_patch_or_both(patches, epymarl_home, tmp_path):
+    """The environment has a limit of 5 steps of its own: at reward 1 and gamma 0.9 it is V = 10 all the same."""
+    clone = cloned(epymarl_home, tmp_path)
+    for patch in patching.series()[:patches]:
+        subprocess.run(["git", "apply", str(patch)], cwd=clone, check=True)
+    sizes = [f"{key}=10" for key in ("batch_size_run", "batch_size", "buffer_size", "test_nepisode")]
+    learning = ["gamma=0.9", "critic_lr=0.02", "critic_epochs=20", "epochs=1", "hidden_dim=8", "t_max=1500"]
+    params = ["env_args.key=data.endings:OwnLimit-v0", "env_args.time_limit=50", "learner_log_interval=100", "seed=1"]
+    command = ["--config=happo", "--env-config=gymma", "with", *params, *learning, *sizes, "use_cuda=False"]
+    result = run(tmp_path, str(clone / "src/main.py"), *command)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (info,) = clone.glob("results/sacred/happo/*/1/info.json")
+    assert logged(info)["value_mean"][-1] == pytest.approx(10, abs=0.05)
 
 
 def run(folder: Path, *command: str, home: Path | None = None) -> subprocess.CompletedProcess:
@@ -44,7 +65,7 @@ def run(folder: Path, *command: str, home: Path | None = None) -> subprocess.Com
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: epymarl-trust-region\nVersion: 0\n")
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
-    paths = os.pathsep.join(map(str, (ROOT / "plugins", folder / "site", STUBS)))
+    paths = os.pathsep.join(map(str, (ROOT / "plugins", ROOT / "tests", folder / "site", STUBS)))
     env = {**os.environ, "PYTHONPATH": paths, "EPYMARL_HOME": str(home or ""), "PYTHONDONTWRITEBYTECODE": "1"}
     if not home:
         del env["EPYMARL_HOME"]

@@ -95,23 +95,37 @@ def test_apply_and_undo_give_the_files_back_byte_for_byte(clone: Path) -> None:
     status = epymarl.check(clone)
     assert (status.patched, status.tested, status.dirty, status.warning) == (True, True, (), None)
     changed = [path for path in before if path.read_bytes() != before[path]]
-    assert changed == [clone / "src/main.py"]
+    assert sorted(changed) == [clone / "src/main.py", clone / "src/run.py"]
     assert patching.undo(clone) is True
     assert {path: path.read_bytes() for path in (clone / "src").rglob("*.py")} == before
     assert not epymarl.check(clone).patched
 
 
 def test_git_am_takes_it_and_says_the_same(clone: Path) -> None:
+    files = [clone / "src/main.py", clone / "src/run.py"]
     patching.apply(clone)
-    ours = (clone / "src/main.py").read_bytes()
+    ours = [file.read_bytes() for file in files]
     patching.undo(clone)
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
     for patch in sorted(host.patches_root().glob("*.patch")):
         subprocess.run(["git", *identity, "am", "-q", str(patch)], cwd=clone, check=True)
-    assert (clone / "src/main.py").read_bytes() == ours
+    assert [file.read_bytes() for file in files] == ours
     assert patching.apply(clone) is False
     assert patching.undo(clone) is True
-    assert epymarl.check(clone).dirty == ("src/main.py",)
+    assert epymarl.check(clone).dirty == ("src/main.py", "src/run.py")
+
+
+def test_the_second_patch_fits_by_itself(clone: Path) -> None:
+    subprocess.run(["git", "apply", str(patching.series()[1])], cwd=clone, check=True)
+    assert patching.dirty_files(clone) == ("src/run.py",)
+
+
+def test_a_checkout_that_was_patched_by_an_older_version_is_no_other(clone: Path) -> None:
+    """Its first patch alone: still the tested code, and what is missing can be added."""
+    subprocess.run(["git", "apply", str(patching.series()[0])], cwd=clone, check=True)
+    status = epymarl.check(clone)
+    assert (status.patched, status.dirty, status.warning) == (False, (), None)
+    assert patching.apply(clone) is True and epymarl.check(clone).patched
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])

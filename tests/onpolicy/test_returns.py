@@ -49,6 +49,26 @@ def test_mask_ends_with_the_terminating_step():
     assert mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]]
 
 
+def test_mask_ends_with_a_cut_however_it_is_marked():
+    """In the midst of a batch: as SMAC's limit, unmarked; with `truncated` alone; and with both."""
+    batch = make_batch(B=3, T=4, lengths=[4, 2, 1], terminated=False)
+    cut = torch.zeros_like(batch["terminated"])
+    cut[[0, 1, 2], [3, 1, 0]] = 1
+    expected = [[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]]
+    for terminated, truncated in ((0 * cut, None), (0 * cut, cut), (cut, cut)):
+        assert step_mask(batch["filled"], terminated, truncated).squeeze(-1).tolist() == expected
+
+
+def test_a_cut_goes_on_and_an_end_does_not_wherever_they_are():
+    """Episodes: terminated at the limit, cut there, terminated before it, cut before it unmarked, and going on."""
+    terminated = torch.tensor([[0, 0, 1], [0, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0]]).unsqueeze(-1)
+    truncated = torch.tensor([[0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 0]]).unsqueeze(-1)
+    done = true_terminations(terminated, 3, True, truncated).squeeze(-1)
+    assert done.tolist() == [[0, 0, 1], [0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]]
+    ends = true_terminations(terminated, 3, False, truncated).squeeze(-1)  # add_value_last_step=False: an end is an end
+    assert ends.tolist() == [[0, 0, 1], [0, 0, 1], [0, 1, 0], [0, 1, 0], [0, 0, 0]]
+
+
 def test_only_a_termination_at_the_limit_is_taken_for_the_limit():
     terminated = torch.tensor([[0, 0, 1], [0, 1, 0]]).unsqueeze(-1)
     cut = true_terminations(terminated, episode_limit=3, bootstrap_at_limit=True).squeeze(-1)

@@ -83,6 +83,53 @@ def test_returns_and_advantages_episode_by_episode(bootstrap):
         assert (rollout.advantages[b, length:] == 0).all()
 
 
+def with_cuts(cut, marked):
+    """Episodes as long as `RAGGED`: which of them a limit cut, and whether those are marked as terminated, too."""
+    batch = make_batch(lengths=RAGGED)
+    batch["truncated"] = torch.zeros_like(batch["terminated"])
+    for b, last in ENDS:
+        batch["truncated"][b, last] = int(cut[b])
+        batch["terminated"][b, last] = int(not cut[b] or marked)
+    return batch
+
+
+@pytest.mark.parametrize("use_rnn", [False, True])
+@pytest.mark.parametrize("bootstrap", [True, False])
+@pytest.mark.parametrize("marked", [True, False])  # as Gymnasium's limits, and as info["episode_limit"]
+@pytest.mark.parametrize("cut", [(0, 1, 0, 1), (1, 0, 1, 0), (1, 1, 1, 1), (0, 0, 0, 0)])
+def test_where_the_batch_says_which_ends_are_cuts_these_and_no_others_bootstrap(cut, marked, bootstrap, use_rnn):
+    """Episode 0 is as long as the limit, the others end in the midst of the batch; the definition knows no mask."""
+    batch = with_cuts(cut, marked)
+    changes = {"standardise_advantages": False, "add_value_last_step": bootstrap, "gamma": 0.9, "gae_lambda": 0.8}
+    rollout, values, _ = rollout_of(batch, 6, use_rnn=use_rnn, **changes)
+    for b, length in enumerate(RAGGED):
+        assert rollout.mask[b].tolist() == [1.0] * length + [0.0] * (6 - length)
+        rewards, v = batch["reward"][b, :, 0].tolist(), values[b, :, 0].tolist()
+        expected = returns_by_definition(rewards, v, length, bootstrap and cut[b], 0.9, 0.8)
+        torch.testing.assert_close(rollout.returns[b, :length, 0], torch.tensor(expected))
+        assert (rollout.advantages[b, length:] == 0).all()
+
+
+def test_the_field_decides_and_not_the_limit():
+    """The numbers of one batch under every limit are the same; without the field they are not."""
+    batch = with_cuts((0, 1, 0, 1), marked=True)
+    found = [rollout_of(batch, limit)[0].returns for limit in (None, 1, 3, 6, 9)]
+    assert all(torch.equal(found[0], returns) for returns in found)
+    del batch["truncated"]
+    assert not torch.equal(rollout_of(batch, 6)[0].returns, rollout_of(batch, None)[0].returns)
+
+
+def test_an_unmarked_cut_of_the_suites_own_runners_bootstraps_and_ends_its_episode():
+    batch = make_batch(lengths=RAGGED, terminated=False)
+    rollout, values, _ = rollout_of(batch, 6, standardise_advantages=False, gamma=0.9, gae_lambda=0.8)
+    for b, length in enumerate(RAGGED):
+        expected = returns_by_definition(
+            batch["reward"][b, :, 0].tolist(), values[b, :, 0].tolist(), length, True, 0.9, 0.8
+        )
+        torch.testing.assert_close(rollout.returns[b, :length, 0], torch.tensor(expected))
+    assert rollout.mask.sum(1).tolist() == RAGGED
+
+
 def test_no_limit_is_no_bootstrap_at_it():
     batch = make_batch()
     (unknown, *_), (limited, *_) = (rollout_of(batch, limit, standardise_advantages=False) for limit in (None, 6))

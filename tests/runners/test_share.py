@@ -12,7 +12,8 @@ B, T, N = 4, 6, 2
 
 
 class Single:
-    """Copy i ends by itself after i + 2 steps, pays what was done, and calls its own end the time limit if i is odd."""
+    """Copy i ends after i + 2 steps and pays what was done: 0 by itself, 1 too but it calls that the time limit, 2 by
+    being truncated, and 3 says both."""
 
     def __init__(self, i: int, bad_step: int | None = None) -> None:
         self.i, self.bad_step = i, bad_step
@@ -26,7 +27,8 @@ class Single:
         self.total += float(actions.sum())
         over = self.t == self.i + 2
         reward = float("nan") if self.t == self.bad_step else self.total + 1e-9 * self.t
-        return None, reward, over, False, {"episode_limit": self.i % 2 == 1, "won": self.i}
+        flags = over and self.i != 2, over and self.i >= 2
+        return None, reward, *flags, {"episode_limit": self.i == 1, "won": self.i}
 
     def get_obs(self):
         return np.full((N, 3), self.total, np.float32)
@@ -63,10 +65,9 @@ class Batched:
         steps = [copy.step(own) for copy, own in zip(self.copies, actions, strict=True)]
         rewards = np.array([step[1] for step in steps])
         rewards[self.over] = np.nan
-        played = Played(
-            self._seen(), rewards, np.array([s[2] for s in steps]), np.zeros(B, bool), [s[4] for s in steps]
-        )
-        self.over |= played.terminated
+        terminated, truncated = np.array([s[2:4] for s in steps]).T
+        played = Played(self._seen(), rewards, terminated, truncated, [s[4] for s in steps])
+        self.over |= terminated | truncated
         return played
 
     def close(self) -> None:
@@ -74,18 +75,19 @@ class Batched:
             copy.close()
 
 
-def fields() -> dict[str, Field]:
+def fields(extended: bool = True) -> dict[str, Field]:
     shapes = {
         "obs": ((N, 3), np.float32), "state": ((N * 3,), np.float32), "avail_actions": ((N, 3), np.int32),
         "actions": ((N, 1), np.int64), "reward": ((1,), np.float32), "terminated": ((1,), np.uint8),
         "filled": ((1,), np.int64),
     }  # fmt: skip
+    shapes |= {"truncated": ((1,), np.uint8)} if extended else {}
     return {key: Field.like(np.zeros((B, T + 1, *shape), dtype)) for key, (shape, dtype) in shapes.items()}
 
 
-def play(share, limit: int):
+def play(share, limit: int, extended: bool = True):
     """All that comes of one rollout in which agents do 1, 2, 1, 2, ..."""
-    shared = fields()
+    shared = fields(extended)
     share.attach(shared)
     share.reset()
     ended = []
@@ -112,13 +114,48 @@ def test_copies_that_end_at_different_steps_leave_the_same_batch():
     assert [(e.index, e.length, e.info) for e in ends] == [(e.index, e.length, e.info) for e in batched_ends]
     assert [float(e.episode_return) for e in batched_ends] == [e.episode_return for e in ends]  # in double precision
     assert single["filled"].sum((1, 2)).tolist() == [3, 4, 5, 6]
-    assert single["terminated"].sum((1, 2)).tolist() == [1, 0, 1, 0]
+    assert single["terminated"].sum((1, 2)).tolist() == [1, 0, 1, 1]
+    assert single["truncated"].sum((1, 2)).tolist() == [0, 1, 1, 0]
+    assert [single["truncated"][i, i + 1, 0] for i in (1, 2)] == [1, 1]  # at its last step
+    assert [e.cut for e in ends] == [e.cut for e in batched_ends] == [False, True, True, False]
 
 
 def test_the_time_limit_ends_what_goes_on():
+    """Copies 0 and 1 end by themselves before it and at it; 1 calls that a limit, too."""
     batch, ends = play(batched_share(limit=3), 6)
-    assert [(e.index, e.length) for e in ends] == [(0, 2), (1, 3), (2, 3), (3, 3)]
+    assert [(e.index, e.length, e.cut) for e in ends] == [(0, 2, False), (1, 3, True), (2, 3, True), (3, 3, True)]
     assert batch["filled"].sum((1, 2)).tolist() == [3, 4, 4, 4]
+    assert batch["truncated"][:, :, 0].tolist() == [[0] * 7, *[[0, 0, 1, 0, 0, 0, 0]] * 3]
+    assert batch["terminated"].sum((1, 2)).tolist() == [1, 0, 1, 1]
+
+
+def test_an_end_at_the_step_of_the_limit_is_no_cut():
+    _, ends = play(batched_share(limit=2), 6)
+    assert [(e.index, e.length, e.cut) for e in ends] == [(i, 2, i > 0) for i in range(B)]
+
+
+@pytest.mark.parametrize("make", [single_share, batched_share])
+def test_a_scheme_that_was_not_extended_gets_the_rest(make):
+    whole, ends = play(make(), 6)
+    plain, _ = play(make(), 6, extended=False)
+    assert plain.keys() == whole.keys() - {"truncated"}
+    for key, value in plain.items():
+        np.testing.assert_array_equal(value, whole[key], err_msg=key)
+    assert len(ends) == B
+
+
+class PerAgent(Single):
+    """Flags per agent: copy i's agents end at steps 2 and i + 2, the first by a cut and the second by itself."""
+
+    def step(self, actions):
+        _, reward, *_ = super().step(actions)
+        return None, reward, np.array([False, self.t >= self.i + 2]), [self.t >= 2, False], {}
+
+
+def test_an_episode_goes_on_until_every_agent_has_ended():
+    batch, ends = play(Share(lambda i: PerAgent(i), range(B), "toy"), 6)
+    assert [(e.index, e.length, e.cut) for e in ends] == [(i, i + 2, True) for i in range(B)]
+    assert batch["truncated"].sum((1, 2)).tolist() == batch["terminated"].sum((1, 2)).tolist() == [1] * B
 
 
 @pytest.mark.parametrize("make", [single_share, batched_share])

@@ -11,7 +11,7 @@ import pytest
 from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
 from epymarl_trust_region.suite import mpe
 from epymarl_trust_region.suite.environment_code import INSTALL
-from epymarl_trust_region.suite.environments import check_environment, resolve_key, resolved
+from epymarl_trust_region.suite.environments import check_environment, own_limit, resolve_key, resolved
 from support import ROOT
 
 SPREAD = "pz-mpe-simple-spread-v3"
@@ -170,3 +170,24 @@ def test_multi_agent_mujoco_without_its_package_says_what_to_install(monkeypatch
     monkeypatch.setitem(sys.modules, "mujoco", None)
     with pytest.raises(EnvironmentMissingError, match=r"pip install -c constraints.txt -e '.\[mujoco\]'$"):
         check_environment(MAMUJOCO)
+
+
+@pytest.mark.parametrize(
+    "env, env_args, limit",
+    [
+        ("gymma", {"key": "CartPole-v1"}, 500),  # what Gymnasium keeps for the id
+        ("gymma", {"key": "gymnasium:CartPole-v1", "max_episode_steps": 7}, 7),
+        ("gymma", {"key": "CartPole-v1", "max_episode_steps": -1}, None),  # how Gymnasium is told of none
+        ("gymma", {"key": CLIMBING}, None),
+        ("gymma", {"key": "no-such-id-v0"}, None),
+        ("gymma", {"key": SPREAD}, 25),
+        ("gymma", {"key": f"epymarl_trust_region.suite.mpe:{SPREAD}", "max_cycles": 50}, 50),
+        ("gymma", {"key": "vmas-balance"}, None),
+        ("gymma", {"key": "vmas-balance", "max_steps": 30}, 30),
+        ("gymma", {"key": None}, None),
+        ("smaclite", {"map_name": "2s3z"}, None),
+        ("sc2", {"map_name": "3m"}, None),
+    ],
+)
+def test_the_limit_that_an_environment_keeps_itself(env, env_args, limit):
+    assert own_limit(env, env_args) == limit

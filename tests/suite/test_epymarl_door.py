@@ -277,3 +277,75 @@ def test_missing_data_folder_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_pa
     inside.mkdir(parents=True)
     (tmp_path / "configs").mkdir()
     assert host.config_root() == inside  # a wheel's own copy goes before a folder that happens to be two above
+
+
+# The scheme of the batch -------------------------------------------------------------------------------------------
+
+RUN = """
+from types import SimpleNamespace
+
+BUILT = []
+
+
+class ReplayBuffer:
+    def __init__(self, scheme, groups, *, size):
+        self.scheme = scheme
+        BUILT.append((dict(scheme), groups, size))
+
+
+def run_sequential(runner):
+    scheme = {"state": 1}
+    buffer = ReplayBuffer(scheme, "groups", size=3)
+    return scheme is buffer.scheme, scheme
+"""
+ASKS = "    scheme = {'state': 1}\n    if hasattr(runner, 'extend_scheme'):\n        runner.extend_scheme(scheme)\n"
+
+
+class Extending:
+    """Adds a field, changes another and counts how often it was asked."""
+
+    def __init__(self, field: str) -> None:
+        self.field, self.asked = field, 0
+
+    def extend_scheme(self, scheme: dict) -> None:
+        self.asked += 1
+        scheme[self.field] = scheme["state"] = 2
+
+
+@pytest.fixture(params=["unmodified", "patched"])
+def host_run(request, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The outline of EPyMARL's module `run`, without and with patches/0002."""
+    module = types.ModuleType("run")
+    exec(RUN if request.param == "unmodified" else RUN.replace('    scheme = {"state": 1}\n', ASKS), module.__dict__)
+    monkeypatch.setitem(sys.modules, "run", module)
+    return module
+
+
+def test_a_runner_extends_the_scheme_of_its_own_run_once(host_run: types.ModuleType) -> None:
+    """Runs of several runners in one process, one without the method among them; nothing of ours stays."""
+    original = host_run.ReplayBuffer
+    first, second, plain = Extending("truncated"), Extending("mask"), object()
+    for runner in (first, plain, second):
+        epymarl.let_extend_scheme(runner)
+        same, scheme = host_run.run_sequential(runner)
+        assert same and scheme == ({"state": 2, runner.field: 2} if runner is not plain else {"state": 1})
+        assert host_run.BUILT[-1] == (scheme, "groups", 3)
+        assert host_run.ReplayBuffer is original
+    assert first.asked == second.asked == 1
+
+
+def test_a_run_that_ended_before_its_buffer_leaves_the_next_one_alone(host_run: types.ModuleType) -> None:
+    original, failed = host_run.ReplayBuffer, Extending("truncated")
+    epymarl.let_extend_scheme(failed)
+    for runner in (object(), Extending("mask")):
+        epymarl.let_extend_scheme(runner)
+        _, scheme = host_run.run_sequential(runner)
+        assert "truncated" not in scheme and host_run.ReplayBuffer is original
+    assert failed.asked == 0
+
+
+def test_the_patched_run_is_left_as_it_is(host_run: types.ModuleType) -> None:
+    original = host_run.ReplayBuffer
+    epymarl.let_extend_scheme(Extending("truncated"))
+    patched = "extend_scheme" in host_run.run_sequential.__code__.co_names
+    assert (host_run.ReplayBuffer is original) == patched

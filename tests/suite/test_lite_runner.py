@@ -82,7 +82,10 @@ def make_runner(n_envs: int = 3, common_reward: bool = True, **changes) -> tuple
     info = runner.get_env_info()
     assert info == {"state_shape": 2, "obs_shape": 1, "n_actions": 2, "n_agents": 2, "episode_limit": 4}
     preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=2)])}
-    runner.setup(record._scheme(info, common_reward), {"agents": 2}, preprocess, mac)
+    scheme = record._scheme(info, common_reward)
+    for _ in range(2):  # a second call changes nothing
+        runner.extend_scheme(scheme)
+    runner.setup(scheme, {"agents": 2}, preprocess, mac)
     return runner, logger, mac
 
 
@@ -106,6 +109,23 @@ def test_time_limit_is_stored_as_a_termination_unless_the_environment_says_episo
     assert make_runner(1, **ends_late)[0].run()["terminated"][0, :, 0].tolist() == [0, 0, 0, 1, 0]
     cut = {"env_args": {"seed": 2, "cut": True}}
     assert make_runner(1, **cut)[0].run()["terminated"].sum() == 0
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])  # the second takes the way of a GPU
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_batch_says_which_ends_are_cuts(processes: int, device: str) -> None:
+    """Environments that end by themselves after 3, 4 and 5 steps, under a limit of 4."""
+    runner, *_ = make_runner(env_args={"seed": 3}, env_processes=processes, device=device)
+    for _ in range(2):
+        batch = runner.run()
+        assert batch["truncated"].dtype == th.uint8
+        assert batch["truncated"][..., 0].tolist() == [[0] * 5, [0] * 5, [0, 0, 0, 1, 0]]
+        assert batch["terminated"][..., 0].tolist() == [[0, 0, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 0]]
+        assert runner.cut == [False, False, True]
+    runner.close_env()
+    said_so, *_ = make_runner(1, env_args={"seed": 2, "cut": True}, env_processes=1, device=device)
+    batch = said_so.run()
+    assert batch["truncated"][0, :, 0].tolist() == [0, 1, 0, 0, 0] and batch["terminated"].sum() == 0
 
 
 def test_each_rollout_has_its_own_memory() -> None:

@@ -76,6 +76,42 @@ def test_several_patches_build_on_each_other(checkout: Path) -> None:
     assert (checkout / "src/main.py").read_text() == ORIGINAL
 
 
+SECOND = PATCH.replace("src/main.py", "src/run.py").replace(" one\n-two\n+two and a half\n three\n", " run\n+more\n")
+SECOND = SECOND.replace("@@ -1,3 +1,3 @@", "@@ -1 +1,2 @@")
+
+
+@pytest.mark.parametrize("kind, committed", [("checkout", False), ("checkout", True), ("zipped", False)])
+def test_what_an_older_version_has_patched_is_completed_and_taken_back(kind, committed, request) -> None:
+    """Of a series of two the first is there, in the working tree or as a commit (`git am`)."""
+    home = request.getfixturevalue(kind)
+    patching.apply(home)
+    if committed:
+        git("commit", "-qam", "theirs", cwd=home)
+    first = patching.patches_root() / "0001-x.patch"
+    (patching.patches_root() / "0002-y.patch").write_text(SECOND)
+    assert patching.applied(home) == [first] and not patching.is_patched(home)
+    assert patching.apply(home) is True and patching.is_patched(home)
+    assert (home / "src/main.py").read_text() == PATCHED and (home / "src/run.py").read_text() == "run\nmore\n"
+    assert patching.undo(home) is True and patching.applied(home) == []
+    assert (home / "src/main.py").read_text() == ORIGINAL and (home / "src/run.py").read_text() == "run\n"
+
+
+def test_a_part_of_the_series_is_taken_back_too(checkout: Path) -> None:
+    patching.apply(checkout)
+    (patching.patches_root() / "0002-y.patch").write_text(SECOND)
+    assert patching.undo(checkout) is True
+    assert (checkout / "src/main.py").read_text() == ORIGINAL and (checkout / "src/run.py").read_text() == "run\n"
+
+
+def test_others_changes_hinder_the_rest_of_the_series(checkout: Path) -> None:
+    patching.apply(checkout)
+    (patching.patches_root() / "0002-y.patch").write_text(SECOND)
+    (checkout / "src/run.py").write_text("edited\n")
+    with pytest.raises(SuiteError, match=r"has modified files: src/run\.py; commit or stash"):
+        patching.apply(checkout)
+    assert patching.applied(checkout) == [patching.patches_root() / "0001-x.patch"]
+
+
 def test_a_dirty_checkout_is_refused_and_named(checkout: Path) -> None:
     (checkout / "src/run.py").write_text("edited\n")
     (checkout / "notes.txt").write_text("untracked files are no concern\n")
@@ -143,5 +179,5 @@ def test_git_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert ended
 
 
-def test_the_shipped_patch_touches_the_main_script_alone() -> None:
-    assert patching.patched_files() == {"src/main.py"}
+def test_the_shipped_patches_touch_one_file_each() -> None:
+    assert [patching.patched_files([patch]) for patch in patching.series()] == [{"src/main.py"}, {"src/run.py"}]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import re
 import types
 
+import gymnasium
 import pytest
 import torch
 import yaml
@@ -121,6 +123,49 @@ def test_the_runner_is_made_with_the_resolved_key_and_the_learner_sees_the_users
     assert isinstance(runner, HostRunner) and runner.logger == "log"
     assert runner.seen == {"key": RESOLVED, "time_limit": 1}
     assert args.env_args is original and original == {"key": KEY, "time_limit": 1}
+
+
+def test_the_host_is_told_of_every_runner_that_is_made():
+    """As it is made: before it records or shows its progress, which replaces its `run`."""
+    made, progress = [], NoteProgress()
+    runners = {"parallel": HostRunner}
+    note = lambda runner: made.append((runner, "run" in vars(runner)))  # noqa: E731
+    registration.register_into({}, {}, runners, {}, VECTOR, progress, note)
+    both = [runners[name](args=make_args(), logger=None) for name in ("parallel", "vector")]
+    assert made == [(runner, False) for runner in both]
+
+
+class Truthful(HostRunner):
+    def extend_scheme(self, scheme) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "runner, learner, env_args, warned",
+    [
+        (
+            HostRunner,
+            "happo_learner",
+            {"key": "Short-v0", "time_limit": 6},
+            "limit of 5 steps .*time_limit=6.*limit=5, or",
+        ),
+        (HostRunner, "happo_learner", {"key": "Short-v0", "time_limit": 5}, None),
+        (HostRunner, "happo_learner", {"key": "Short-v0", "time_limit": 4}, None),
+        (HostRunner, "q_learner", {"key": "Short-v0", "time_limit": 6}, None),  # the suite's own: not ours to say
+        (Truthful, "happo_learner", {"key": "Short-v0", "time_limit": 6}, None),
+        (HostRunner, "happo_learner", {"key": "Short-v0", "time_limit": 6, "max_episode_steps": 9}, None),
+    ],
+)
+def test_a_limit_that_the_runner_hides_is_warned_of_once(runner, learner, env_args, warned, caplog, monkeypatch):
+    spec = gymnasium.envs.registration.EnvSpec("Short-v0", entry_point="x:y", max_episode_steps=5)
+    monkeypatch.setitem(gymnasium.registry, "Short-v0", spec)
+    runners, args = {"parallel": runner}, make_args()
+    vars(args).update(learner=learner, env="gymma", env_args=env_args, runner="parallel")
+    registration.register_into({}, {}, runners, {}, VECTOR)
+    made = runners["parallel"](args=args, logger=None)
+    made.run()
+    said = [record.getMessage() for record in caplog.records if "own limit" in record.getMessage()]
+    assert len(said) == (warned is not None)
+    assert warned is None or re.search(warned, said[0])
 
 
 def test_the_key_is_put_back_when_the_runner_cannot_be_made():

@@ -44,7 +44,7 @@ class OnPolicyLearner:
         if mac.continuous:
             self.config.check_continuous()
         self.n_agents = args.n_agents
-        # The suite's wrappers store the time limit as a termination; this is how to tell the two apart.
+        # The suite's runners store the time limit as a termination; so are the two told apart where no field says more.
         self.episode_limit: int | None = args.env_args.get("time_limit")
         self.critic = make_critic(scheme, args)
         self._make_optimisers()

@@ -9,29 +9,41 @@ import torch
 from torch import Tensor
 
 
-def step_mask(filled: Tensor, terminated: Tensor) -> Tensor:
-    """1 where the step was really taken, [B, T, 1], float.
+def step_mask(filled: Tensor, terminated: Tensor, truncated: Tensor | None = None) -> Tensor:
+    """1 where the step was really taken, [B, T, 1], float: the observation after it is there, and no end before it.
 
     Args:
-        filled: [B, T+1, 1], 1 where the batch holds data, the observation after the last step included.
-        terminated: [B, T+1, 1], 1 at the last step of an episode that ended by itself.
+        filled: [B, T+1, 1], 1 where the batch holds an observation, that after the last step included. So it shows the
+            end of an episode whose last step is not marked at all, as the suite's own runners leave SMAC's limit.
+        terminated: [B, T+1, 1], 1 at the last step of an episode.
+        truncated: [B, T+1, 1], 1 at the last step of one that a limit cut, terminated or not; None: not known.
     """
-    mask = filled[:, :-1].float()
-    mask[:, 1:] *= 1 - terminated[:, :-2].float()
+    ended = terminated.float()
+    if truncated is not None:
+        ended = torch.maximum(ended, truncated.float())
+    mask = torch.maximum(filled[:, 1:].float(), ended[:, :-1])
+    mask[:, 1:] *= 1 - ended[:, :-2]
     return mask
 
 
-def true_terminations(terminated: Tensor, episode_limit: int | None, bootstrap_at_limit: bool) -> Tensor:
-    """1 where the episode really ended, so that no value follows: [B, T, 1], float.
+def true_terminations(
+    terminated: Tensor, episode_limit: int | None, bootstrap_at_limit: bool, truncated: Tensor | None = None
+) -> Tensor:
+    """1 where no value follows: [B, T, 1], float.
 
-    The suite's environment wrappers store a time limit as `terminated`. With `bootstrap_at_limit` (the suite's key
-    `add_value_last_step`) a termination in the last allowed step is taken for what it nearly always is, the limit.
+    The suite's runners store a time limit as `terminated`. `truncated` tells the two apart. Without it a termination in
+    the last allowed step is taken for what it nearly always is, the limit, and every other for a true one.
 
     Args:
         terminated: [B, T, 1].
         episode_limit: steps after which an episode is cut off; None where the environment reports its limit itself.
+        bootstrap_at_limit: the suite's key `add_value_last_step`. False: a limit is an end like any other.
+        truncated: [B, T, 1], 1 at the last step of an episode that a limit cut; None: the runner does not say.
     """
     done = terminated.float()
+    if truncated is not None:
+        cut = truncated.float()
+        return done * (1 - cut) if bootstrap_at_limit else torch.maximum(done, cut)
     if bootstrap_at_limit and episode_limit is not None and done.shape[1] >= episode_limit:
         done = done.clone()
         done[:, episode_limit - 1] = 0

@@ -88,12 +88,13 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
         critic: gives values of all T+1 observations.
         config: an OnPolicyConfig. With `joint_advantage` the critic's columns are averaged into one joint value, and
             K = 1; else there is an advantage for each column of the critic or of the reward.
-        episode_limit: see `true_terminations`.
+        episode_limit: see `true_terminations`; not read where the batch has `truncated`.
 
     Raises:
         NonFiniteError: a reward of a valid step, or an observation or state, the last included, is NaN or infinite.
     """
-    mask = step_mask(batch["filled"], batch["terminated"]).to(batch["reward"].dtype)
+    truncated = _truncated(batch)
+    mask = step_mask(batch["filled"], batch["terminated"], truncated).to(batch["reward"].dtype)
     check_finite(batch["reward"][:, :-1], mask, "reward")
     for key, what in (("obs", "observation"), ("state", "state")):  # the last ones too: values are read off them
         check_finite(batch[key].flatten(2), batch["filled"], what)
@@ -106,7 +107,8 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
     values = critic.denormalise(critic.vjp(critic_inputs)[0])
     if config.joint_advantage:
         values = values.mean(-1, keepdim=True)
-    done = true_terminations(batch["terminated"][:, :-1], episode_limit, config.add_value_last_step).to(mask.dtype)
+    bootstrap = config.add_value_last_step
+    done = true_terminations(batch["terminated"], episode_limit, bootstrap, truncated)[:, :-1].to(mask.dtype)
     rewards = torch.where(mask.bool(), batch["reward"][:, :-1], 0.0)  # whatever padding holds, 0 * NaN would be NaN
     advantages = gae(rewards, values, done, mask, config.gamma, config.gae_lambda)
     return Rollout(
@@ -123,6 +125,12 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
         critic_inputs=critic_inputs[:, :-1],
         recurrent=mac.recurrent,
     )
+
+
+def _truncated(batch) -> Tensor | None:
+    """[B, T+1, 1]; None where the runner did not add this field to the suite's scheme."""
+    fields = batch.data.transition_data if hasattr(batch, "data") else batch
+    return fields.get("truncated")
 
 
 def _availability(avail_actions: Tensor, mask: Tensor) -> tuple[Tensor | None, ...]:

@@ -24,7 +24,7 @@ class Played(NamedTuple):
 
     seen: Seen
     rewards: np.ndarray  # [B, N], or [B] where the environment pays the team
-    terminated: np.ndarray  # [B], bool
+    terminated: np.ndarray  # [B], bool: ended by itself
     truncated: np.ndarray  # [B], bool: cut off by the environment's own limit
     infos: Sequence[dict[str, Any]]  # B of them; read only where an episode ends
 

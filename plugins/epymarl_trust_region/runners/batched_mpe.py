@@ -52,13 +52,13 @@ class BatchedMPE:
     def step(self, actions: np.ndarray) -> Played:
         """Take one step in every copy: actions [B, N], as in `mpe2`.
 
-        The last step repeats the observations of the one before, pays nothing and is both terminated and truncated,
-        as under the suite's wrapper.
+        The last step repeats the observations of the one before and pays nothing, as under the suite's wrapper; no
+        task of MPE ends by itself.
         """
         self._act(actions)
         self._steps += 1
         if self._steps >= self.max_cycles:
-            return Played(self._seen, np.zeros(actions.shape), self._always, self._always, self._infos)
+            return Played(self._seen, np.zeros(actions.shape), self._never, self._always, self._infos)
         return Played(self._look(), self._rewards(), self._never, self._never, self._infos)
 
     def meeting_actions(self) -> np.ndarray:

@@ -103,8 +103,11 @@ def _same(batched, single, reward: Callable) -> bool:
         messages = np.maximum((last_action + 1) // 5, 1)  # five moves for each of them
         actions = np.minimum(batched.meeting_actions(), last_action) + 5 * (t % messages)
         played = batched.step(actions)
-        _, paid, terminated, _, _ = single.step(actions[0])
-        if played.terminated[0] != terminated or not np.array_equal(reward(played.rewards)[0], paid):
+        _, paid, *ends, _ = single.step(actions[0])
+        limited = t + 1 == single.episode_limit  # where the single one is under a limit of the run, too
+        if ends != [played.terminated[0], limited or played.truncated[0]]:
+            return False
+        if not np.array_equal(reward(played.rewards)[0], paid):
             return False
         seen = played.seen
     same_actions = np.array_equal(seen.avail_actions[0], single.get_avail_actions())

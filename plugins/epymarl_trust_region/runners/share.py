@@ -17,7 +17,8 @@ import torch
 from ..environments import Checked, under_contract
 from ..environments.scene import Scene
 from ..environments.values import check_info, first_not_finite, is_finite
-from .batched import BatchedEnv, Seen
+from .batched import BatchedEnv, Played, Seen
+from .ends import fold
 
 #: Makes environment i, behind the suite's environment interface.
 MakeEnv = Callable[[int], Any]
@@ -40,6 +41,13 @@ class Field(NamedTuple):
         return np.frombuffer(self.memory, self.dtype).reshape(self.shape)
 
 
+def _views(fields: dict[str, Field]) -> dict[str, np.ndarray]:
+    views = {key: field.array() for key, field in fields.items()}
+    # A host whose scheme was not extended has no place for it.
+    views.setdefault("truncated", np.zeros_like(views["terminated"]))
+    return views
+
+
 class Ended(NamedTuple):
     """One environment's episode, when it is over."""
 
@@ -47,7 +55,7 @@ class Ended(NamedTuple):
     length: int  # steps
     episode_return: Any  # a number, or one per agent
     info: dict[str, Any]  # of the last step
-    cut: bool  # by a time limit; an episode that ended by itself at the same step counts as cut too
+    cut: bool  # by a limit; not if it ended by itself at the same step
 
 
 class Share:
@@ -64,7 +72,7 @@ class Share:
 
     def attach(self, fields: dict[str, Field]) -> None:
         """Write into these fields from now on."""
-        self.views = {key: field.array() for key, field in fields.items()}
+        self.views = _views(fields)
         for env in self.envs.values():
             if isinstance(env, Checked):
                 env.expect({key: view.shape[2:] for key, view in self.views.items()})
@@ -92,16 +100,19 @@ class Share:
     def _step(self, i: int, t: int) -> Ended | None:
         views = self.views
         _, reward, terminated, truncated, info = self.envs[i].step(views["actions"][i, t, :, 0])
+        terminated, truncated = fold(terminated, truncated)
         over = terminated or truncated
+        said_so = bool(info.get("episode_limit", False))
         views["reward"][i, t] = reward
-        views["terminated"][i, t] = over and not info.get("episode_limit", False)
+        views["terminated"][i, t] = over and not said_so
         # One for the team is added up as it comes, individual ones in double precision, as in the suite.
         self.returns[i] = self.returns[i] + (reward if np.isscalar(reward) else np.asarray(reward, np.float64))
         self._observe(i, t + 1)
         if not over:
             return None
-        cut = np.any(truncated) or not np.all(terminated) or info.get("episode_limit", False)
-        return Ended(i, t + 1, self.returns[i], info, bool(cut))
+        cut = said_so or not terminated
+        views["truncated"][i, t] = cut
+        return Ended(i, t + 1, self.returns[i], info, cut)
 
     def _observe(self, i: int, t: int) -> None:
         env, views = self.envs[i], self.views
@@ -131,7 +142,7 @@ class BatchedShare:
 
     def attach(self, fields: dict[str, Field]) -> None:
         """As `Share.attach`."""
-        self.views = {key: field.array() for key, field in fields.items()}
+        self.views = _views(fields)
 
     def reset(self) -> None:
         """As `Share.reset`."""
@@ -155,16 +166,17 @@ class BatchedShare:
         self._observe(played.seen, rows, t + 1)
         if not over.any():
             return []
-        cut = played.truncated | ~played.terminated
-        ended = [
-            Ended(i, t + 1, self.returns[i], check_info(played.infos[i], Scene(self.name, i)), bool(cut[i]))
-            for i, end in zip(self.alive, over, strict=True)
-            if end
-        ]
-        for episode in ended:
-            self.views["terminated"][episode.index, t] = not episode.info.get("episode_limit", False)
+        ended = [self._ended(i, t, played) for i, end in zip(self.alive, over, strict=True) if end]
         self.alive = [i for i, end in zip(self.alive, over, strict=True) if not end]
         return ended
+
+    def _ended(self, i: int, t: int, played: Played) -> Ended:
+        info = check_info(played.infos[i], Scene(self.name, i))
+        said_so = bool(info.get("episode_limit", False))
+        cut = said_so or not played.terminated[i]
+        self.views["terminated"][i, t] = not said_so
+        self.views["truncated"][i, t] = cut
+        return Ended(i, t + 1, self.returns[i], info, cut)
 
     def _observe(self, seen: Seen, rows, t: int) -> None:
         views = self.views

@@ -32,7 +32,7 @@ class VectorRunner:
     reward_scalarisation, device, render, test_nepisode, runner_log_interval; and, where the configuration has them,
     env_processes and batched_envs. Public: `batch_size`, `t_env` (environment steps taken in training) and
     `log_train_stats_t` (the step of the last training log), which the suite's `run` reads and sets; and `cut`, whether
-    a time limit cut each of the last rollout's episodes.
+    a limit cut each of the last rollout's episodes.
     """
 
     def __init__(self, args, logger, episode_batch: type, make_environment) -> None:
@@ -83,6 +83,14 @@ class VectorRunner:
             _log.info(
                 f"{self.batch_size} environments ({self.task}) in {processes} process{'es' if processes > 1 else ''}"
             )
+
+    def extend_scheme(self, scheme: dict) -> None:
+        """Add `truncated` to the scheme of the batch: 1 at the last step of an episode that a limit cut.
+
+        The host calls it before it makes its buffer; a second call changes nothing. `terminated` stays what the suite's
+        own runners write: it is 1 at most limits too.
+        """
+        scheme.setdefault("truncated", {"vshape": (1,), "dtype": torch.uint8})
 
     def setup(self, scheme, groups, preprocess, mac) -> None:
         """Say what to record and who acts; starts the workers. Call it once, before `run`."""
@@ -186,9 +194,10 @@ class VectorRunner:
         if t == 0:
             for key, field in self.shown.data.transition_data.items():
                 field.copy_(self.live[key])
-        for key in ("state", "obs", "avail_actions", "filled", "reward", "terminated"):
-            recent = slice(max(t - 1, 0), t + 1)
-            self.shown[key][:, recent] = self.live[key][:, recent].to(self.shown.device)
+        recent = slice(max(t - 1, 0), t + 1)
+        for key in ("state", "obs", "avail_actions", "filled", "reward", "terminated", "truncated"):
+            if key in self.shown.scheme:
+                self.shown[key][:, recent] = self.live[key][:, recent].to(self.shown.device)
 
     def _store(self, actions: torch.Tensor, listed: list[int], t: int) -> None:
         """Keep the actions [len(listed), N], and what the suite derives from them (their indicators)."""

@@ -114,6 +114,22 @@ def _in_a_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
+def own_limit(env: str, env_args: Mapping[str, Any]) -> int | None:
+    """Steps after which an environment of `gymma` or `smaclite` cuts its episodes itself; None: never, as far as known.
+
+    That is the limit that Gymnasium keeps for its id or is given; of MPE `max_cycles`, of VMAS `max_steps`.
+    """
+    name = {"gymma": "key", "smaclite": "map_name"}.get(env)
+    if name is None or not isinstance(env_args.get(name), str):
+        return None
+    key = env_args[name].rpartition(":")[2] if env == "gymma" else f"smaclite/{env_args[name]}-v0"
+    spec = gymnasium.registry.get(key)
+    limits = [env_args.get("max_episode_steps") or (spec and spec.max_episode_steps)]
+    limits += [env_args.get("max_cycles", 25)] if key.startswith("pz-mpe-") else []
+    limits += [env_args.get("max_steps")] if key.startswith("vmas-") else []
+    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
+
+
 def load_environment(key: str) -> None:
     """Import the module in front of an id, look the id up, and import the code behind it.
 

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from epymarl_trust_region.config import nearest
@@ -56,7 +57,7 @@ class CheckoutStatus:
     path: Path
     commit: str | None  # full hash; None where there is no git repository
     patched: bool
-    dirty: tuple[str, ...]  # modified tracked files; those that our own patch touches are left out when patched
+    dirty: tuple[str, ...]  # modified tracked files, without those that our own patches in it touch
 
     @property
     def tested(self) -> bool:
@@ -105,11 +106,12 @@ def check(path: Path) -> CheckoutStatus:
         raise SuiteError(f"{path} is not an EPyMARL checkout: it has no {', '.join(missing)}; {_FETCH_HINT}")
     try:
         head = patching.git("rev-parse", "HEAD", cwd=path)
-        patched, dirty = patching.is_patched(path), patching.dirty_files(path)
+        patches, dirty = patching.applied(path), patching.dirty_files(path)
     except SuiteError:  # no git on this machine: the checkout can be used all the same
         return CheckoutStatus(path, None, False, ())
-    ours = patching.patched_files() if patched else set()
+    ours = patching.patched_files(patches)
     commit = head.stdout.strip() if head.returncode == 0 else None
+    patched = patches == patching.series()
     return CheckoutStatus(path, commit, patched, tuple(name for name in dirty if name not in ours))
 
 
@@ -167,7 +169,14 @@ def load(path: Path) -> Host:
     known = dict(zip(REGISTRIES.values(), registries, strict=True))
     place = {"home": status.path, "commit": status.commit, "modified": status.dirty, "config_dir": source / "config"}
     return Host(
-        "epymarl", **place, **known, vector_runner=vector_runner, run=run, batch_parts=batch_parts, check=_check_names
+        "epymarl",
+        **place,
+        **known,
+        vector_runner=vector_runner,
+        run=run,
+        batch_parts=batch_parts,
+        check=_check_names,
+        runner_made=let_extend_scheme,
     )
 
 
@@ -185,6 +194,35 @@ def vector_runner(args, logger) -> VectorRunner:
     if register := {"sc2": "register_smac", "sc2v2": "register_smacv2"}.get(args.env):
         getattr(envs, register)()
     return VectorRunner(args, logger, batch_parts().episode_batch, envs.REGISTRY[args.env])
+
+
+def let_extend_scheme(runner: Any) -> None:
+    """Let a runner that was just made, and has a method `extend_scheme(scheme)`, add to the scheme of its run's batch.
+
+    EPyMARL's `run` makes the runner, then the scheme, then the buffer, and gives the same dictionary to buffer and
+    runner. So the runner is asked where the buffer is made. With patches/0002 `run` asks it itself.
+    """
+    run = importlib.import_module("run")
+    if isinstance(run.ReplayBuffer, _AskingBuffer):  # of a run that ended before it made its buffer
+        run.ReplayBuffer.undo()
+    asked_already = "extend_scheme" in run.run_sequential.__code__.co_names
+    if hasattr(runner, "extend_scheme") and not asked_already:
+        run.ReplayBuffer = _AskingBuffer(run, runner)
+
+
+class _AskingBuffer:
+    """Stands in the place of `ReplayBuffer` in EPyMARL's module `run` until one buffer is made."""
+
+    def __init__(self, run: ModuleType, runner: Any) -> None:
+        self.run, self.runner, self.original = run, runner, run.ReplayBuffer
+
+    def __call__(self, scheme: dict, *arguments: Any, **named: Any) -> Any:
+        self.undo()
+        self.runner.extend_scheme(scheme)
+        return self.original(scheme, *arguments, **named)
+
+    def undo(self) -> None:
+        self.run.ReplayBuffer = self.original
 
 
 def _check_names(config: Mapping[str, Any]) -> None:

@@ -40,6 +40,7 @@ class Host:
     batch_parts: Callable[[], BatchParts]
     check: Callable[[Mapping[str, Any]], Any]  # raises if the configuration names what the host does not have
     modified: tuple[str, ...] = ()  # files of the checkout that differ from the commit, our own patch left out
+    runner_made: Callable[[Any], None] | None = None  # is given each runner that a run has made; None: nothing to do
 
 
 def config_root() -> Path:

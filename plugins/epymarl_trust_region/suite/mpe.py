@@ -16,6 +16,8 @@ from typing import Any
 
 import gymnasium as gym
 
+from epymarl_trust_region.runners.ends import fold
+
 # What to register where mpe2 is missing, so that the user reads what to install rather than "no such id".
 _WELL_KNOWN = (
     "simple_v3",
@@ -33,10 +35,11 @@ _WELL_KNOWN = (
 class ParallelMPE(gym.Env):
     """An `mpe2` parallel environment with tuples in the place of dictionaries, the agents in `mpe2`'s order.
 
-    It repeats EPyMARL's PettingZoo wrapper bit for bit, its last step included: on the step at which PettingZoo empties
-    its list of agents (`max_cycles`, 25 by default, or a terminal state) the new observations and rewards are lost.
-    That step returns the **previous** observations, zero rewards and `terminated=True`. An episode of `max_cycles=25`
-    therefore pays at most 24 rewards, and so do all published EPyMARL results on MPE.
+    It plays as EPyMARL's PettingZoo wrapper, its last step included: on the step at which PettingZoo empties its list
+    of agents (`max_cycles`, 25 by default, or a terminal state) the new observations and rewards are lost. That step
+    returns the **previous** observations and zero rewards. An episode of `max_cycles=25` therefore pays at most 24
+    rewards, and so do all published EPyMARL results on MPE. Where EPyMARL's wrapper then says both `terminated` and
+    `truncated`, for want of agents, this one says what PettingZoo has said of them: truncated, at `max_cycles`.
 
     Args:
         module: name of a module of `mpe2`, such as "simple_spread_v3".
@@ -71,9 +74,8 @@ class ParallelMPE(gym.Env):
         joint = dict(zip(self._env.agents, actions, strict=False))
         obs, rewards, terminations, truncations, infos = self._env.step(joint)
         agents = self._env.agents
-        terminated = all(terminations[agent] for agent in agents)
-        truncated = all(truncations[agent] for agent in agents)
-        if terminated:  # also when no agent is left, and then both flags are True
+        terminated, truncated = fold(terminations, truncations)
+        if not agents:
             return self._last_obs, [0] * len(self._last_obs), terminated, truncated, {}
         self._last_obs = tuple(obs[agent] for agent in agents)
         info = {f"{agent}_{key}": value for agent in agents for key, value in infos[agent].items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,13 @@ from ..errors import ConfigError, SuiteError, TrustRegionError
 from ..learners import REGISTRY as LEARNERS
 from ..offline.recording import check_recording, record
 from .checkpoints import check_folder
-from .environments import check_environment, make_bare, resolved
+from .ends import TeamEnds
+from .environments import check_environment, make_bare, own_limit, resolved
 from .host import config_root
 from .progress import Progress, follow
 from .smax import SMAXEnv
+
+_log = logging.getLogger(__name__)
 
 #: Folder with `algs/`, searched by a patched EPyMARL after its own.
 config_dir: Path = config_root()
@@ -52,11 +56,13 @@ def register_into(
     environments: dict,
     vector_runner: Callable,
     progress: Progress | None = None,
+    runner_made: Callable[[Any], None] | None = None,
 ) -> None:
     """Register this plugin's parts, and let the host's runners find this plugin's environments.
 
     Args:
         vector_runner: the constructor of the runner `vector` on this host.
+        runner_made: the host's, see `Host`.
     """
     for name, learner in LEARNERS.items():
         add(learners, name, learner, "learner")
@@ -69,14 +75,15 @@ def register_into(
     add({name: _unwrapped(runner) for name, runner in runners.items()}, "vector", vector_runner, "runner")
     runners.setdefault("vector", vector_runner)
     for name, make_runner in runners.items():
-        runners[name] = _with_plugin(_unwrapped(make_runner), progress)
+        runners[name] = _with_plugin(_unwrapped(make_runner), progress, runner_made)
 
 
 def with_own_availability(make_env: Callable) -> Callable:
     """The host's `gymma` with a `Contract` inside, so that all that an environment gives is checked before it is used.
 
     It also asks an environment with a method `get_avail_actions()` which actions there are, and counts actions from
-    each space's start: EPyMARL's wrapper only knows that some agents have fewer actions than others.
+    each space's start: EPyMARL's wrapper only knows that some agents have fewer actions than others. Its ends are
+    mended here, too.
     """
     already = isinstance(make_env, functools.partial) and make_env.func is _made_with_own_availability
     return make_env if already else functools.partial(_made_with_own_availability, make_env)
@@ -92,6 +99,8 @@ def _made_with_own_availability(make_env: Callable, **env_args: Any):
         _look_again(env_args)
         raise
     contract = contract_of(env) or _sign(env, env_args)
+    if isinstance(getattr(env, "_env", None), gymnasium.Env):
+        env._env = TeamEnds(env._env)
     # A wrapper that is made otherwise than at the tested commit goes without a contract.
     inner = getattr(getattr(env, "_env", None), "unwrapped", None)
     own = contract.available if contract else getattr(inner, "get_avail_actions", None)
@@ -135,7 +144,7 @@ def _unwrapped(make_runner: Callable) -> Callable:
     return getattr(make_runner, "without_plugin", make_runner)
 
 
-def _with_plugin(make_runner: Callable, progress: Progress | None) -> Callable:
+def _with_plugin(make_runner: Callable, progress: Progress | None, runner_made: Callable | None) -> Callable:
     """The host's runner, which then finds our environment ids (in workers too), records and shows its progress."""
 
     @functools.wraps(make_runner, updated=())
@@ -146,6 +155,9 @@ def _with_plugin(make_runner: Callable, progress: Progress | None) -> Callable:
             runner = make_runner(args=args, logger=logger)
         finally:
             args.env_args = original  # the learner and the logs keep the name that the user gave
+        if runner_made:
+            runner_made(runner)
+        _warn_of_own_limit(runner, args)
         if getattr(args, "save_episodes", None):  # a configuration that did not come through our `run` lacks the key
             runner = record(runner, args)
         return follow(runner, progress, args.t_max) if progress else runner
@@ -154,12 +166,25 @@ def _with_plugin(make_runner: Callable, progress: Progress | None) -> Callable:
     return make
 
 
+def _warn_of_own_limit(runner, args) -> None:
+    """Where the runner does not say which ends are cuts, this plugin's learners take `time_limit` alone for one."""
+    if hasattr(runner, "extend_scheme") or getattr(args, "learner", None) not in LEARNERS:
+        return
+    own, limit = own_limit(args.env, args.env_args), args.env_args.get("time_limit")
+    if own is not None and limit is not None and own < limit:
+        _log.warning(
+            f"the environment's own limit of {own} steps is shorter than env_args.time_limit={limit}, and "
+            f"runner={args.runner} does not say which episodes it cut: the learner takes them for ended, and its "
+            f"values come out wrong. Set env_args.time_limit={own}, or runner=vector"
+        )
+
+
 def register() -> None:
     """Register into the EPyMARL that is being run: the hook of patches/0001."""
-    from .epymarl import REGISTRIES, vector_runner
+    from .epymarl import REGISTRIES, let_extend_scheme, vector_runner
 
     host = {kind: importlib.import_module(module).REGISTRY for module, kind in REGISTRIES.items()}
-    register_into(**host, vector_runner=vector_runner)
+    register_into(**host, vector_runner=vector_runner, runner_made=let_extend_scheme)
     _watch_workers_for_good()
 
 

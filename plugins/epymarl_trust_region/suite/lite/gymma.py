@@ -16,6 +16,7 @@ from gymnasium.spaces import Box, flatdim, flatten
 import epymarl_trust_region.suite.mpe  # noqa: F401  registers the pz-mpe ids
 from epymarl_trust_region.environments import Contract, check_spaces
 from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
+from epymarl_trust_region.runners.ends import fold
 from epymarl_trust_region.suite.environment_code import complaint
 from epymarl_trust_region.suite.environments import load_environment
 
@@ -25,7 +26,7 @@ class GymmaEnv:
 
     Observations are flattened and padded with zeros to O; the state is all of them in a row. Agents with fewer than A
     actions have the rest unavailable; an environment with a method `get_avail_actions()` (N lists of 0 and 1) decides
-    for itself. A `time_limit` shows as `truncated`, which runners take for an end like any other. All that the
+    for itself. A `time_limit` shows as `truncated`; flags per agent are folded into one pair for the team. All that the
     environment gives is under `Contract`.
 
     Args:
@@ -87,9 +88,7 @@ class GymmaEnv:
         """Take one action index per agent; gives (obs [N, O], reward, terminated, truncated, info)."""
         obs, reward, terminated, truncated, info = self._env.step([int(action) for action in actions])
         self._keep(obs)
-        if isinstance(terminated, Iterable):
-            terminated = all(terminated)
-        return self._obs, self._share(reward), terminated, truncated, info
+        return self._obs, self._share(reward), *fold(terminated, truncated), info
 
     def _keep(self, obs) -> None:
         padded = np.zeros((self.n_agents, self._obs_dim), np.float32)

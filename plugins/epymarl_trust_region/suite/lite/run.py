@@ -116,6 +116,8 @@ def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner
         "terminated": {"vshape": (1,), "dtype": th.uint8},
         "reward": {"vshape": (1 if args.common_reward else args.n_agents,)},
     }
+    if hasattr(runner, "extend_scheme"):  # what this runner records beside
+        runner.extend_scheme(scheme)
     groups = {"agents": args.n_agents}
     preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=args.n_actions)])}
     device = "cpu" if args.buffer_cpu_only else args.device
