@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from epymarl_trust_region.environments.scene import Scene
+from epymarl_trust_region.environments.values import Availability, is_over
 from epymarl_trust_region.errors import EnvironmentFaultError as Fault
 from epymarl_trust_region.errors import NonFiniteError
 from gymnasium.spaces import Box, Discrete
@@ -288,6 +290,25 @@ def test_nobody_needs_an_action_once_the_episode_has_ended(ends: dict, make_gymm
     else:
         with pytest.raises(Fault, match="left agent 0 without"):
             play(env)
+
+
+def test_what_nobody_needs_at_the_end_is_missed_in_the_next_episode() -> None:
+    availability, scene = Availability(np.ones((2, 3), bool)), Scene("Toy-v0")
+    availability.check([[0, 0, 0], [1, 1, 1]], True, scene)
+    with pytest.raises(Fault, match="left agent 0 without"):
+        availability.check([[0, 0, 0], [1, 1, 1]], False, scene)
+
+
+@pytest.mark.parametrize(
+    "terminated, truncated, over",
+    [
+        (False, False, False), (True, False, True), (np.False_, np.True_, True), ([True, False], [False, False], False),
+        ([True, False], [False, True], True), ([False, False], True, True), ({"a": True, "b": False}, False, False),
+        ({"a": True, "b": True}, False, True),
+    ],
+)  # fmt: skip
+def test_an_episode_is_over_when_it_is_for_every_agent(terminated: Any, truncated: Any, over: bool) -> None:
+    assert is_over(terminated, truncated) is over
 
 
 @pytest.mark.parametrize("field", ["terminated", "truncated"])

@@ -59,12 +59,12 @@ def test_the_rest_is_left_out(other: Any) -> None:
 
 @pytest.mark.parametrize("key", ["ep_length", "n_episodes", "return", "total_return", "agent_12_return", "test_return"])
 def test_what_the_runner_counts_itself_is_not_added_to(key: str, caplog) -> None:
-    scene = Scene("Toy-v0", 3)
+    scenes = Scene("Toy-v0", 0), Scene("Toy-v0", 3)
     with caplog.at_level(logging.WARNING):
-        for _ in range(2):
+        for scene in scenes * 2:
             assert check_info({"won": 1, key: 1000, "returns": 2}, scene) == {"won": 1, "returns": 2}
     (message,) = caplog.messages  # once
-    assert message.startswith(f"environment 3 (Toy-v0) gives `{key}` in info, which the runner counts itself")
+    assert message.startswith(f"environment 0 (Toy-v0) gives `{key}` in info, which the runner counts itself")
 
 
 def logged(make_runner, one_hot, info: dict, **changes) -> dict[str, float]:

@@ -69,6 +69,13 @@ def test_what_is_right_comes_through() -> None:
     assert batch["avail_actions"][1, T].tolist() == [[0, 1, 1], [1, 0, 0]]
 
 
+@pytest.mark.parametrize(
+    "field, value", [("obs", np.full((N, OBS), 3e38)), ("state", np.full(STATE, -1e30, np.float32))]
+)
+def test_large_numbers_that_32_bits_hold_are_fine(field: str, value: np.ndarray) -> None:
+    assert np.array_equal(play(field, value)[0][field][1, 2], value.astype(np.float32))
+
+
 NAN_ROW = [np.zeros(OBS), np.array([0, np.nan, 0, 0])]
 
 

@@ -58,9 +58,9 @@ class Scene:
     def when(self, t: int | None = None) -> str:
         return f"at step {self.t if t is None else t} of its episode"
 
-    def warn_once(self, key: Any, text: str) -> None:
-        """Warn, once for each key."""
-        if key not in self._told:
+    def warn_once(self, key: str, text: str) -> None:
+        """Warn, once for each key, and of the first environment alone: the others are like it."""
+        if self.index == 0 and key not in self._told:
             self._told.add(key)
             _log.warning(f"{self} {text}")
 

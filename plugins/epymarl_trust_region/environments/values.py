@@ -151,24 +151,27 @@ class Availability:
         content = array.tobytes()
         if content == self._approved:
             return
-        if not ((array == 0) | (array == 1)).all():
-            agent, action = np.argwhere((array != 0) & (array != 1))[0]
-            raise self._fault(f"gave {short(array[agent, action].item())} for action {action} of agent {agent}", scene)
-        chosen = array != 0
-        if (chosen & ~self._exists).any():
-            agent, action = np.argwhere(chosen & ~self._exists)[0]
+        self._check_entries(array, scene)
+        has_one = array.any(axis=1)
+        if has_one.all():
+            self._approved = content
+        elif not over:
+            raise scene.fault(
+                f"left agent {np.argmin(has_one)} without an available action",
+                "let get_avail_actions() give each agent at least one while the episode goes on (a dead one a no-op)",
+            )
+
+    def _check_entries(self, array: np.ndarray, scene: Scene) -> None:
+        odd = (array != 0) & (array != 1)
+        if odd.any():
+            agent, action = np.argwhere(odd)[0]
+            raise self._fault(f"gave {array[agent, action].item()} for action {action} of agent {agent}", scene)
+        invented = (array != 0) & ~self._exists
+        if invented.any():
+            agent, action = np.argwhere(invented)[0]
             raise self._fault(
                 f"gave action {action} to agent {agent}, which has {self._exists[agent].sum()} actions", scene
             )
-        if not chosen.any(axis=1).all():
-            if over:
-                return
-            agent = int(np.argmin(chosen.any(axis=1)))
-            raise scene.fault(
-                f"left agent {agent} without an available action",
-                "let get_avail_actions() give each agent at least one while the episode goes on (a dead one a no-op)",
-            )
-        self._approved = content
 
     def _fault(self, what: str, scene: Scene) -> Exception:
         n_agents, n_actions = self._exists.shape
