@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ th.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_needs_jax)  # last: a process that is forked once JAX has its threads may wait for ever for a lock
     marked = [item for item in items if item.get_closest_marker("integration")]
     if not marked:
         return
@@ -26,6 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if found is None:
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=NO_EPYMARL))
+
+
+def _needs_jax(item: pytest.Item) -> bool:
+    return item.get_closest_marker("jax") is not None
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    assert _needs_jax(item) or "jax" not in sys.modules, "this test has started JAX: mark it `jax`, so that it runs last"
 
 
 @pytest.fixture
