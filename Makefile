@@ -9,6 +9,9 @@ JOBS ?= auto
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ALL_STAMP := $(VENV)/.installed-all
+# JaxMARL needs Python 3.11; before it the tests of SMAX are skipped.
+SIMULATORS = vmas,mujoco$(shell $(BIN)/python -c 'import sys; print(",smax" * (sys.version_info >= (3, 11)))')
 
 .DEFAULT_GOAL := help
 .PHONY: help venv fetch train bench lint test clean
@@ -19,10 +22,10 @@ help:
 	@echo "make bench                     HAPPO against EPyMARL's mappo_ns, in seconds, on this machine"
 	@echo "make lint                      ruff alone"
 	@echo "make fetch                     get EPyMARL at the tested commit into the cache"
-	@echo "make venv [PYTHON=$(PYTHON)]      only the virtual environment $(VENV)"
+	@echo "make venv [PYTHON=$(PYTHON)]      only the virtual environment $(VENV), with all that the tests need"
 	@echo "make clean                     remove $(VENV), builds and caches (results stay)"
 
-venv: $(STAMP)
+venv: $(ALL_STAMP)
 
 $(STAMP): setup.py constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -31,6 +34,11 @@ $(STAMP): setup.py constraints.txt
 		{ echo "error: $(PYTHON) has no venv module; install it (Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[envs,offline,dev]'
+	@touch $@
+
+# Large, and only the tests need them.
+$(ALL_STAMP): $(STAMP) Makefile
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(SIMULATORS)]'
 	@touch $@
 
 # No EPyMARL is no failure: the built-in suite takes over, and `suite fetch` has said in one line why.
@@ -47,9 +55,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# One thread a process: NumPy's would fight with those of the tests beside.
-test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
+# One thread a process: NumPy's would fight with those of the tests beside. In order, in small portions: those that start
+# JAX stand last, and no worker may be handed others after them.
+test: lint $(ALL_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist load --maxschedchunk 8 $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist plugins/*.egg-info .pytest_cache .ruff_cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ th.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_needs_jax)  # last: a process that is forked once JAX has its threads may wait for ever for a lock
     marked = [item for item in items if item.get_closest_marker("integration")]
     if not marked:
         return
@@ -34,6 +36,16 @@ def clean_checkout(monkeypatch) -> None:
     """Nothing is written from modified files, which a developer's checkout has while its tests run."""
     monkeypatch.setattr(provenance, "modified_files", lambda: ())
     monkeypatch.setattr(made_by, "modified_files", lambda: ())
+
+
+def _needs_jax(item: pytest.Item) -> bool:
+    return item.get_closest_marker("jax") is not None
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    assert _needs_jax(item) or "jax" not in sys.modules, (
+        "this test has started JAX: mark it `jax`, so that it runs last"
+    )
 
 
 @pytest.fixture

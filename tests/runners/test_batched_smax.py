@@ -16,9 +16,10 @@ import pytest
 from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
 from epymarl_trust_region.runners.batched_smax import BatchedSMAX
 
-# Not importorskip: it would start JAX, and its threads, in a process in which other tests fork workers.
+# Not importorskip: it would start JAX, and its threads, before the tests that fork workers.
 if importlib.util.find_spec("jaxmarl") is None:
-    pytest.skip("jaxmarl is not installed", allow_module_level=True)
+    pytest.skip("jaxmarl is not installed; it needs Python 3.11", allow_module_level=True)
+pytestmark = pytest.mark.jax
 
 # Under `focus_fire` on 3m: a defeat, a victory without losses, a draw (all die in one step), a victory.
 SEEDS = [2, 52, 963, 7]

@@ -14,9 +14,10 @@ from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch, OneHot
 from epymarl_trust_region.suite.smax import SMAXEnv
 
-# Not importorskip: it would start JAX, and its threads, in a process in which other tests fork workers.
+# Not importorskip: it would start JAX, and its threads, before the tests that fork workers.
 if importlib.util.find_spec("jaxmarl") is None:
-    pytest.skip("jaxmarl is not installed", allow_module_level=True)
+    pytest.skip("jaxmarl is not installed; it needs Python 3.11", allow_module_level=True)
+pytestmark = pytest.mark.jax
 
 N_ENVS, N_AGENTS, STOP, FIRST_ATTACK = 4, 3, 4, 5
 SEED = 76  # under `Marksmen` one environment of four wins in each of four rollouts, none in one

@@ -14,9 +14,10 @@ from epymarl_trust_region.errors import CapabilityError, ConfigError
 from epymarl_trust_region.runners.batched_smax import BatchedSMAX
 from epymarl_trust_region.suite.smax import SMAXEnv
 
-# Not importorskip: it would start JAX, and its threads, in a process in which other tests fork workers.
+# Not importorskip: it would start JAX, and its threads, before the tests that fork workers.
 if importlib.util.find_spec("jaxmarl") is None:
-    pytest.skip("jaxmarl is not installed", allow_module_level=True)
+    pytest.skip("jaxmarl is not installed; it needs Python 3.11", allow_module_level=True)
+pytestmark = pytest.mark.jax
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[2] / "configs/envs/smax.yaml").read_text(encoding="utf-8"))
 TEAM = {"common_reward": True, "reward_scalarisation": "sum"}
