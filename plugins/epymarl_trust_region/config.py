@@ -156,6 +156,8 @@ class PPOConfig(OnPolicyConfig):
 class SequentialConfig(OnPolicyConfig):
     """Keys of the learners whose agents take turns."""
 
+    distance_keys: ClassVar[str]  # what says how far an agent moves in its turn
+
     individual_rewards: ClassVar[str | None] = (
         "its sequential factor multiplies one advantage that all agents share (Lemma 1 of the paper); "
         "set common_reward=True, or use --config=ir_ippo or the suite's ippo_ns"
@@ -174,6 +176,7 @@ class HAPPOConfig(SequentialConfig, PPOConfig):
     """Keys of `happo_learner`."""
 
     algorithm: ClassVar[str] = "HAPPO"
+    distance_keys: ClassVar[str] = "eps_clip"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +184,7 @@ class HATRPOConfig(SequentialConfig):
     """Keys of `hatrpo_learner`."""
 
     algorithm: ClassVar[str] = "HATRPO"
+    distance_keys: ClassVar[str] = "kl_threshold"
     step_size_keys: ClassVar[str] = "kl_threshold or critic_lr"
     no_meaning: ClassVar[Mapping[str, str]] = {
         "lr": "its actors' steps have the size that kl_threshold allows; critic_lr is the critic's step size"
@@ -233,6 +237,7 @@ class LogLinearPPOConfig(SequentialConfig):
     shared_actors: ClassVar[str | None] = (
         "every agent's features are of its own place in the order; set share_parameters=False"
     )
+    distance_keys: ClassVar[str] = "1 / beta"
     step_size_keys: ClassVar[str] = "1 / beta or critic_lr"
     no_meaning: ClassVar[Mapping[str, str]] = {
         "lr": "its actors' steps are regressions divided by beta; critic_lr is the critic's step size"
