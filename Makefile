@@ -10,8 +10,8 @@ JOBS ?= auto
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ALL_STAMP := $(VENV)/.installed-all
-# JaxMARL needs Python 3.11; before it the tests of SMAX are skipped.
-SIMULATORS = vmas,mujoco$(shell $(BIN)/python -c 'import sys; print(",smax" * (sys.version_info >= (3, 11)))')
+# JaxMARL and MuJoCo 4 need Python 3.11; before it the tests of SMAX and of multi-agent MuJoCo are skipped.
+SIMULATORS = vmas$(shell $(BIN)/python -c 'import sys; print(",smax,mujoco" * (sys.version_info >= (3, 11)))')
 
 .DEFAULT_GOAL := help
 .PHONY: help venv fetch train bench lint test clean

@@ -200,6 +200,8 @@ class PPOConfig(OnPolicyConfig):
 class SequentialConfig(OnPolicyConfig):
     """Keys of the learners whose agents take turns."""
 
+    distance_keys: ClassVar[str]  # what says how far an agent moves in its turn
+
     individual_rewards: ClassVar[str | None] = (
         "its sequential factor multiplies one advantage that all agents share (Lemma 1 of the paper); "
         "set common_reward=True, or use --config=ir_ippo or the suite's ippo_ns"
@@ -218,6 +220,7 @@ class HAPPOConfig(SequentialConfig, PPOConfig):
     """Keys of `happo_learner`."""
 
     algorithm: ClassVar[str] = "HAPPO"
+    distance_keys: ClassVar[str] = "eps_clip"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +228,7 @@ class HATRPOConfig(SequentialConfig):
     """Keys of `hatrpo_learner`."""
 
     algorithm: ClassVar[str] = "HATRPO"
+    distance_keys: ClassVar[str] = "kl_threshold"
     step_size_keys: ClassVar[str] = "kl_threshold or critic_lr"
     no_meaning: ClassVar[Mapping[str, str]] = {
         "lr": "its actors' steps have the size that kl_threshold allows; critic_lr is the critic's step size"
@@ -281,6 +285,7 @@ class LogLinearPPOConfig(SequentialConfig):
     continuous_actions: ClassVar[str | None] = (
         "its policies are softmaxes over the features of each action; use --config=happo"
     )
+    distance_keys: ClassVar[str] = "1 / beta"
     step_size_keys: ClassVar[str] = "1 / beta or critic_lr"
     no_meaning: ClassVar[Mapping[str, str]] = {
         "lr": "its actors' steps are regressions divided by beta; critic_lr is the critic's step size"

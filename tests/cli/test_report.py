@@ -293,6 +293,38 @@ def test_distances_are_per_update_and_per_agent(study, capsys):
     assert "| happo | 4 | 0.250 | 0.400 | 0.500 | 0.200 | 0.600 | 1.400 |" in capsys.readouterr().out
 
 
+def test_the_factors_sample_size_is_reported_of_those_who_have_one(study, capsys):
+    """Two seeds of 0.9 but for one's last and the other's first update, of 0.1; and a run without a factor."""
+    common = (
+        "tv_mean",
+        "tv_p90",
+        "tv_max",
+        "clip_fraction",
+        "kl_mean",
+        "entropy",
+        "joint_tv_sum",
+        "ratio_min",
+        "ratio_max",
+    )
+    common += ("joint_ratio_min", "joint_ratio_max")
+    for experiment, seed, ess in (
+        ("happo", 1, [0.9] * 10 + [0.1]), ("happo", 2, [0.1] + [0.9] * 10), ("mappo", 1, None)
+    ):  # fmt: skip
+        run = next(Path(f"results/sweeps/study/{experiment}/seed{seed}").rglob("info.json")).parent
+        n = len(ess or [0])
+        factor = {"factor_ess": ess} if ess else {}
+        log_updates(run, [0.1] * n, [[0.1] * n], **{name: [0.5] * n for name in common}, **factor)
+    out = make_report("--distances")
+    happo, mappo = csv.DictReader((out / "distances.csv").open())
+    expected = {"factor_ess": 18.2 / 22, "factor_ess_min": 0.1, "factor_ess_min_of_10": 0.82}
+    assert {name: float(happo[name]) for name in expected} == pytest.approx(expected, abs=1e-4)
+    assert {mappo[name] for name in expected} == {""}
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.endswith("| 0.827 | 0.100 | 0.820 |") for line in lines)
+    assert any(line.startswith("| mappo |") and line.endswith("|  |  |  |") for line in lines)
+    assert [row["factor_ess"] for row in csv.DictReader((out / "updates.csv").open())][-2:] == ["0.9", ""]
+
+
 def test_runs_that_logged_no_distances_are_said_to(study, capsys):
     out = make_report("--distances")
     assert "no run logged distances" in capsys.readouterr().out and not (out / "distances.csv").exists()

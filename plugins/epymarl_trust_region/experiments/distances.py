@@ -8,6 +8,7 @@ distributed over agents (single policies) and over updates (the joint policy).
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from .sweep import Sweep, sacred_run
 
 JOINT = ("ratio_min", "ratio_max", "joint_ratio_min", "joint_ratio_max", "tv_mean", "tv_p90", "tv_max")
 JOINT += ("joint_tv_sum", "joint_tv", "clip_fraction", "kl_mean", "entropy")
+JOINT += ("factor_min", "factor_max", "factor_ess")  # of learners whose agents take turns
 _OF_AGENT = re.compile(r"agent_(\d+)_tv_max")
 
 
@@ -53,7 +55,10 @@ def load_updates(sweep: Sweep):
 
 
 def summarise(updates, of_agents):
-    """Means over updates and seeds per experiment, with the extremes of ratios and the 90th percentile over agents."""
+    """Means over updates and seeds per experiment, with the extremes of ratios and the 90th percentile over agents.
+
+    Of `factor_ess`, where it was logged: the mean, the smallest, and the smallest mean of ten updates in a row.
+    """
     grouped = updates.groupby(["task", "experiment"], sort=False)
     table = grouped[["tv_mean", "tv_max", "joint_tv", "joint_tv_sum", "clip_fraction", "kl_mean"]].mean()
     table["ratio_min"], table["ratio_max"] = grouped["ratio_min"].min(), grouped["ratio_max"].max()
@@ -61,6 +66,11 @@ def summarise(updates, of_agents):
     by_agent = of_agents.groupby(["task", "experiment"], sort=False)["tv_max"]
     table["agent_tv_max_median"], table["agent_tv_max_p90"] = by_agent.median(), by_agent.quantile(0.9)
     table["updates"] = grouped.size()
+    if "factor_ess" in updates:
+        table["factor_ess"], table["factor_ess_min"] = grouped["factor_ess"].mean(), grouped["factor_ess"].min()
+        by_seed = updates.groupby(["task", "experiment", "seed"], sort=False)["factor_ess"]
+        in_a_row = by_seed.apply(lambda column: column.rolling(10).mean().min())
+        table["factor_ess_min_of_10"] = in_a_row.groupby(["task", "experiment"], sort=False).min()
     return table.reset_index()
 
 
@@ -121,8 +131,9 @@ def write(sweep: Sweep, folder: Path) -> str:
 
 def _markdown(table) -> str:
     columns = ["agent_tv_max_median", "agent_tv_max_p90", "joint_tv_sum", "joint_tv", "ratio_min", "ratio_max"]
+    columns += [name for name in ("factor_ess", "factor_ess_min", "factor_ess_min_of_10") if name in table]
     lines = ["| experiment | updates | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for row in table.to_dict("records"):
-        cells = [f"{row[name]:.3f}" for name in columns]
+        cells = ["" if math.isnan(row[name]) else f"{row[name]:.3f}" for name in columns]
         lines.append(f"| {row['experiment']} | {row['updates']} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

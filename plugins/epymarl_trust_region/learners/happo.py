@@ -8,15 +8,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..config import HAPPOConfig
-from ..onpolicy.diagnostics import factor_statistics
-from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss
 from ..onpolicy.minibatch import Minibatch, minibatches
 from ..onpolicy.order import turns
 from ..onpolicy.rollout import Rollout
+from ..onpolicy.sequential import SequentialLearner
 
 
-class HAPPOLearner(OnPolicyLearner):
+class HAPPOLearner(SequentialLearner):
     """Agents take turns; agent i_m maximises the clipped surrogate of
 
         M^{i_1:m}(s, a) = A(s, a) * prod_{j < m} pi_new^{i_j}(a^{i_j} | o^{i_j}) / pi_old^{i_j}(a^{i_j} | o^{i_j}),
@@ -33,7 +32,7 @@ class HAPPOLearner(OnPolicyLearner):
             for part in minibatches(rollout, self.config.epochs, self.config.actor_num_mini_batch):
                 policy_loss = self.policy_loss(part, agent, part.pick(factor))
                 self.actor_optimisers[agent].step()
-        return {"pg_loss": policy_loss.item(), **factor_statistics(factor, rollout.mask)}
+        return {"pg_loss": policy_loss.item(), **self.factor_report(factor, rollout.mask)}
 
     def policy_loss(self, rollout: Rollout | Minibatch, agent: int, factor: Tensor) -> Tensor:
         """The negative of equation (11)'s clipped objective with an entropy bonus; its gradient goes to the optimiser.

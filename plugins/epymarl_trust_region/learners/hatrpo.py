@@ -14,14 +14,13 @@ from ..config import HATRPOConfig
 from ..numerics.conjugate_gradient import conjugate_gradient
 from ..numerics.gauss_newton import gauss_newton_product
 from ..numerics.line_search import backtrack
-from ..onpolicy.diagnostics import factor_statistics
-from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.optimiser import FlatParameters
 from ..onpolicy.order import turns
 from ..onpolicy.rollout import Rollout
+from ..onpolicy.sequential import SequentialLearner
 
 
-class HATRPOLearner(OnPolicyLearner):
+class HATRPOLearner(SequentialLearner):
     """Agents take turns; agent i_m maximises mean[r M^{i_1:m}], r its own ratio, inside its trust region
 
         mean over steps of KL(pi_old^{i_m}(. | o), pi^{i_m}(. | o)) <= kl_threshold.
@@ -40,7 +39,7 @@ class HATRPOLearner(OnPolicyLearner):
         for agent, factor in turns(rollout, self.mac, self.config):
             of_agent = self.trust_region_step(rollout, agent, factor)
             statistics |= {f"agent_{agent}_{name}": value for name, value in of_agent.items()}
-        return {**statistics, **factor_statistics(factor, rollout.mask)}
+        return {**statistics, **self.factor_report(factor, rollout.mask)}
 
     @torch.no_grad()
     def trust_region_step(self, rollout: Rollout, agent: int, factor: Tensor) -> dict[str, float]:

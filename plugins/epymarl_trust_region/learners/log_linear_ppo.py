@@ -18,15 +18,15 @@ from ..config import LogLinearPPOConfig
 from ..errors import ConfigError
 from ..numerics.ridge import ridge_by_action
 from ..onpolicy.diagnostics import explained_variance
-from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.optimiser import FlatParameters
 from ..onpolicy.order import turns
 from ..onpolicy.rollout import Rollout
+from ..onpolicy.sequential import SequentialLearner
 
 _LARGEST_GRAM = 2 * 2**30  # bytes of one regression's matrix
 
 
-class LogLinearPPOLearner(OnPolicyLearner):
+class LogLinearPPOLearner(SequentialLearner):
     """For m = 1 .. N: w^m = argmin mean[(phi_m . w - G)^2] + ridge |w|^2, theta^m += w^m / beta.
 
     The samples' later agents act by pi_k, so the regression on agent m's features averages them out by itself. All m
@@ -64,6 +64,8 @@ class LogLinearPPOLearner(OnPolicyLearner):
             table.zero_()[:, :width] = w
             if actor.has_finite_gradient():
                 actor.vector.add_(actor.vector.grad, alpha=1 / beta)
+        if self.config.conditioning == "product":
+            fits |= self.factor_report(factor, rollout.mask)
         return {"beta": beta, "target_max": self.largest_target, **fits}
 
     def targets(self, rollout: Rollout) -> Tensor:
