@@ -6,6 +6,7 @@ Shape letters: B episodes, T steps, N agents, A actions.
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -75,6 +76,29 @@ def test_factor_is_the_product_of_the_ratios_of_the_agents_before(use_rnn, order
         product = product * torch.where(rollout.mask.bool(), ratio, 1.0)
     assert (recorded.turns[0][1] == 1).all()  # the first agent's factor
     assert (product - 1).abs().max() > 0.05  # and the last one's says something
+
+
+def test_steps_of_a_dead_agent_count_in_its_means_and_give_it_nothing_else(double_precision):
+    """Ratio 1, entropy 0, no gradient: so its gradient is that of its steps alive, times their share."""
+    batch, dead = make_batch(lengths=RAGGED), torch.zeros(4, 7, dtype=torch.bool)
+    dead[0, 2:] = dead[3, 1:] = True
+    batch["avail_actions"][..., 1, :][dead] = torch.tensor([1, 0, 0, 0], dtype=torch.int32)
+    batch["actions"][..., 1, 0][dead] = 0
+    learner = make_learner(batch, entropy_coef=0.1)
+    rollout = make_rollout(batch, learner.mac, learner.critic, learner.config, None)
+    alive = dataclasses.replace(rollout, mask=rollout.mask * ~dead[:, :-1])
+    factor, vector = torch.rand(4, 6) + 0.5, learner.actor_optimisers[1].vector
+    vector.detach().add_(0.1 * torch.randn_like(vector))  # another policy than the old one
+    gradients = []
+    for seen in (rollout, alive):
+        learner.policy_loss(seen, 1, factor)
+        gradients.append(vector.grad.clone())
+    share = alive.mask.sum() / rollout.mask.sum()
+    assert share == (15 - 8) / 15
+    torch.testing.assert_close(gradients[0], share * gradients[1], rtol=1e-12, atol=1e-15)
+    assert gradients[0].abs().max() > 1e-3
+    ratio = rollout.ratio(learner.mac, 1)
+    assert (ratio[dead[:, :-1]] == 1).all() and ((ratio != 1) == alive.mask.bool()).all()
 
 
 def test_random_orders_are_all_drawn_and_fixed_is_fixed():
