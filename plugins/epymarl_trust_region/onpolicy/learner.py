@@ -38,6 +38,7 @@ class OnPolicyLearner:
         self.mac, self.logger, self.args = mac, logger, args
         self.config = self.config_class.from_mapping(vars(args))
         self.config.check_capabilities(args.common_reward)
+        mac.step_size_keys = self.config.step_size_keys  # for its messages
         self.n_agents = args.n_agents
         # The suite's wrappers store the time limit as a termination; this is how to tell the two apart.
         self.episode_limit: int | None = args.env_args.get("time_limit")
