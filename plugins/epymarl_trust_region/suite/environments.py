@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -18,6 +20,7 @@ _REGISTERED_BY = {
     "trust-region-": "epymarl_trust_region.games",
     "vmas-": "epymarl_trust_region.suite.vmas",
 }
+_STUBS = Path(__file__).resolve().parent / "stubs"
 _INSTALL = {
     "lbforaging": "pip install lbforaging",
     "rware": "pip install rware",
@@ -80,11 +83,17 @@ def _check_registered(key: str) -> None:
         gymnasium.spec(name)
     except gymnasium.error.Error as error:
         package = module.split(".")[0] or name.split("/")[0].split("-")[0]
-        known = "" if package not in _INSTALL else f" (is it installed? {_INSTALL[package]})"
+        known = f" (is it installed? {_INSTALL[package]})" if package in _INSTALL and not is_installed(package) else ""
         raise EnvironmentMissingError(
             f"environment {key} does not exist: {error}{known}; check env_args.key, or name the package that registers "
             "it, as in lbforaging:Foraging-8x8-2p-3f-v3"
         ) from None
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be found; the one of ours that stands in for SMAClite, so that EPyMARL starts, is none."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and not str(spec.origin).startswith(str(_STUBS))
 
 
 def _not_installed(key: str, package: str, reason: str) -> str:
