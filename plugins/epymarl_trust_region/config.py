@@ -19,17 +19,19 @@ from .extensions import load_class
 
 def key(*, gt: float | None = None, ge: float | None = None, lt: float | None = None, le: float | None = None,
         choices: tuple[str, ...] | None = None, optional: bool = False, auto: bool = False,
-        why: str = "") -> Any:  # fmt: skip
+        empty: bool = False, steps: bool = False, why: str = "") -> Any:  # fmt: skip
     """A field without a default, with its range and the reason for it.
 
-    `optional` lets the value be null, and `auto` lets it be the word "auto".
+    `optional` lets the value be null, `auto` lets it be the word "auto", and `empty` a word without letters. `steps`
+    are whole numbers that may be written as 1e6.
     """
     bounds = {">": gt, ">=": ge, "<": lt, "<=": le}
-    return field(metadata={"bounds": bounds, "choices": choices, "optional": optional, "auto": auto, "why": why})
+    allowed = {"optional": optional, "auto": auto, "empty": empty, "steps": steps}
+    return field(metadata={"bounds": bounds, "choices": choices, "why": why, **allowed})
 
 
 #: Keys of every run, whosever algorithm it is: those of configs/run.yaml.
-RUN_KEYS = ("save_episodes", "save_episodes_overwrite")
+RUN_KEYS = ("save_episodes", "save_episodes_overwrite", "env_processes", "batched_envs")
 
 _COMPARE = {
     ">": lambda x, b: x > b,
@@ -46,7 +48,23 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnPolicyConfig:
+class LoopConfig:
+    """Keys that an algorithm's yaml sets and a host's run loop reads, whosever algorithm it is."""
+
+    name: str = key()
+    runner: str = key()
+    mac: str = key()
+    learner: str = key()
+    t_max: int = key(gt=0, steps=True)
+    batch_size_run: int = key(ge=1)
+    batch_size: int = key(ge=1)
+    buffer_size: int = key(ge=1)
+    test_greedy: bool = key()
+    learner_log_interval: int = key(ge=0, steps=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnPolicyConfig(LoopConfig):
     """Keys that every on-policy learner of this plugin reads. Meanings and units are in the yaml files."""
 
     # Capabilities, declared beside the keys and enforced by `check_capabilities`.
@@ -58,21 +76,14 @@ class OnPolicyConfig:
     continuous_actions: ClassVar[str | None] = None
     joint_advantage: ClassVar[bool] = True  # one advantage for all agents, and not one for each
     step_size_keys: ClassVar[str] = "lr or critic_lr"  # what to lower when training diverges
-    no_meaning: ClassVar[Mapping[str, str]] = {}  # keys of the host's defaults that do nothing here -> why
+    # Keys of the host's defaults that do nothing here -> why. What stands in a subclass is added to it.
+    no_meaning: ClassVar[Mapping[str, str]] = {
+        "agent": "its networks are what hidden_dim, use_rnn and share_parameters make of them",
+        "optim_alpha": "it belongs to RMSProp, which no learner of this plugin uses",
+    }
 
-    name: str = key()
-    runner: str = key()
-    env_processes: int | None = key(ge=1, optional=True)
-    batched_envs: str = key(choices=("exact", "any", "none"))
     mac: str = key(choices=("trust_region_mac",))
-    learner: str = key()
-    t_max: int = key(gt=0)
-    batch_size_run: int = key(ge=1)
-    batch_size: int = key(ge=1)
-    buffer_size: int = key(ge=1)
-    test_greedy: bool = key()
     add_value_last_step: bool = key()
-    learner_log_interval: int = key(ge=0)
 
     hidden_dim: int = key(ge=1)
     use_rnn: bool = key()
@@ -119,10 +130,10 @@ class OnPolicyConfig:
         for f in dataclasses.fields(cls):
             if f.name not in config:
                 raise ConfigError(f"key `{f.name}` is missing from {where}; add it, as in configs/algs")
-            values[f.name] = _checked(f, config[f.name])
-        checked = cls(**values)
-        checked.check_fresh_batch()
-        return checked
+            values[f.name] = checked(f, config[f.name])
+        config = cls(**values)
+        config.check_fresh_batch()
+        return config
 
     def check_fresh_batch(self) -> None:
         """On-policy data only: the buffer holds exactly the episodes of the last rollout."""
@@ -176,6 +187,15 @@ class OnPolicyConfig:
                 f"use_rnn=True does nothing with actor_network={self.actor_network}, whose method init_hidden makes it "
                 "recurrent; set use_rnn=False"
             )
+
+    def unread(self) -> dict[str, str]:
+        """Keys that do nothing beside these values of the others -> which others, and why."""
+        found = {}
+        if self.value_norm == "none":
+            found["value_norm_beta"] = "value_norm=none keeps no moments"
+        if self.critic == "individual":
+            found["obs_individual_obs"] = "critic=individual has no state to append observations to"
+        return found
 
     def clip_range(self, n_agents: int) -> float | None:
         """How far a ratio may move from 1 before it is clipped; None where nothing is clipped."""
@@ -240,6 +260,12 @@ class HATRPOConfig(SequentialConfig):
     line_search_steps: int = key(ge=0)
     cg_iters: int = key(ge=1, why="without an iteration there is no direction to step in")
     cg_damping: float = key(ge=0)
+
+    def unread(self) -> dict[str, str]:
+        found = super().unread()
+        if self.line_search_steps == 0:
+            found["backtrack_coef"] = "line_search_steps=0 tries one step"
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,6 +332,17 @@ class LogLinearPPOConfig(SequentialConfig):
         if self.use_rnn:
             raise CapabilityError("log-linear policies have fixed features and no memory; set use_rnn=False")
 
+    def unread(self) -> dict[str, str]:
+        found = {**super().unread(), "hidden_dim": "its features are fixed"}
+        if self.conditioning == "autoregressive":
+            why = "conditioning=autoregressive lets agents choose in the order of their indices, without a factor"
+            found |= dict.fromkeys(("agent_order", "factor_clip"), why)
+        if self.policy_input == "state":
+            found |= dict.fromkeys(("obs_agent_id", "obs_last_action"), "policy_input=state reads no observation")
+        if self.features == "raw":
+            found |= dict.fromkeys(("fourier_features", "fourier_width"), "features=raw are the input itself")
+        return found
+
 
 @dataclass(frozen=True, kw_only=True)
 class LogLinearOfflineConfig(LogLinearPPOConfig):
@@ -318,6 +355,12 @@ class LogLinearOfflineConfig(LogLinearPPOConfig):
     z: float = key(gt=0)
     action_samples: int = key(ge=1)
     max_episodes: int | None = key(ge=1, optional=True)
+
+    def unread(self) -> dict[str, str]:
+        found = super().unread()
+        if self.pessimism != "auto":
+            found["z"] = f"pessimism={self.pessimism} is not chosen by it"
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,6 +382,21 @@ class MATRLConfig(PPOConfig):
     br_weight_clip: float = key(gt=0, lt=1, why="a weight of 0 or less would turn advantages around")
     mixture: str = key(choices=("parameters", "distilled"))
     distill_epochs: int = key(ge=1)
+
+    def unread(self) -> dict[str, str]:
+        found = super().unread()
+        if self.meta_game != "nash":
+            found["selection"] = f"meta_game={self.meta_game} solves no game"
+        if self.meta_game == "predicted" and not self.best_response:
+            found["meta_ratio_clip"] = "meta_game=predicted without best_response is the trial step alone"
+        if not self.best_response:
+            found |= dict.fromkeys(("br_epochs", "br_weight_clip"), "best_response=False responds to nothing")
+        if self.best_response or self.meta_game != "nash":
+            why = f"best_response={self.best_response} with meta_game={self.meta_game} moves to no mixture"
+            found |= dict.fromkeys(("mixture", "distill_epochs"), why)
+        elif self.mixture == "parameters":
+            found["distill_epochs"] = "mixture=parameters distils nothing"
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,6 +430,9 @@ class IPGConfig(OnPolicyConfig):
         if self.tabular:
             raise CapabilityError("a table (tabular=True) has no continuous actions; set tabular=False")
 
+    def unread(self) -> dict[str, str]:
+        return super().unread() | ({"hidden_dim": "a table (tabular=True) has no layers"} if self.tabular else {})
+
 
 @dataclass(frozen=True, kw_only=True)
 class INPGConfig(IPGConfig):
@@ -382,6 +443,12 @@ class INPGConfig(IPGConfig):
     cg_iters: int = key(ge=1, why="without an iteration there is no direction to step in")
     cg_damping: float = key(ge=0)
     kl_cap: float | None = key(gt=0, optional=True)
+
+    def unread(self) -> dict[str, str]:
+        found = super().unread()
+        if self.tabular:
+            found |= dict.fromkeys(("cg_iters", "cg_damping"), "a table (tabular=True) has its step in closed form")
+        return found
 
 
 #: The checks of each learner, by the value of the key `learner`. Learners of the host are not in here.
@@ -402,7 +469,7 @@ SCHEMAS: dict[str, type[OnPolicyConfig]] = {
 OFFLINE = ("log_linear_offline",)
 
 
-def _checked(f: dataclasses.Field, value: Any) -> Any:
+def checked(f: dataclasses.Field, value: Any) -> Any:
     """The value of one field, as its type.
 
     Raises:
@@ -414,16 +481,20 @@ def _checked(f: dataclasses.Field, value: Any) -> Any:
     kind = f.type.split(" |")[0]
     if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if meta["steps"] and isinstance(value, float) and value.is_integer():
+        value = int(value)
     wanted = {"int": int, "float": float, "bool": bool, "str": str, "dict": Mapping}[kind]
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         hint = " (write 1.0e-3, with a dot: yaml reads 1e-3 as text)" if kind == "float" and _is_number(value) else ""
         raise ConfigError(f"{f.name}={value!r} is not of type {kind}; give {f.name} {_article(kind)}{hint}")
     if meta["choices"] and value not in meta["choices"]:
         raise ConfigError(f"{f.name}={value!r} is unknown; choose one of {', '.join(meta['choices'])}")
+    if value == "" and not meta["empty"]:
+        raise ConfigError(f"{f.name} is empty; give {f.name} a word")
     bounds = {sign: b for sign, b in meta["bounds"].items() if b is not None}
     finite = not isinstance(value, float) or math.isfinite(value)
     if not finite or not all(_COMPARE[sign](value, b) for sign, b in bounds.items()):
-        wanted_range = " and ".join(f"{f.name} {sign} {b:g}" for sign, b in bounds.items()) or "finite"
+        wanted_range = " and ".join(f"{f.name} {sign} {b}" for sign, b in bounds.items()) or "finite"
         why = f" ({meta['why']})" if meta["why"] else ""
         raise ConfigError(f"{f.name}={value!r} is out of range; it must be {wanted_range}{why}")
     return value
@@ -472,8 +543,26 @@ def check_known_keys(names: Iterable[str], known: Iterable[str], where: str) -> 
             )
 
 
+def check_read(config: Mapping[str, Any], before: Mapping[str, Any], unread: Mapping[str, str], where: str) -> None:
+    """Refuse a key that was changed and that nothing reads.
+
+    Args:
+        before: the values that the keys have by themselves.
+        unread: key -> why nothing reads it.
+
+    Raises:
+        ConfigError: names the key, the reason and the remedy.
+    """
+    for name, why in unread.items():
+        if name in config and config[name] != before.get(name, config[name]):
+            raise ConfigError(f"{name}={config[name]} in {where} does nothing: {why}; remove it")
+
+
 def check_learner(
-    config: Mapping[str, Any], host_defaults: Mapping[str, Any], where: str = "the configuration"
+    config: Mapping[str, Any],
+    host_defaults: Mapping[str, Any],
+    where: str = "the configuration",
+    before: Mapping[str, Any] | None = None,
 ) -> None:
     """All checks of a complete configuration that need neither environment nor host.
 
@@ -481,6 +570,8 @@ def check_learner(
         config: the merged configuration.
         host_defaults: the host's own defaults.
         where: names the source in messages.
+        before: what the yaml files made of the configuration before a user changed it; None: not known, and then keys
+            that do nothing beside the values of others are not looked for.
 
     Raises:
         ConfigError: unknown, missing, mistyped or out-of-range key, or one that does nothing in this algorithm.
@@ -491,7 +582,9 @@ def check_learner(
         return
     known = {*host_defaults, *(f.name for f in dataclasses.fields(schema)), *RUN_KEYS, "seed", "plugin"}
     check_known_keys(config, known, where)
-    for name, why in schema.no_meaning.items():
+    for name, why in {**OnPolicyConfig.no_meaning, **schema.no_meaning}.items():
         if config.get(name) != host_defaults.get(name):
             raise ConfigError(f"key `{name}` in {where} has no meaning for {schema.algorithm}: {why}; remove it")
-    schema.from_mapping(config, where).check_capabilities(config.get("common_reward", True))
+    values = schema.from_mapping(config, where)
+    values.check_capabilities(config.get("common_reward", True))
+    check_read(config, before or {}, values.unread(), where)

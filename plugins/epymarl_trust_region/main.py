@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import yaml
 from sacred import SETTINGS, Experiment
+from sacred.arg_parser import get_config_updates
 from sacred.observers import FileStorageObserver
 from sacred.utils import SacredError, apply_backspaces_and_linefeeds
 
@@ -30,7 +31,8 @@ from . import __version__
 from .config import check_known_keys, flatten, nearest
 from .errors import ConfigError, TrustRegionError
 from .suite.environments import task_name
-from .suite.host import Host, config_root
+from .suite.feasible import shared_reward_warning
+from .suite.host import Host, config_root, folder_name, run_defaults
 from .suite.progress import Progress
 from .suite.provenance import own_version, version
 from .suite.registration import check_all, check_online, register_into
@@ -105,33 +107,37 @@ def run_experiment(options: Options) -> None:
     register_into(*registries, host.vector_runner, progress, host.runner_made)
 
     config, params, defaults = assemble(host, options.params)
-    check_overrides(params, config)
-    admit_environment_arguments(params, config)
-    experiment, observer = _make_experiment(host, config, params, defaults, logger)
+    updates = overrides(params)
+    check_overrides(updates, config, forced=bool({"-f", "--force"}.intersection(params)))
+    admit_environment_arguments(updates, config)
+    experiment, observer = _make_experiment(host, config, updates, defaults, logger)
     try:
         run = experiment.run_commandline(["epymarl-tr run", *params, *([] if options.debug else ["--debug"])])
     finally:
         progress.close()
-    if run is not None and run.info:
+    if run is not None and (run.info or run.result):
         from .experiments.summary import print_summary
 
-        print_summary(Path(observer.dir), run.info)
+        print_summary(observer.dir and Path(observer.dir), run.info, run.result)
 
 
-def _make_experiment(host: Host, config: dict, params: list[str], defaults: dict, logger: logging.Logger):
+def _make_experiment(host: Host, config: dict, updates: dict, defaults: dict, logger: logging.Logger):
     """Sacred's experiment, which checks the final configuration before it makes a folder, and its observer."""
     experiment = Experiment("epymarl_trust_region", save_git_info=False)
     experiment.logger = logger
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
     experiment.add_config(config)
-    observer = FileStorageObserver(_results_folder(config, params))
+    observer = FileStorageObserver(_results_folder(config, updates))
     experiment.observers.append(observer)
+    before = deepcopy(config)
 
     @experiment.config_hook
     def check(config, command_name, logger):
         check_online(config)
         host.check(config)
-        check_all(config, defaults, where=f"--config={config['name']} or the command line")
+        check_all(config, defaults, f"--config={before['name']} or the command line", before)
+        if warning := shared_reward_warning(config):
+            print(f"warning: {warning}", file=sys.stderr)
         return {}
 
     @experiment.main
@@ -142,7 +148,7 @@ def _make_experiment(host: Host, config: dict, params: list[str], defaults: dict
         if config["env"] == "mamujoco":  # the hosts know tasks by `map_name` or `key`
             config["env_args"]["map_name"] = task_name(config["env"], config["env_args"])
         with _worker_watch(host):
-            host.run(_run, config, _log)
+            return host.run(_run, config, _log)
 
     return experiment, observer
 
@@ -187,7 +193,7 @@ def assemble(host: Host, params: list[str]) -> tuple[dict[str, Any], list[str], 
     environment = _take_config(host, params, "--env-config", "envs")
     algorithm = _take_config(host, params, "--config", "algs")
     # Sacred takes only keys that it knows, and the host ignores those that it does not.
-    merged = {**deepcopy(defaults), **_read_yaml(config_root() / "run.yaml")}
+    merged = {**deepcopy(defaults), **run_defaults()}
     merged = _merge(_merge(merged, environment), algorithm)
     merged["plugin"] = {
         "epymarl_trust_region": __version__,
@@ -232,45 +238,58 @@ def _merge(base: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
     return base
 
 
-def overrides(params: list[str]) -> dict[str, str]:
-    """The `key=value` pairs after `with`."""
+def overrides(params: list[str]) -> dict[str, Any]:
+    """What follows `with`, as Sacred reads it, in flat keys: `env_args={'key': 1}` is env_args.key=1."""
     after = params[params.index("with") + 1 :] if "with" in params else []
-    return {param.partition("=")[0]: param.partition("=")[2] for param in after if "=" in param}
+    updates: dict[str, Any] = {}
+    for param in after:
+        try:
+            updates = _merge(updates, get_config_updates([param])[0])
+        except (TypeError, AttributeError):  # Sacred's, where a key is a group and a value at once
+            raise ConfigError(f"`{param}` in the command line is no key=value; correct it") from None
+    return flatten(updates)
 
 
-def check_overrides(params: list[str], config: Mapping[str, Any]) -> None:
-    """Refuse a key on the command line that looks like a slip of the pen.
+def check_overrides(updates: Mapping[str, Any], config: Mapping[str, Any], forced: bool = False) -> None:
+    """Refuse a key on the command line that no yaml has; new are only `env_args.*`, which the environment may know.
 
-    A key may be new: the suite's own algorithms read some that stand in no yaml, and `env_args` are passed on to the
-    environment. So what counts here is a near miss; a learner of ours refuses every other unknown key later.
+    Args:
+        updates: flat keys of the command line.
+        forced: with Sacred's --force, keys that are no near miss pass: the suite's own algorithms read some that stand
+            in no yaml. A learner of ours refuses them later.
 
     Raises:
-        ConfigError: names the key and the nearest known one.
+        ConfigError: names the key and the nearest known one; or `env_args.seed`, which `seed` overwrites.
     """
-    known = {*flatten(config), *config, "seed", "env_args.seed"}
-    for key in overrides(params):
+    known = {*flatten(config), *config, "seed"}
+    for key in updates:
+        parent, _, leaf = key.rpartition(".")
         if key in known:
             continue
-        parent, _, leaf = key.rpartition(".")
+        if key == "env_args.seed":
+            raise ConfigError(
+                f"env_args.seed={updates[key]} does nothing: every environment's seed follows from seed; set that"
+            )
         siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}
-        if nearest(leaf, siblings, cutoff=0.8):
+        may_be_new = forced or key.startswith("env_args.")
+        if nearest(leaf, siblings, cutoff=0.8) or not may_be_new:
             check_known_keys([key], siblings.values(), "the command line")
 
 
-def admit_environment_arguments(params: list[str], config: dict[str, Any]) -> None:
+def admit_environment_arguments(updates: Mapping[str, Any], config: dict[str, Any]) -> None:
     """Make room in `config` for new `env_args.*` of the command line, such as `env_args.N=8` for MPE spread.
 
     Sacred refuses keys that the configuration does not have; these are the environment's own, which no yaml can list.
     """
-    for key in overrides(params):
+    for key in updates:
         parent, _, leaf = key.partition(".")
         if parent == "env_args" and leaf:
-            config["env_args"].setdefault(leaf, None)
+            config["env_args"].setdefault(leaf.partition(".")[0], None)
 
 
-def _results_folder(config: Mapping[str, Any], params: list[str]) -> str:
-    """`results/sacred/<name>/<map name or key>` under the current folder, as in the suite."""
-    values = {**flatten(config), **{key: value.strip("'\"") for key, value in overrides(params).items()}}
+def _results_folder(config: Mapping[str, Any], updates: Mapping[str, Any]) -> str:
+    """`results/sacred/<name>/<map name or key>` under the current folder, as in the suite but for signs like `:`."""
+    values = {**flatten(config), **updates}
     env_args = {key.removeprefix("env_args."): value for key, value in values.items() if key.startswith("env_args.")}
     task = task_name(values.get("env"), env_args) or "unknown"
-    return str(Path(values["local_results_path"]) / "sacred" / values["name"] / task)
+    return str(Path(str(values["local_results_path"])) / "sacred" / str(values["name"]) / folder_name(task))

@@ -126,7 +126,7 @@ def test_defaults_then_environment_then_algorithm(host):
     params = ["--env-config=gymma", "-F", "x", "--config=own", "with", "b=9"]
     config, rest, defaults = assemble(host, params)
     expected = {"a": 1, "b": 2, "c": 3, "name": "own", "env_args": {"x": 1, "y": 2, "z": 3}}
-    ours = {"save_episodes": None, "save_episodes_overwrite": False}
+    ours = {"save_episodes": None, "save_episodes_overwrite": False, "env_processes": None, "batched_envs": "exact"}
     assert {key: value for key, value in config.items() if key != "plugin"} == expected | ours
     assert config["plugin"]["host"] == "fake" and config["plugin"]["host_commit"] == "123"
     assert "host_modified" not in config["plugin"]
@@ -177,11 +177,13 @@ def test_a_broken_yaml_is_one_clear_error(host):
             ["with", "env=mamujoco", "env_args.map_name=mine"],
             "results/sacred/happo/mine",
         ),
+        ({"key": None}, ["with", "env_args={'key': 'a-v0', 'time_limit': 3}"], "results/sacred/happo/a-v0"),
+        ({"key": "lbforaging:Foraging-5x5-2p-1f-v3"}, [], "results/sacred/happo/lbforaging-Foraging-5x5-2p-1f-v3"),
     ],
 )
 def test_results_land_below_name_and_task(env_args, params, folder):
     config = {"name": "happo", "local_results_path": "results", "env_args": env_args}
-    assert Path(module._results_folder(config, params)) == Path(folder)
+    assert Path(module._results_folder(config, module.overrides(params))) == Path(folder)
 
 
 @pytest.mark.parametrize("flags, level", [([], logging.INFO), (["--quiet"], logging.ERROR)])

@@ -164,7 +164,7 @@ def test_a_broken_checkpoint_is_one_clear_error(capsys):
 
 def test_a_checkpoint_of_another_task_is_one_clear_error(capsys):
     folder = trained()
-    assert run(*GAME, *SHORT, f"checkpoint_path={folder}", "hidden_dim=32") == 2
+    assert run(*GAME, *SHORT, f"checkpoint_path={folder}", "t_max=200", "hidden_dim=32") == 2
     assert "made for another task or network" in capsys.readouterr().err
 
 

@@ -121,14 +121,14 @@ def test_dry_run_prints_commands_that_a_user_can_type(capsys, calls):
     ]
     given = [overrides(o.params) for o in options]
     assert given[1] == {
-        "t_max": "20",
-        "env_args.time_limit": "1",
-        "huber_delta": "None",
+        "t_max": 20,
+        "env_args.time_limit": 1,
+        "huber_delta": None,
         "env_args.key": "trust-region-climbing-v0",
-        "seed": "2",
+        "seed": 2,
         "local_results_path": "results/sweeps/study/good/seed2",
     }
-    assert given[2]["x"] == "a b" and given[2]["seed"] == "7"
+    assert given[2]["x"] == "a b" and given[2]["seed"] == 7
 
 
 def test_every_seed_of_every_experiment_runs_and_a_failure_is_reported(capsys, calls):

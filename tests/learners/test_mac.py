@@ -8,7 +8,7 @@ import pytest
 import torch
 from epymarl_trust_region.controllers import REGISTRY
 from epymarl_trust_region.errors import CheckpointError, NonFiniteError
-from support import make_args, make_batch, scheme_of
+from support import make_args, make_batch, make_learner, scheme_of
 
 
 def make_mac(batch, **overrides):
@@ -152,6 +152,20 @@ def test_an_actor_that_has_overflowed_is_named_when_it_should_act():
         mac.agent.agents[1].head.bias.fill_(float("nan"))
     mac.init_hidden(4)
     with pytest.raises(
-        NonFiniteError, match="probabilities of agent 1 are NaN: .*lower the step size .*checkpoint_path"
+        NonFiniteError, match="probabilities of agent 1 are NaN: .*lower the step size, .*checkpoint_path"
     ):
+        mac.select_actions(batch, t_ep=0, t_env=0)
+
+
+@pytest.mark.parametrize(
+    "name, keys", [("happo", "lr"), ("hatrpo", "kl_threshold"), ("inpg", "eta"), ("log_linear_ppo", "1 / beta")]
+)
+def test_the_advice_names_the_keys_of_the_algorithm(name, keys):
+    batch = make_batch()
+    mac = make_learner(batch, name).mac
+    with torch.no_grad():
+        for parameter in mac.agent_parameters(1):
+            parameter.fill_(float("nan"))
+    mac.init_hidden(4)
+    with pytest.raises(NonFiniteError, match=f"of agent 1 are NaN: .*lower {keys} or critic_lr, and go on from"):
         mac.select_actions(batch, t_ep=0, t_env=0)

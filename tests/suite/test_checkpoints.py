@@ -36,6 +36,14 @@ def test_the_step_that_the_host_will_load_is_checked(folder, load_step, step):
     assert NoteLearner.checked == [str(folder / str(step))]
 
 
+def test_a_goal_behind_the_checkpoint_is_refused(folder):
+    check_folder(str(folder), 0, None, t_max=250)  # one more rollout
+    check_folder(str(folder), 90, None, t_max=120)  # from an earlier one
+    check_folder(str(folder), 0, None, t_max=None)  # to be evaluated
+    with pytest.raises(CheckpointError, match=r"250 has 250 steps, beyond t_max=249: nothing would be trained.*larger"):
+        check_folder(str(folder), 0, None, t_max=249)
+
+
 def test_another_algorithms_files_are_the_hosts_affair(folder):
     check_folder(str(folder), 0, None)
 
@@ -63,6 +71,9 @@ def test_our_own_files_are_read_through(tmp_path, name):
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match=rf"{name} is damaged"):
+        check_folder(str(tmp_path), 0, learner)
+    file.write_bytes(b"")  # of which torch says nothing
+    with pytest.raises(CheckpointError, match=rf"{name} is damaged \(.+\); use an earlier one with load_step"):
         check_folder(str(tmp_path), 0, learner)
     file.unlink()
     with pytest.raises(CheckpointError, match=rf"{name} is missing"):

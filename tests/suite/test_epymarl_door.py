@@ -211,7 +211,7 @@ def test_load_gives_the_live_registries(tmp_path: Path, clean_imports: None) -> 
     assert loaded.commit == git("rev-parse", "HEAD", cwd=home).strip()
     assert (loaded.learners, loaded.controllers, loaded.runners) == ({"l": 1}, {"c": 2}, {"r": 3})
     assert loaded.learners is sys.modules["learners"].REGISTRY
-    assert loaded.run is sys.modules["run"].run
+    assert loaded.run.__wrapped__ is sys.modules["run"].run
     assert sys.path[0] == str(home / "src")
     assert epymarl.load(home).learners is loaded.learners  # a second time changes nothing
     assert sys.path.count(str(home / "src")) == 1

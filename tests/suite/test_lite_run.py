@@ -130,17 +130,29 @@ def test_learning_waits_for_a_full_sample(tmp_path: Path) -> None:
 
 def test_saves_go_where_epymarl_puts_them_and_load_again(tmp_path: Path) -> None:
     config = make_config(tmp_path, save_model=True, save_model_interval=15)
-    run(FakeSacredRun(), config, LOG)
+    folder = run(FakeSacredRun(), config, LOG)
     saved = [event[1] for event in EVENTS if event[0] == "save"]
-    assert [path.name for path in saved] == ["10", "30"]
-    assert saved[0].parents[1] == tmp_path / "models"
+    assert [path.name for path in saved] == ["10", "30", "40"]  # the last one when training ends
+    assert saved[0].parents[1] == tmp_path / "models" and str(saved[0].parent) == folder
     assert saved[0].parent.name.startswith("note_seed0_FiveSteps-v0_")
-    for load_step, expected in ((0, "30"), (12, "10")):
+    for load_step, expected in ((0, "40"), (12, "10")):
         EVENTS.clear()
-        run(FakeSacredRun(), config | {"checkpoint_path": str(saved[0].parent), "load_step": load_step}, LOG)
+        again = {"checkpoint_path": str(saved[0].parent), "load_step": load_step, "t_max": 45}
+        run(FakeSacredRun(), config | again, LOG)
         assert EVENTS[2] == ("load", expected)
         first = [event for event in EVENTS if event[0] == "train"][0]
         assert first[3] == int(expected) + 10  # goes on counting
+
+
+@pytest.mark.parametrize("interval, steps", [(1, ["10", "20", "30", "40"]), (50_000, ["10", "40"])])
+def test_the_last_policy_is_saved_once(tmp_path: Path, interval: int, steps: list[str]) -> None:
+    run(FakeSacredRun(), make_config(tmp_path, save_model=True, save_model_interval=interval), LOG)
+    assert [event[1].name for event in EVENTS if event[0] == "save"] == steps
+
+
+def test_without_save_model_nothing_is_saved_and_no_folder_is_named(tmp_path: Path) -> None:
+    assert run(FakeSacredRun(), make_config(tmp_path), LOG) is None
+    assert not [event for event in EVENTS if event[0] == "save"]
 
 
 def test_evaluation_plays_tests_and_learns_nothing(tmp_path: Path) -> None:

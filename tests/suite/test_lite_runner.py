@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch as th
 from data import record
-from epymarl_trust_region.errors import ConfigError, NonFiniteError
+from epymarl_trust_region.errors import CapabilityError, ConfigError, NonFiniteError
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
 from epymarl_trust_region.suite.lite.registries import vector_runner
@@ -208,6 +208,47 @@ def test_networks_run_in_inference_mode_and_environments_do_not(monkeypatch: pyt
     batch = make_runner()[0].run()
     assert set(modes) == {("mac", True), ("env", False)}
     assert not any(field.is_inference() for field in batch.data.transition_data.values())  # learners may use it freely
+
+
+class Screened(Planned):
+    """Made for a screen, or not; it keeps replays of what it has played, as StarCraft does."""
+
+    metadata = {"render_modes": ["human"]}
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__()
+        self.render_mode = render_mode
+
+    def render(self) -> None:
+        raise OSError("windows not available")
+
+
+gym.register("Screened-v0", entry_point=Screened)
+
+
+def test_only_the_first_environment_is_made_for_a_screen() -> None:
+    made = make_runner(env_args={"key": "Screened-v0", "render_mode": "human"})[0].own.envs
+    assert [made[i]._env.unwrapped.render_mode for i in range(3)] == ["human", None, None]
+
+
+def test_an_environment_that_cannot_be_drawn_is_named() -> None:
+    runner, _, _ = make_runner(render=True, env_args={"key": "Screened-v0", "render_mode": "human"})
+    runner.run()  # in training nothing is drawn
+    message = r"^render=True: Screened-v0 cannot be drawn here \(OSError: windows not available\); set render=False"
+    with pytest.raises(CapabilityError, match=message):
+        runner.run(test_mode=True)
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_the_replay_is_the_first_environments_of_what_it_has_played(processes: int, monkeypatch) -> None:
+    runner, _, _ = make_runner(env_processes=processes)
+    first = runner.own.envs[0]
+    saved = []
+    monkeypatch.setattr(first, "save_replay", lambda: saved.append(list(first._env.unwrapped.played)), raising=False)
+    runner.run(test_mode=True)
+    runner.save_replay()
+    runner.close_env()
+    assert saved == [[[1, 1]]]  # with seed 1 it lasts one step
 
 
 def test_render_draws_the_first_environment_in_tests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import pickle
 import re
 import types
@@ -217,7 +218,7 @@ def test_episodes_are_recorded_where_asked_and_progress_sees_them_too(path, reco
 def test_the_patched_suites_hook_registers_and_watches_over_workers(monkeypatch):
     host = {name: types.SimpleNamespace(REGISTRY={}) for name in epymarl.REGISTRIES}
     host["runners"].REGISTRY["parallel"] = HostRunner
-    monkeypatch.setattr(registration.importlib, "import_module", host.__getitem__)
+    monkeypatch.setattr(registration, "importlib", types.SimpleNamespace(import_module=host.__getitem__))
     watching = []
 
     @contextlib.contextmanager
@@ -229,8 +230,12 @@ def test_the_patched_suites_hook_registers_and_watches_over_workers(monkeypatch)
             watching.append(False)
 
     monkeypatch.setattr(worker_watch, "watch_workers", watch)
-    registration.register()
-    assert host["learners"].REGISTRY == LEARNERS and host["controllers"].REGISTRY == CONTROLLERS
+    with monkeypatch.context() as of_this_test, contextlib.ExitStack() as stack:
+        of_this_test.setattr(registration, "_for_good", stack)
+        registration.register()
+        assert callable(importlib.import_module("tensorboard_logger").configure)  # whose own package fails
+    learners = {name: make.__wrapped__ for name, make in host["learners"].REGISTRY.items()}  # the last policy is saved
+    assert learners == LEARNERS and host["controllers"].REGISTRY == CONTROLLERS
     assert host["runners"].REGISTRY["parallel"].without_plugin is HostRunner
     assert watching == [True]  # and for good
     del registration._watch
@@ -281,11 +286,13 @@ def test_the_patched_suites_check_knows_the_keys_of_its_default_yaml(tmp_path, m
     (tmp_path / "config").mkdir()
     (tmp_path / "config/default.yaml").write_text(yaml.safe_dump(HOST_DEFAULTS | {"brand_new": 1}))
     host_run = types.SimpleNamespace(__file__=str(tmp_path / "run.py"))
-    monkeypatch.setattr(registration.importlib, "import_module", {"run": host_run}.__getitem__)
-    monkeypatch.setattr(registration, "check_environment", lambda config: None)  # it imports modules, too
+    monkeypatch.setattr(registration, "importlib", types.SimpleNamespace(import_module={"run": host_run}.__getitem__))
+    checked = []
+    monkeypatch.setattr(epymarl, "check_parts", checked.append)
     registration.check_config(complete(brand_new=2))
     with pytest.raises(ConfigError, match="unknown key `brand_old` in the configuration .did you mean brand_new"):
         registration.check_config(complete(brand_old=2))
+    assert checked == [complete(brand_new=2), complete(brand_old=2)]  # names and packages, as through our own command
 
 
 def test_the_config_folder_has_the_algorithms():

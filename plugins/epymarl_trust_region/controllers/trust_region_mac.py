@@ -37,6 +37,7 @@ class TrustRegionMAC:
     """
 
     always_tabular = False  # logits are a table times the inputs
+    step_size_keys = "the step size"  # what to lower when training diverges; the learner knows its keys
 
     def __init__(self, scheme: dict, groups: dict, args) -> None:
         """
@@ -110,8 +111,8 @@ class TrustRegionMAC:
             agents = [first + agent for agent in agents]
             raise NonFiniteError(
                 f"the action probabilities of agent {', '.join(map(str, agents))} are NaN: a network has overflowed, "
-                "training has diverged; lower the step size (lr, or kl_threshold in HATRPO), and go on from the last "
-                "checkpoint with checkpoint_path"
+                f"training has diverged; lower {self.step_size_keys}, and go on from the last checkpoint with "
+                "checkpoint_path"
             ) from error
 
     def forward(self, ep_batch, t: int, test_mode: bool = False) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a run came to, in three lines, with its learning curve as a picture."""
+"""What a run came to, in a few lines, with its learning curve as a picture."""
 
 from __future__ import annotations
 
@@ -10,19 +10,29 @@ from typing import Any
 _RETURNS = ("test_return_mean", "test_total_return_mean")
 
 
-def print_summary(run_folder: Path, info: Mapping[str, Any]) -> None:
-    """Print the test return before and after, and where the run and its learning curve are.
+def print_summary(run_folder: Path | None, info: Mapping[str, Any], models: str | None = None) -> None:
+    """Print the test return before and after, and where the run, its learning curve and its models are.
 
     An evaluation has tests of one step only: then it is their mean.
 
     Args:
-        run_folder: Sacred's folder of the run.
+        run_folder: Sacred's folder of the run; None: it has kept none.
         info: the run's `info`, with the suite's keys `<metric>` and `<metric>_T`.
+        models: what `checkpoint_path` takes, if models were saved.
     """
-    shown = Path(os.path.relpath(run_folder))
     key = next((k for k in _RETURNS if info.get(k)), None)
     if key:
         print(f"test return  {_before_and_after(info[key], info[f'{key}_T'])}")
+    if run_folder is None:
+        print("run          not kept (--unobserved)")
+    else:
+        _print_folder(run_folder, info, key)
+    if models:
+        print(f"models       {os.path.relpath(models)} (for checkpoint_path)")
+
+
+def _print_folder(run_folder: Path, info: Mapping[str, Any], key: str | None) -> None:
+    shown = Path(os.path.relpath(run_folder))
     print(f"run          {shown}")
     if key and len(set(info[f"{key}_T"])) > 1:
         picture = run_folder / "learning_curve.png"

@@ -31,9 +31,10 @@ def read(file: Path) -> dict[str, Any]:
         return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint file {file} is missing; point checkpoint_path at a complete one") from None
-    except Exception as error:  # torch raises many types for a damaged file
+    except Exception as error:  # torch raises many types for a damaged file, and for an empty one without a word
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(
-            f"checkpoint file {file} is damaged ({str(error).splitlines()[0]}); use an earlier one with load_step"
+            f"checkpoint file {file} is damaged ({reason}); use an earlier one with load_step"
         ) from error
 
 

@@ -43,6 +43,7 @@ class OnPolicyLearner:
         self.config.check_capabilities(args.common_reward)
         if mac.continuous:
             self.config.check_continuous()
+        mac.step_size_keys = self.config.step_size_keys  # for its messages
         self.n_agents = args.n_agents
         # The suite's runners store the time limit as a termination; so are the two told apart where no field says more.
         self.episode_limit: int | None = args.env_args.get("time_limit")

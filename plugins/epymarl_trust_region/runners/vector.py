@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from ..errors import ConfigError
+from ..errors import CapabilityError, ConfigError
 from .choice import make_batched
 from .share import BatchedShare, Ended, Field, Share
 from .workers import Worker
@@ -136,6 +136,7 @@ class VectorRunner:
         Raises:
             EnvironmentFaultError, NonFiniteError: an environment gave what nothing can be learnt from, and nothing was.
             WorkerDiedError: a worker process is gone, or its environment failed.
+            CapabilityError: `render` is set, and the first environment cannot be drawn.
         """
         episodes = self._play(test_mode)
         self.cut = [episode.cut for episode in sorted(episodes, key=lambda episode: episode.index)]
@@ -163,8 +164,14 @@ class VectorRunner:
             over = {episode.index for episode in ended}
             listed, alive = alive, [i for i in alive if i not in over] if over else alive
             if test_mode and self.args.render and listed[0] == 0:
-                self.own.envs[0].render()
+                self._draw()
             t += 1
+
+    def _draw(self) -> None:
+        try:
+            self.own.envs[0].render()
+        except Exception as error:  # whatever a package for windows raises, the commonest without a screen
+            raise CapabilityError(cannot_draw(self.task, error)) from error
 
     def _all(self, what: str, *arguments) -> list[Ended]:
         """Let all shares do the same thing at the same time."""
@@ -246,13 +253,23 @@ class VectorRunner:
         stats.clear()
 
 
+def cannot_draw(task: str, error: Exception) -> str:
+    """What to say of an environment that fails when it is drawn; most often there is no screen."""
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    name = task.rpartition(":")[2]
+    return f"render=True: {name} cannot be drawn here ({reason}); set render=False, or run it where there is a screen"
+
+
 def _reward_arguments(args) -> dict:
     return {"common_reward": args.common_reward, "reward_scalarisation": args.reward_scalarisation}
 
 
 def _make_env(make_environment, env_args: dict, reward_arguments: dict, index: int):
-    """Environment `index` of the rollout."""
-    return make_environment(**{**env_args, **reward_arguments, "seed": env_args["seed"] + index})
+    """Environment `index` of the rollout. Only the first may have a window."""
+    arguments = {**env_args, **reward_arguments, "seed": env_args["seed"] + index}
+    if index and arguments.get("render_mode") == "human":
+        del arguments["render_mode"]
+    return make_environment(**arguments)
 
 
 def _cores() -> int:

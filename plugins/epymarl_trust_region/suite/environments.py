@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -23,6 +25,7 @@ _REGISTERED_BY = {
 }
 # Of env_args; the rest is handed to the environment.
 _OF_THE_WRAPPER = {"key", "time_limit", "seed", "pretrained_wrapper", "common_reward", "reward_scalarisation"}
+_STUBS = Path(__file__).resolve().parent / "stubs"
 
 
 def resolve_key(key: str) -> str:
@@ -147,10 +150,16 @@ def load_environment(key: str) -> None:
         entry_point = gymnasium.spec(name).entry_point
     except gymnasium.error.Error as error:
         package = module.split(".")[0] or name.split("/")[0].split("-")[0]
-        known = "" if package not in INSTALL else f" (is it installed? {INSTALL[package]})"
+        known = f" (is it installed? {INSTALL[package]})" if package in INSTALL and not is_installed(package) else ""
         raise EnvironmentMissingError(
             f"environment {key} does not exist: {error}{known}{module and origin(module)}; check env_args.key, or name "
             "the package that registers it, as in lbforaging:Foraging-8x8-2p-3f-v3"
         ) from None
     if isinstance(entry_point, str):
         import_code(key, *entry_point.partition(":")[::2])
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be found; the one of ours that stands in for SMAClite, so that EPyMARL starts, is none."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and not str(spec.origin).startswith(str(_STUBS))

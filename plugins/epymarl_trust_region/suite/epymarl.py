@@ -5,6 +5,7 @@ The checkout is only ever read: results, caches and models go to the current fol
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -22,8 +23,9 @@ from typing import Any
 from epymarl_trust_region.config import nearest
 from epymarl_trust_region.errors import ConfigError, SuiteError
 from epymarl_trust_region.runners.vector import VectorRunner
-from epymarl_trust_region.suite import patching
-from epymarl_trust_region.suite.host import BatchParts, Host
+from epymarl_trust_region.suite import patching, tensorboard
+from epymarl_trust_region.suite.host import BatchParts, Host, run_defaults
+from epymarl_trust_region.suite.last_policy import run_saving_last
 
 PINNED_COMMIT = "cbc38c09588064eab978501d0f12c2cf58fa7fc2"
 REPOSITORY_URL = "https://github.com/uoe-agents/epymarl"
@@ -40,6 +42,7 @@ _NEEDED = (
     "src/learners/__init__.py",
     "src/runners/__init__.py",
 )
+_OF_PAC = ("einops", "torch_scatter")
 _FETCH_HINT = "`epymarl-tr suite fetch` gets a copy"
 # EPyMARL imports every wrapper it has; these are not about the environment that was asked for.
 _IMPORT_WARNINGS = ("VMAS is not installed", "PettingZoo is not installed")
@@ -173,9 +176,9 @@ def load(path: Path) -> Host:
         **place,
         **known,
         vector_runner=vector_runner,
-        run=run,
+        run=_hosted(run, known["learners"]),
         batch_parts=batch_parts,
-        check=_check_names,
+        check=check_parts,
         runner_made=let_extend_scheme,
     )
 
@@ -225,8 +228,51 @@ class _AskingBuffer:
         self.run.ReplayBuffer = self.original
 
 
+def _hosted(run: Callable[..., None], learners: dict[str, Any]) -> Callable[..., str | None]:
+    """EPyMARL's `run` with what this plugin does around it: the last policy is saved, and TensorBoard works."""
+    saving = run_saving_last(run, learners)
+
+    @functools.wraps(run)
+    def hosted(_run, config: dict[str, Any], log) -> str | None:
+        with tensorboard.stand_in(Path(config["local_results_path"]) / "tb_logs"):
+            return saving(_run, config, log)
+
+    return hosted
+
+
+def check_parts(config: Mapping[str, Any]) -> None:
+    """Refuse what EPyMARL would meet with a KeyError or an ImportError, and keys of a runner that is not used.
+
+    Raises:
+        ConfigError: a name that EPyMARL does not have, a learner whose packages are missing, or a key of `vector`.
+    """
+    _check_names(config)
+    _check_packages(config)
+    _check_vector_keys(config)
+
+
+def _check_vector_keys(config: Mapping[str, Any]) -> None:
+    defaults, runner = run_defaults(), config["runner"]
+    for name in ("env_processes", "batched_envs"):
+        if runner != "vector" and config.get(name, defaults[name]) != defaults[name]:
+            raise ConfigError(
+                f"{name}={config[name]} belongs to runner=vector, and this run has runner={runner}, which does not "
+                f"read it; add runner=vector, or remove {name}"
+            )
+
+
+def _check_packages(config: Mapping[str, Any]) -> None:
+    """EPyMARL's PAC learners import, all of them, the two packages of its pac_requirements.txt when they are made."""
+    missing = [name for name in _OF_PAC if importlib.util.find_spec(name) is None]
+    if config["learner"] in ("pac_learner", "pac_dcg_learner") and missing:
+        raise ConfigError(
+            f"{config['name']} needs {' and '.join(missing)}, of EPyMARL's pac_requirements.txt: "
+            f"pip install --no-build-isolation {' '.join(missing)}"
+        )
+
+
 def _check_names(config: Mapping[str, Any]) -> None:
-    """Refuse a name that EPyMARL would meet with a KeyError. Its SMAC environments it registers when they are used."""
+    """Its SMAC environments EPyMARL registers when they are used."""
     environments = {*importlib.import_module("envs").REGISTRY, "sc2", "sc2v2"}
     modules = {"runner": "runners", "mac": "controllers", "learner": "learners"}
     known = {"env": environments} | {key: importlib.import_module(m).REGISTRY for key, m in modules.items()}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import yaml
 
 from epymarl_trust_region.errors import SuiteError
 
@@ -36,16 +39,26 @@ class Host:
     runners: dict[str, Any]
     environments: dict[str, Any]
     vector_runner: Callable[..., Any]  # (args, logger) -> this plugin's runner, on this host's batches and environments
-    run: Callable[..., None]  # run(_run, config, log)
+    run: Callable[..., str | None]  # run(_run, config, log) -> the folder of the models that it has saved, if any
     batch_parts: Callable[[], BatchParts]
     check: Callable[[Mapping[str, Any]], Any]  # raises if the configuration names what the host does not have
     modified: tuple[str, ...] = ()  # files of the checkout that differ from the commit, our own patch left out
     runner_made: Callable[[Any], None] | None = None  # is given each runner that a run has made; None: nothing to do
 
 
+def folder_name(text: str) -> str:
+    """`text` as the name of one folder on any system: without blanks, and without what Windows refuses."""
+    return re.sub(r'[<>:"/\\|?*\s]', "-", text)
+
+
 def config_root() -> Path:
     """The folder with `algs/`, `envs/` and `sweeps/`. Raises SuiteError if the installation lacks it."""
     return _data_folder("configs")
+
+
+def run_defaults() -> dict[str, Any]:
+    """configs/run.yaml: keys of every run, whosever algorithm it is."""
+    return yaml.safe_load((config_root() / "run.yaml").read_text())
 
 
 def patches_root() -> Path:

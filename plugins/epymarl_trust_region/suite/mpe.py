@@ -43,7 +43,7 @@ class ParallelMPE(gym.Env):
 
     Args:
         module: name of a module of `mpe2`, such as "simple_spread_v3".
-        kwargs: handed to it, such as `N=3` or `max_cycles=25` (steps).
+        kwargs: handed to it, such as `N=3`, `max_cycles=25` (steps) or `render_mode="human"`, which opens a window.
 
     Raises:
         EnvironmentMissingError: `mpe2` is not installed.
@@ -54,6 +54,7 @@ class ParallelMPE(gym.Env):
 
     def __init__(self, module: str, **kwargs: Any) -> None:
         self._env = _make(module, kwargs)
+        self.render_mode = kwargs.get("render_mode")
         self._env.reset()  # the list of agents is empty before
         agents = self._env.agents
         self.n_agents = len(agents)

@@ -5,6 +5,8 @@ The suite's entry-point group `epymarl.plugins` expects of this module: `registe
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import importlib
 import logging
@@ -22,17 +24,28 @@ from ..environments.mamujoco import MaMuJoCoEnv
 from ..errors import ConfigError, SuiteError, TrustRegionError
 from ..learners import REGISTRY as LEARNERS
 from ..offline.recording import check_recording, record
+from ..run_config import check_run
 from .checkpoints import check_folder
 from .ends import TeamEnds
 from .environments import check_environment, make_bare, own_limit, resolved
-from .host import config_root
+from .feasible import check_feasible, shared_reward_warning
+from .host import config_root, run_defaults
+from .last_policy import saving_last
 from .progress import Progress, follow
 from .smax import SMAXEnv
+from .tensorboard import stand_in
 
 _log = logging.getLogger(__name__)
 
+# Left when Python ends, while what it has to close can still be closed.
+_for_good = contextlib.ExitStack()
+atexit.register(_for_good.close)
+
 #: Folder with `algs/`, searched by a patched EPyMARL after its own.
 config_dir: Path = config_root()
+
+#: Keys that a patched EPyMARL adds to those of its default.yaml.
+defaults: dict[str, Any] = run_defaults()
 
 
 def add(registry: dict[str, Any], name: str, component: Any, kind: str) -> None:
@@ -185,6 +198,8 @@ def register() -> None:
 
     host = {kind: importlib.import_module(module).REGISTRY for module, kind in REGISTRIES.items()}
     register_into(**host, vector_runner=vector_runner, runner_made=let_extend_scheme)
+    host["learners"] |= {name: saving_last(learner) for name, learner in host["learners"].items()}
+    _for_good.enter_context(stand_in())
     _watch_workers_for_good()
 
 
@@ -202,9 +217,14 @@ def check_config(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError, CapabilityError, EnvironmentMissingError, CheckpointError.
     """
+    from .epymarl import check_parts
+
+    check_parts(config)
     run = importlib.import_module("run")
-    defaults = yaml.safe_load((Path(run.__file__).parent / "config" / "default.yaml").read_text())
-    check_all(config, defaults)
+    host_defaults = yaml.safe_load((Path(run.__file__).parent / "config" / "default.yaml").read_text())
+    check_all(config, host_defaults)
+    if warning := shared_reward_warning(config):
+        _log.warning(warning)
 
 
 def check_online(config: Mapping[str, Any]) -> None:
@@ -218,11 +238,31 @@ def check_online(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"{name} learns from recorded episodes: use `epymarl-tr offline --config={name} --data PATH`")
 
 
-def check_all(config: Mapping[str, Any], host_defaults: Mapping[str, Any], where: str = "the configuration") -> None:
-    """Every check that can be made before a run, for either host."""
+def check_all(
+    config: Mapping[str, Any],
+    host_defaults: Mapping[str, Any],
+    where: str = "the configuration",
+    before: Mapping[str, Any] | None = None,
+) -> None:
+    """Every check that can be made before a run, for either host.
+
+    Args:
+        before: the configuration as yaml files made it, before a user changed it; None: as the algorithm's own has it.
+    """
     check_online(config)
-    check_learner(config, host_defaults, where)
+    before = before or {**host_defaults, **run_defaults(), **_of_the_algorithm(config)}
+    check_run(config, before, where)
+    check_learner(config, host_defaults, where, before)
     check_environment(config)
+    check_feasible(config)
     check_recording(config)
     if config.get("checkpoint_path"):
-        check_folder(config["checkpoint_path"], config.get("load_step", 0), LEARNERS.get(config["learner"]))
+        t_max = None if config.get("evaluate") or config.get("save_replay") else config.get("t_max")
+        learner = LEARNERS.get(config["learner"])
+        check_folder(config["checkpoint_path"], config.get("load_step", 0), learner, t_max)
+
+
+def _of_the_algorithm(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The yaml of this plugin that the configuration was made from; of a run that has another name it is not known."""
+    file = config_dir / "algs" / f"{config.get('name')}.yaml"
+    return yaml.safe_load(file.read_text()) if file.is_file() else dict(config)

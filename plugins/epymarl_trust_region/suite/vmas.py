@@ -40,6 +40,7 @@ class VMASEnv(gym.Env):
 
     Args:
         scenario: name of a scenario, such as "balance".
+        render_mode: "human", which opens a window when it is drawn, "rgb_array" or None.
         kwargs: handed to `vmas.make_env`, such as `max_steps=100` or what the scenario knows.
 
     Raises:
@@ -48,12 +49,14 @@ class VMASEnv(gym.Env):
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 10}
 
-    def __init__(self, scenario: str, **kwargs: Any) -> None:
+    def __init__(self, scenario: str, render_mode: str | None = None, **kwargs: Any) -> None:
         from epymarl_trust_region.runners.batched_vmas import OwnRandomness, make  # not above: it imports torch
 
+        self.render_mode = render_mode
         self._randomness = OwnRandomness(kwargs.get("device", "cpu"))
         with self._randomness:
-            self._env = make(scenario, 1, wrapper="gymnasium", **kwargs)
+            drawn = {"render_mode": render_mode}
+            self._env = make(scenario, 1, wrapper="gymnasium", wrapper_kwargs=drawn, **kwargs)
         self.n_agents: int = self._env.unwrapped.n_agents
         self.action_space = self._env.action_space
         self.observation_space = self._env.observation_space
@@ -76,6 +79,9 @@ class VMASEnv(gym.Env):
         return obs, rewards, terminated, truncated, _flat(info)
 
     def render(self):
+        """Draw it as `render_mode` says; None without one."""
+        if self.render_mode is None:
+            return None
         with self._randomness:
             return self._env.render()
 

@@ -17,13 +17,15 @@ import torch as th
 
 from epymarl_trust_region.config import nearest
 from epymarl_trust_region.errors import CheckpointError, ConfigError, EnvironmentMissingError
+from epymarl_trust_region.suite.host import folder_name
+from epymarl_trust_region.suite.last_policy import models_folder
 from epymarl_trust_region.suite.lite.episode_batch import OneHot, ReplayBuffer
 from epymarl_trust_region.suite.lite.logger import Logger
 from epymarl_trust_region.suite.lite.registries import CONTROLLERS, ENVIRONMENTS, LEARNERS, RUNNERS
 
 
-def run(_run, config: dict, log: logging.Logger) -> None:
-    """Train (or evaluate a checkpoint) as `config` says.
+def run(_run, config: dict, log: logging.Logger) -> str | None:
+    """Train (or evaluate a checkpoint) as `config` says; the folder of the models that were saved, if any.
 
     Args:
         _run: the Sacred run that takes the statistics.
@@ -40,7 +42,7 @@ def run(_run, config: dict, log: logging.Logger) -> None:
     args = SimpleNamespace(**config)
     args.device = "cuda" if args.use_cuda else "cpu"
     task = args.env_args.get("map_name") or args.env_args.get("key")
-    args.unique_token = f"{args.name}_seed{args.seed}_{task}_{datetime.datetime.now()}"
+    args.unique_token = folder_name(f"{args.name}_seed{args.seed}_{task}_{datetime.datetime.now()}")
     log.info("Experiment Parameters:\n\n" + pprint.pformat(config, indent=4, width=1) + "\n")
     logger = Logger(log)
     if args.use_tensorboard:
@@ -52,6 +54,7 @@ def run(_run, config: dict, log: logging.Logger) -> None:
         _run_sequential(parts, args, logger)
     finally:
         logger.finish()
+    return str(models_folder(args)) if models_folder(args).is_dir() else None
 
 
 def _sane(config: dict, log: logging.Logger) -> dict:
@@ -176,6 +179,8 @@ def _train(args: SimpleNamespace, logger: Logger, runner, buffer: ReplayBuffer, 
             last_log = runner.t_env
             logger.log_stat("episode", episode, runner.t_env)
             logger.print_recent_stats()
+    if args.save_model and last_save not in (0, runner.t_env):  # the policy with which training ends
+        _save(args, logger, learner, runner.t_env)
     logger.console_logger.info("Finished Training")
 
 
@@ -190,13 +195,13 @@ def _learn(args: SimpleNamespace, buffer: ReplayBuffer, learner, t_env: int, epi
 
 
 def _save(args: SimpleNamespace, logger: Logger, learner, t_env: int) -> None:
-    place = os.path.join("models", args.unique_token, str(t_env))
-    path = os.path.join(args.local_results_path, place)
+    path = str(models_folder(args) / str(t_env))
     os.makedirs(path, exist_ok=True)
     logger.console_logger.info(f"Saving models to {path}")
     learner.save_models(path)
     if args.use_wandb and args.wandb_save_model:
-        shutil.copytree(path, os.path.join(logger.wandb.dir, place), dirs_exist_ok=True)
+        place = Path(logger.wandb.dir) / "models" / args.unique_token / str(t_env)
+        shutil.copytree(path, place, dirs_exist_ok=True)
 
 
 def _progress(t_env: int, t_max: int, start_time: float, start_t: int) -> str:

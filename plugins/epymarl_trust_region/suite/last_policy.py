@@ -1,0 +1,85 @@
+"""The policy with which training ends is saved too: EPyMARL itself saves at intervals alone, the first time at once."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from epymarl_trust_region.suite.host import folder_name
+
+
+def models_folder(args: Any) -> Path:
+    """Where a host saves the models of the run with these arguments: what `checkpoint_path` takes."""
+    return Path(args.local_results_path) / "models" / args.unique_token
+
+
+def run_saving_last(run: Callable[..., None], learners: dict[str, Callable]) -> Callable[..., str | None]:
+    """EPyMARL's `run`, which then saves the last policy, if `save_model` is set, and returns the folder of the models.
+
+    Args:
+        learners: EPyMARL's live registry; the entry of the run's learner is replaced while the run lasts.
+    """
+
+    def run_and_save(_run, config: dict[str, Any], log) -> str | None:
+        name, made = config["learner"], []
+        original = learners[name]
+        learners[name] = saving_last(original, made.append)
+        try:
+            run(_run, config, log)
+        finally:
+            learners[name] = original
+        folders = [models_folder(args) for args in made]
+        return next((str(folder) for folder in folders if folder.is_dir()), None)
+
+    return run_and_save
+
+
+def saving_last(make_learner: Callable, note: Callable[[Any], None] = lambda args: None) -> Callable:
+    """A learner's constructor; what it makes is saved once more when training has ended, if `save_model` is set.
+
+    Args:
+        note: is given the arguments of the run. The folder that is named in them will have a name for any system.
+    """
+
+    @functools.wraps(make_learner, updated=())
+    def make(mac, scheme, logger, args):
+        args.unique_token = folder_name(args.unique_token)
+        note(args)
+        learner = make_learner(mac, scheme, logger, args)
+        if args.save_model:
+            _save_at_the_end(learner, logger, args)
+        return learner
+
+    return make
+
+
+def _save_at_the_end(learner, logger, args) -> None:
+    """EPyMARL calls `train` after every rollout, with the steps so far, and `logger.finish` after a success."""
+    train, finish, steps = learner.train, logger.finish, []
+
+    def train_and_note(batch, t_env: int, episode_num: int):
+        result = train(batch, t_env, episode_num)
+        steps[:] = [t_env]
+        return result
+
+    def save_and_finish():
+        for t_env in steps:  # none in an evaluation
+            _save(learner, logger, args, str(t_env))
+        return finish()
+
+    learner.train, logger.finish = train_and_note, save_and_finish
+
+
+def _save(learner, logger, args, step: str) -> None:
+    folder = models_folder(args) / step
+    if folder.is_dir():  # the interval has just ended
+        return
+    os.makedirs(folder)
+    logger.console_logger.info(f"Saving the last models to {folder}")
+    learner.save_models(str(folder))
+    if args.use_wandb and args.wandb_save_model:
+        shutil.copytree(folder, Path(logger.wandb.dir) / "models" / args.unique_token / step)
