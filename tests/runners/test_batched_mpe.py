@@ -65,10 +65,10 @@ def test_every_step_is_the_same_bit_for_bit(key, arguments, episodes):
             steps = [env.step(action) for env, action in zip(single, actions, strict=True)]
             np.testing.assert_array_equal(state, np.stack([env.get_state() for env in single]))
             np.testing.assert_array_equal(avail, np.stack([env.get_avail_actions() for env in single]))
-            ended = terminated.all()
-            assert terminated.any() == ended and np.array_equal(truncated, [step[3] for step in steps])
+            ended = truncated.all()  # MPE's episodes are cut, and none ends by itself
+            assert truncated.any() == ended and np.array_equal(terminated, [step[2] for step in steps])
             np.testing.assert_array_equal(rewards, np.array([step[1] for step in steps], dtype=float))
-            assert {step[2] for step in steps} == {ended}
+            assert {step[3] for step in steps} == {ended} and not terminated.any()
             paid |= set(rewards.ravel())
         np.testing.assert_array_equal(obs, np.stack([env.get_obs() for env in single]))
     assert len(paid) > 10 * episodes  # the episodes differ, and so do their steps
