@@ -21,6 +21,7 @@ from .values import (
     first_not_finite,
     is_finite,
     is_over,
+    told,
 )
 
 
@@ -85,7 +86,7 @@ class Checked:
         if not is_finite(array):
             place = first_not_finite(array)
             what = f"agent {place[0]} an observation" if field == "obs" else "a state"
-            raise self._scene.not_finite(f"gave {what} with {array[place]} at place {place[-1]}")
+            raise self._scene.not_finite(f"gave {what} with {told(array[place])} at place {place[-1]}")
         return array
 
 

@@ -14,7 +14,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sp
 
 from ..errors import ConfigError
 from .scene import Scene, short
-from .values import array_of_numbers, first_not_finite
+from .values import array_of_numbers, first_not_finite, told
 
 #: The action spaces that policies here can choose from, and how to say so.
 ACTION_SPACES: tuple[type[Space], ...] = (Discrete,)
@@ -137,7 +137,7 @@ def _check_one(space: Space, one: Any, agent: int, scene: Scene) -> None:
             array = np.asarray(value)
             if (place := first_not_finite(array)) is not None:
                 at = f" at place {', '.join(map(str, place))}" if place else ""
-                raise scene.not_finite(f"gave agent {agent} an observation with {array[place]}{at}{where}")
+                raise scene.not_finite(f"gave agent {agent} an observation with {told(array[place])}{at}{where}")
             if not _can_hold(part.dtype, array):
                 complaint = f"its type {part.dtype} cannot hold"
         if complaint:

@@ -41,6 +41,11 @@ def first_not_finite(array: np.ndarray) -> tuple[int, ...] | None:
     return None if fits.all() else tuple(int(i) for i in np.argwhere(~fits)[0])
 
 
+def told(number: Any) -> str:
+    """A number that is not finite in 32 bits, in words."""
+    return f"{number} (too large for 32 bits)" if np.isfinite(number) else f"{number}"
+
+
 def is_finite(array: np.ndarray) -> bool:
     """Whether all numbers fit 32 bits. Cheap where the sum of their squares does, as it nearly always does."""
     row = array.reshape(-1)
@@ -83,7 +88,7 @@ def _reward(reward: Any, n_agents: int, common_reward: bool, scene: Scene) -> An
         wanted = ["a number"] * (common_reward or n_agents == 1) + [f"a list of {n_agents} numbers"] * (n_agents > 1)
         raise scene.fault(f"gave the reward {short(reward)}{shape}", f"return {', or '.join(wanted)}")
     if (place := first_not_finite(array)) is not None:
-        raise scene.not_finite(f"gave the reward {array[place]}", more=f" (agent {place[0]})" if place else "")
+        raise scene.not_finite(f"gave the reward {told(array[place])}", more=f" (agent {place[0]})" if place else "")
     if common_reward and np.abs(array, dtype=np.float64).sum() > LARGEST:
         raise scene.not_finite(f"gave the rewards {short(reward)}, together too large for 32 bits,")
     if array.ndim:

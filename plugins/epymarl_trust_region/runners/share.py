@@ -16,7 +16,7 @@ import torch
 
 from ..environments import Checked, under_contract
 from ..environments.scene import Scene
-from ..environments.values import check_info, first_not_finite, is_finite
+from ..environments.values import check_info, first_not_finite, is_finite, told
 from .batched import BatchedEnv, Played, Seen
 from .ends import fold
 
@@ -192,7 +192,7 @@ class BatchedShare:
         """Raise NonFiniteError for the first of the environments that play whose numbers [B, ...] are not finite."""
         for i in self.alive:
             if (place := first_not_finite(numbers[i])) is not None:
-                raise Scene(self.name, i).not_finite(f"gave {what.format(numbers[i][place])}", t)
+                raise Scene(self.name, i).not_finite(f"gave {what.format(told(numbers[i][place]))}", t)
 
     def close(self) -> None:
         """Close the environments."""
