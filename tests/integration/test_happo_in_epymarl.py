@@ -123,7 +123,7 @@ def test_the_policy_that_is_evaluated_is_the_one_that_training_ended_with(epymar
     (folder,) = (tmp_path / "results/models").iterdir()
     evaluated = through_us(tmp_path, epymarl_home, *SPREAD, *SMALL, "evaluate=True", f"checkpoint_path={folder}")
     assert trained.returncode == evaluated.returncode == 0, trained.stderr + evaluated.stderr
-    assert re.search(r"^test return +-[\d.]+ \(at 100 steps\)", evaluated.stdout, re.MULTILINE)
+    assert re.search(r"^test return +-[\d.]+ \(at 100 steps, mean of 2 tests\)", evaluated.stdout, re.MULTILINE)
     again = through_us(tmp_path, epymarl_home, *SPREAD, *SMALL, f"checkpoint_path={folder}")
     assert again.returncode == 2 and "has 100 steps, beyond t_max=60" in again.stderr
 
