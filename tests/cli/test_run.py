@@ -109,6 +109,28 @@ def test_local_results_path_moves_the_results():
         (["checkpoint_path=nowhere"], "checkpoint_path=nowhere is not a folder"),
         (["runner=paralel"], "runner"),
         (["batch_size_run=20"], "must be equal"),
+        (["seed=-1"], "seed=-1 is out of range; it must be seed >= 0 and seed <= 4294967295"),
+        (["seed=99999999999"], "seed=99999999999 is out of range"),
+        (["seed=abc"], "seed='abc' is not of type int"),
+        (["test_nepisode=abc"], "test_nepisode='abc' is not of type int"),
+        (["test_interval=nan"], "test_interval='nan' is not of type int"),
+        (["name="], "name is empty"),
+        (["common_reward=%s"], "common_reward='%s' is not of type bool"),
+        (["agent=nonsense"], "key `agent` .* has no meaning for HAPPO"),
+        (["optim_alpha=0.5"], "key `optim_alpha` .* has no meaning for HAPPO"),
+        (
+            ["value_norm_beta=0.5"],
+            "value_norm_beta=0.5 in --config=happo or the command line does nothing: value_norm=none",
+        ),
+        (["evaluate=True"], "evaluate=True needs a model: add checkpoint_path"),
+        (["save_replay=True"], "save_replay=True needs a model: add checkpoint_path"),
+        (["load_step=5"], "load_step=5 in .* does nothing: there is no checkpoint_path"),
+        (["save_model_interval=5"], "save_model_interval=5 in .* does nothing: save_model=False"),
+        (["render=True"], "render=True: trust-region-climbing-v0 cannot be drawn on a screen"),
+        (["use_wandb=True"], "use_wandb=True needs wandb_team and wandb_project"),
+        (["env_args=3"], "env_args=3 is no group of keys"),
+        (["env_args.key.more=3"], "`env_args.key.more=3` in the command line is no key=value"),
+        (["env_args.seed=3"], "env_args.seed=3 does nothing: every environment's seed follows from seed"),
     ],
 )
 def test_bad_input_is_one_clear_error(capsys, params, message):
@@ -141,6 +163,62 @@ def test_a_checkpoint_is_evaluated_and_trained_on(capsys):
     assert run(*GAME, *SHORT, f"checkpoint_path={folder}", "t_max=200") == 0
     info = json.loads(Path("results/sacred/happo/trust-region-climbing-v0/3/info.json").read_text())
     assert info["test_return_mean_T"][0] > 60  # it went on from where the checkpoint was
+
+
+def test_the_last_policy_is_saved_and_evaluated_and_the_summary_names_its_folder(capsys):
+    assert run(*GAME, *SHORT, "seed=1", "save_model=True") == 0  # by itself once, after the first rollout
+    (folder,) = Path("results/models").iterdir()
+    assert {step.name for step in folder.iterdir()} == {"10", "70"}
+    assert f"models       {folder} (for checkpoint_path)" in capsys.readouterr().out.splitlines()
+    assert run(*GAME, *SHORT, f"checkpoint_path={folder}", "evaluate=True") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"test return +-?[\d.]+ \(at 70 steps, mean of 10 tests\)", out)
+    assert "models " not in out
+
+
+def test_a_goal_that_the_checkpoint_has_reached_is_refused(capsys):
+    folder = trained()
+    capsys.readouterr()
+    assert run(*GAME, *SHORT, f"checkpoint_path={folder}", "t_max=69") == 2
+    assert "has 70 steps, beyond t_max=69: nothing would be trained" in capsys.readouterr().err
+    assert len(list(Path("results/sacred/happo/trust-region-climbing-v0").glob("[0-9]*"))) == 1
+
+
+def test_a_run_that_is_not_observed_has_a_summary(capsys):
+    assert run(*GAME, *SHORT, flags=("--quiet", "--progress=off", "--unobserved")) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"test return .*\nrun          not kept \(--unobserved\)\n$", out)
+    assert not Path("results").exists()
+
+
+def test_arguments_of_the_environment_may_come_as_one_group(capsys):
+    group = "env_args={'key': 'trust-region-penalty-v0', 'time_limit': 3, 'max_steps': 3}"
+    assert run(group, *SHORT) == 0
+    config = json.loads(Path("results/sacred/happo/trust-region-penalty-v0/1/config.json").read_text())
+    assert config["env_args"] == {"key": "trust-region-penalty-v0", "time_limit": 3, "max_steps": 3} | {
+        "pretrained_wrapper": None
+    }
+
+
+def test_no_folder_has_a_name_that_windows_refuses():
+    pytest.importorskip("lbforaging")
+    key = ("env_args.key=lbforaging:Foraging-5x5-2p-1f-v3", "env_args.time_limit=3", "t_max=20", "env_processes=1")
+    assert run(*key, "save_model=True", "test_nepisode=1") == 0
+    assert Path("results/sacred/happo/lbforaging-Foraging-5x5-2p-1f-v3/1").is_dir()
+    assert not [path for path in Path("results").rglob("*") if set(path.name) & set('<>:"|?* ')]
+
+
+def test_steps_may_be_written_as_powers_of_ten():
+    assert run(*GAME, *SHORT, "t_max=2e1", "test_interval=1e1") == 0
+
+
+@pytest.mark.parametrize("common_reward, said", [("True", 1), ("False", 0)])
+def test_adversaries_with_a_shared_reward_are_warned_of_once(common_reward, said, capsys):
+    pytest.importorskip("mpe2")
+    task = ("env_args.key=pz-mpe-simple-tag-v3", "env_args.time_limit=3", f"common_reward={common_reward}")
+    assert run(*task, "t_max=1", "test_nepisode=1", "env_processes=1", config="ir_ippo") == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == said and all("pz-mpe-simple-tag-v3 has two sides" in line for line in warnings)
 
 
 def test_a_broken_checkpoint_is_one_clear_error(capsys):

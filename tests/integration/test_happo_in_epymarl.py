@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -79,15 +80,24 @@ def test_the_suites_own_command_trains_happo(start, clone, tmp_path):
     if start == "spawn":
         (tmp_path / "spawn.py").write_text(SPAWN)
         driver = [str(tmp_path / "spawn.py")]
-    command = ["--config=happo", "--env-config=gymma", "with", *SPREAD, *SMALL]
+    command = ["--config=happo", "--env-config=gymma", "with", *SPREAD, *SMALL, "save_model=True"]
     result = run(tmp_path, *driver, str(clone / "src/main.py"), *command)
     assert result.returncode == 0, result.stdout + result.stderr
     (info,) = clone.glob("results/sacred/happo/pz-mpe-simple-spread-v3/1/info.json")
     assert json.loads(info.read_text())["return_mean"]
+    assert saved_steps(tmp_path) == {50, 100}  # the last policy too
+
+
+def saved_steps(folder: Path) -> set[int]:
+    """Of the only run that has saved models under this folder."""
+    (run,) = (folder / "results/models").iterdir()
+    assert not set(run.name) & set(": ")  # it can be a folder on Windows, and an argument without quotes
+    return {int(step.name) for step in run.iterdir() if (step / "agent.th").stat().st_size}
 
 
 def test_the_suites_own_command_trains_mappo_and_the_one_environment_runner_works(clone, tmp_path):
-    command = ["--config=mappo", "--env-config=gymma", "with", *SPREAD, *SMALL]
+    ours = ("runner=vector", "env_processes=1")  # keys of configs/run.yaml
+    command = ["--config=mappo", "--env-config=gymma", "with", *SPREAD, *SMALL, *ours]
     result = run(tmp_path, str(clone / "src/main.py"), *command)
     assert result.returncode == 0, result.stdout + result.stderr
     one = ("runner=episode", "batch_size_run=1", "batch_size=1", "buffer_size=1", "t_max=30", "use_cuda=False")
@@ -101,10 +111,14 @@ def test_the_suites_own_command_trains_mappo_and_the_one_environment_runner_work
         ("epss_clip=0.2", "Added new config entry that is not used anywhere"),  # Sacred's own words
         ("share_parameters=True", "HAPPO does not support share_parameters=True"),
         ("env_args.time_limit=None", "env_args.time_limit=None is missing"),
+        ("evaluate=True", "evaluate=True needs a model"),
+        ("runner=parallel env_processes=1", "env_processes=1 belongs to runner=vector"),
+        ("factor_clip=0.1 agent=nonsense", "key `agent` in the configuration has no meaning for HAPPO"),
     ],
 )
 def test_the_suites_own_command_refuses_bad_input_in_one_line(wrong, message, clone, tmp_path):
-    result = run(tmp_path, str(clone / "src/main.py"), "--config=happo", "--env-config=gymma", "with", *SPREAD, wrong)
+    command = ["--config=happo", "--env-config=gymma", "with", *SPREAD, *wrong.split()]
+    result = run(tmp_path, str(clone / "src/main.py"), *command)
     assert result.returncode != 0
     assert message in result.stderr and "Traceback" not in result.stderr
 
@@ -129,9 +143,43 @@ def through_us(folder: Path, home: Path, *params: str, config: str = "happo") ->
 @pytest.mark.parametrize("config", ["mappo", "qmix"])
 def test_the_suites_own_algorithms_run_through_epymarl_tr(config, epymarl_home, tmp_path):
     small = SMALL if config == "mappo" else ("t_max=60", "test_nepisode=2", "batch_size=2", "use_cuda=False")
-    result = through_us(tmp_path, epymarl_home, *SPREAD, *small, config=config)
+    result = through_us(tmp_path, epymarl_home, *SPREAD, *small, "save_model=True", config=config)
     assert result.returncode == 0, result.stdout + result.stderr
     assert (tmp_path / f"results/sacred/{config}/pz-mpe-simple-spread-v3/1/info.json").exists()
+    steps = saved_steps(tmp_path)
+    assert min(steps) < 60 < max(steps) and len(steps) == 2  # after the first rollout and when training ends
+    assert re.search(r"^models +results/models/\S+ \(for checkpoint_path\)$", result.stdout, re.MULTILINE)
+
+
+def test_the_policy_that_is_evaluated_is_the_one_that_training_ended_with(epymarl_home, tmp_path):
+    trained = through_us(tmp_path, epymarl_home, *SPREAD, *SMALL, "save_model=True")
+    (folder,) = (tmp_path / "results/models").iterdir()
+    evaluated = through_us(tmp_path, epymarl_home, *SPREAD, *SMALL, "evaluate=True", f"checkpoint_path={folder}")
+    assert trained.returncode == evaluated.returncode == 0, trained.stderr + evaluated.stderr
+    assert re.search(r"^test return +-[\d.]+ \(at 100 steps, mean of 2 tests\)", evaluated.stdout, re.MULTILINE)
+    again = through_us(tmp_path, epymarl_home, *SPREAD, *SMALL, f"checkpoint_path={folder}")
+    assert again.returncode == 2 and "has 100 steps, beyond t_max=60" in again.stderr
+
+
+@pytest.mark.parametrize(
+    "config, wrong, message",
+    [
+        ("mappo_ns", "env_processes=1", "env_processes=1 belongs to runner=vector, and this run has runner=parallel"),
+        ("qmix", "test_nepisode=abc", "test_nepisode='abc' is not of type int"),
+        ("qmix", "gae_lambda=0.9", "unknown key `gae_lambda` in the command line"),
+        ("qmix", "evaluate=True", "evaluate=True needs a model"),
+        ("happo", "test_interval=nan", "test_interval='nan' is not of type int"),
+        (
+            "happo",
+            "optim_alpha=0.5",
+            "key `optim_alpha` in --config=happo or the command line has no meaning for HAPPO",
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_one_line_before_a_run_folder_is_made(config, wrong, message, epymarl_home, tmp_path):
+    result = through_us(tmp_path, epymarl_home, *SPREAD, wrong, config=config)
+    assert result.returncode == 2 and f"error: {message}" in result.stderr, result.stderr
+    assert "Traceback" not in result.stderr and not (tmp_path / "results").exists()
 
 
 def test_a_worker_that_dies_is_reported_and_not_waited_for(epymarl_home, tmp_path):

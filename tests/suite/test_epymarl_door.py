@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from epymarl_trust_region.errors import SuiteError
+from epymarl_trust_region.errors import ConfigError, SuiteError
 from epymarl_trust_region.suite import epymarl, host
 
 PLUGINS = Path(epymarl.__file__).resolve().parents[2]
@@ -218,6 +218,50 @@ def test_load_gives_the_live_registries(tmp_path: Path, clean_imports: None) -> 
     assert loaded.modified == ()
     (home / "src/config/default.yaml").write_text("a: 1\n")
     assert epymarl.load(home).modified == ("src/config/default.yaml",)
+
+
+@pytest.fixture
+def parts(tmp_path: Path, clean_imports: None, monkeypatch: pytest.MonkeyPatch):
+    """(changes) -> checks what an EPyMARL of few parts would run; its packages are missing but for `there`."""
+    host = epymarl.load(make_suite(tmp_path / "s", git_too=False))
+    host.learners["pac_learner"] = host.runners["vector"] = 0
+    monkeypatch.setattr(epymarl.importlib.util, "find_spec", lambda name: name if name == "torch_scatter" else None)
+    config = {"name": "x", "env": "e", "runner": "r", "mac": "c", "learner": "l"}
+    return lambda **changes: host.check(config | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"env": "sc2"},
+        {"env_processes": None, "batched_envs": "exact"},  # as configs/run.yaml has them
+        {"env_processes": 1, "batched_envs": "none", "runner": "vector"},
+    ],
+)
+def test_what_epymarl_has_passes(changes: dict, parts) -> None:
+    parts(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"runner": "rr"}, r"^runner=rr does not exist in EPyMARL \(did you mean r\?\); it has r, vector$"),
+        ({"env": "x"}, "^env=x does not exist in EPyMARL; it has e, sc2, sc2v2$"),
+        (
+            {"env_processes": 1},
+            "^env_processes=1 belongs to runner=vector, .* runner=r, .*; add runner=vector, or remove",
+        ),
+        ({"batched_envs": "none"}, "^batched_envs=none belongs to runner=vector, "),
+        (
+            {"learner": "pac_learner", "name": "pac_ns"},
+            r"^pac_ns needs einops, of EPyMARL's pac_requirements\.txt: pip",
+        ),
+    ],
+)
+def test_what_epymarl_would_meet_late_is_refused_with_the_remedy(changes: dict, message: str, parts) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parts(**changes)
 
 
 def test_load_never_hides_a_real_smaclite(tmp_path: Path, clean_imports: None) -> None:
