@@ -83,6 +83,7 @@ class OnPolicyConfig(LoopConfig):
     }
 
     mac: str = key(choices=("trust_region_mac",))
+    rollout_steps: int | None = key(ge=2, optional=True)
     add_value_last_step: bool = key()
 
     hidden_dim: int = key(ge=1)
