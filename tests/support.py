@@ -71,7 +71,8 @@ def logged(file: Path) -> dict:
 def algorithm(name: str = "happo", **overrides) -> dict:
     """The algorithm's own yaml over the host's defaults, with `overrides`."""
     config = {}
-    for file in ("configs/lite/default.yaml", f"configs/algs/{name}.yaml"):
+    online = [f"configs/algs/{name.removesuffix('_offline')}.yaml"] if name.endswith("_offline") else []
+    for file in ("configs/lite/default.yaml", *online, f"configs/algs/{name}.yaml"):
         config |= yaml.safe_load((ROOT / file).read_text())
     return config | {"env_args": {"time_limit": None}, "use_cuda": False, "device": "cpu"} | overrides
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1] / "plugins" / PACKAGE
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"main", "suite", "experiments", "offline", "train_offline"},
-    "train_offline": {"main", "config", "controllers", "learners", "offline", "suite"},
+    "train_offline": {"main", "config", "run_config", "controllers", "learners", "offline", "suite"},
     "main": {"suite", "config", "experiments"},
     "config": {"extensions"},
     "run_config": {"config"},

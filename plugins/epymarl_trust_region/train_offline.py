@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,12 +28,15 @@ from .learners.log_linear_offline import LogLinearOffline
 from .main import main as run
 from .main import seed_everything
 from .offline.episodes import Episodes, read_episodes
+from .run_config import check_run
 from .suite.environments import check_environment, resolved
 from .suite.host import config_root
 from .suite.lite.registries import ENVIRONMENTS
 from .suite.provenance import own_version
 
 LEARNER = "log_linear_offline"
+ONLINE = "log_linear_ppo"  # what plays, and trains on, what was learnt
+_FIXED = {"learner", "mac"}
 
 
 class _Silence:
@@ -71,10 +75,10 @@ def main(argv: list[str]) -> int:
 
 
 def configuration(name: str, rest: list[str]) -> dict[str, Any]:
-    """The host's defaults, the algorithm's yaml and what follows `with`, checked.
+    """The algorithm's yaml and what follows `with`, checked, over the keys of the online learner that it is made into.
 
     Raises:
-        ConfigError: an unknown algorithm or key, or a value that is wrong.
+        ConfigError: an unknown algorithm, a key that is not in its yaml, or a value that is wrong.
     """
     folder = config_root()
     known = {file.stem: file for file in (folder / "algs").glob("*.yaml")}
@@ -84,18 +88,30 @@ def configuration(name: str, rest: list[str]) -> dict[str, Any]:
             f"--config={name} does not learn from recorded episodes{nearest(name, offline)}; use {', '.join(offline)}"
         )
     defaults = yaml.safe_load((folder / "lite" / "default.yaml").read_text())
-    config = {**defaults, "seed": 0, **offline[name]}
+    before = {**defaults, **yaml.safe_load(known[ONLINE].read_text()), "seed": 0, **offline[name]}
+    config = dict(before)
     for word in rest[1:] if rest[:1] == ["with"] else rest:
         key, is_set, value = word.partition("=")
         group, _, argument = key.rpartition(".")
         if is_set and group == "env_args" and argument:
             config["env_args"] = {**config["env_args"], argument: yaml.safe_load(value)}
-        elif is_set and key in config and key != "env_args":
+        elif is_set and key in (offline[name].keys() | {"seed"}) - _FIXED:
             config[key] = yaml.safe_load(value)
         else:
-            raise ConfigError(f"unknown key `{key}` in the command line{nearest(key, config)}; remove or rename it")
-    check_learner(config, defaults, f"--config={name} or the command line")
+            raise _not_taken(key, name, before, offline[name])
+    where = f"--config={name} or the command line"
+    check_run(config, before, where)
+    check_learner(config, defaults, where, before)
     return config
+
+
+def _not_taken(key: str, name: str, known: Mapping[str, Any], own: Mapping[str, Any]) -> ConfigError:
+    if key in known and key != "env_args":
+        return ConfigError(
+            f"key `{key}` in the command line does nothing: {name} learns from recorded episodes and reads the keys of "
+            f"configs/algs/{name}.yaml alone; remove it"
+        )
+    return ConfigError(f"unknown key `{key}` in the command line{nearest(key, own)}; remove or rename it")
 
 
 def build(config: dict[str, Any], episodes: Episodes) -> tuple[SimpleNamespace, Any]:
@@ -165,7 +181,7 @@ def save(folder: Path, args: SimpleNamespace, mac, sizes: dict, history: list[di
     """
     models = folder / "models"
     (models / str(len(history))).mkdir(parents=True)
-    online = yaml.safe_load((config_root() / "algs" / "log_linear_ppo.yaml").read_text())
+    online = yaml.safe_load((config_root() / "algs" / f"{ONLINE}.yaml").read_text())
     args = SimpleNamespace(**{**vars(args), "learner": online["learner"]})
     LEARNERS[args.learner](mac, sizes, _Silence(), args).save_models(str(models / str(len(history))))
     record = {"data": str(data), **own_version(), "config": vars(args), "iterations": history}
@@ -183,10 +199,11 @@ def _new_folder(parent: Path) -> Path:
 def _evaluate(count: int, models: Path, args: SimpleNamespace, config: dict[str, Any]) -> int:
     """Play test episodes in the environment of the data."""
     same = ("conditioning", "policy_input", "features", "fourier_features", "fourier_width", "obs_agent_id",
-            "obs_last_action", "critic", "critic_hidden_dim", "obs_individual_obs", "value_norm", "seed")  # fmt: skip
+            "obs_last_action", "critic", "critic_hidden_dim", "obs_individual_obs", "value_norm", "seed",
+            "test_greedy")  # fmt: skip
     given = {key: config[key] for key in same}
     given |= {f"env_args.{key}": value for key, value in args.env_args.items()}
     given |= {"checkpoint_path": models, "evaluate": True, "test_nepisode": count}
     given |= dict.fromkeys(("batch_size_run", "batch_size", "buffer_size"), 1)  # a host plays `count` rollouts of these
-    flags = ["--suite=auto", "--config=log_linear_ppo", f"--env-config={args.env}", "--quiet", "--progress=off"]
+    flags = ["--suite=auto", f"--config={ONLINE}", f"--env-config={args.env}", "--quiet", "--progress=off"]
     return run([*flags, "with", *(f"{key}={value}" for key, value in given.items())])

@@ -103,7 +103,7 @@ def test_local_results_path_moves_the_results():
         (["env_args.key=None"], "env_args.key is missing"),
         (["env_args.key=trust-region-climbin-v0"], "climbin-v0 does not exist.*climbing"),
         (["env_args.key=pz-mpe-simple-sprad-v3"], "simple-sprad-v3 does not exist.*simple-spread"),
-        (["env_args.key=nosuchpackage:Thing-v0"], "needs the package nosuchpackage"),
+        (["env_args.key=nosuchpackage:Thing-v0"], "there is no module nosuchpackage in the current folder"),
         (["env=sc2"], "sc2"),
         (["env=smaclite", "env_args.map_name=2s3z"], "smaclite"),
         (["checkpoint_path=nowhere"], "checkpoint_path=nowhere is not a folder"),
@@ -188,11 +188,16 @@ def test_a_nan_reward_stops_the_run_and_keeps_what_was_saved(capsys):
 
 
 def test_an_unforeseen_failure_names_itself_and_exits_with_one(capsys):
-    def broken(**kwargs):
+    def fail(action):
         raise ZeroDivisionError("by hand")
 
+    def broken(**kwargs):
+        env = gymnasium.make("trust-region-climbing-v0").unwrapped
+        env.step = fail
+        return env
+
     gymnasium.register("Broken-v0", broken)
-    assert run("env_args.key=Broken-v0", "env_args.time_limit=1", *SHORT) == 1
+    assert run("env_args.key=Broken-v0", "env_args.time_limit=1", "env_processes=1", *SHORT) == 1
     assert "ZeroDivisionError: by hand" in capsys.readouterr().err
 
 

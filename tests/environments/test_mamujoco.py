@@ -295,7 +295,7 @@ def test_a_pickled_state_goes_on_bit_for_bit(scenario, partition):
 
 
 def test_options_reach_the_simulator():
-    stubborn = make("Hopper", "3x1", time_limit=300, terminate_when_unhealthy=False)
+    stubborn = make("Hopper", "3x1", time_limit=300, terminate_when_unhealthy=False, healthy_z_range=[0.7, 2])
     stubborn.reset()
     trace = play(stubborn, 300)
     assert [step[3] for step in trace[:300]] == [False] * 299 + [True] and not any(step[2] for step in trace[:300])
@@ -323,7 +323,14 @@ def test_options_reach_the_simulator():
         ({"ctrl_cost_wieght": 1}, r"env_args.ctrl_cost_wieght is unknown .*did you mean env_args.ctrl_cost_weight\?"),
         ({"xml_file": "a.xml"}, "env_args.xml_file is unknown for HalfCheetah"),
         ({"exclude_current_positions_from_observation": False}, "is unknown for HalfCheetah"),
-        ({"frame_skip": "many"}, "env_args.frame_skip=many cannot be used"),
+        ({"frame_skip": "many"}, "env_args.frame_skip=many cannot be used: give it a value like 5$"),
+        ({"frame_skip": 2.5}, "env_args.frame_skip=2.5 cannot be used"),
+        ({"ctrl_cost_weight": "low"}, "env_args.ctrl_cost_weight=low cannot be used: give it a value like 0.1$"),
+        ({"ctrl_cost_weight": True}, "env_args.ctrl_cost_weight=True cannot be used"),
+        ({"scenario": "Hopper", "partition": "3x1", "terminate_when_unhealthy": 0}, "give it a value like True$"),
+        ({"scenario": "Hopper", "partition": "3x1", "healthy_z_range": [0.7]}, r"healthy_z_range=\[0.7\] cannot be"),
+        ({"scenario": "Ant", "partition": "4x2", "main_body": "leg_of_wood"}, "main_body=leg_of_wood cannot be used"),
+        ({"width": "wide"}, "env_args.width=wide cannot be used: TypeError"),
     ],
 )
 def test_what_names_no_task_is_refused_in_one_line(changes, message):

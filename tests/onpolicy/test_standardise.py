@@ -109,3 +109,22 @@ def test_no_policy_moves_on_equal_advantages(algorithm, reward):
         for vector, optimiser in zip(before, learner.actor_optimisers, strict=True):
             assert torch.equal(optimiser.vector, vector)
     assert max(value for _, value in learner.logger.stats["kl_max"]) < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_who_has_found_how_to_anti_coordinate_stays_there(seed):
+    """HATRPO, 4 agents, seven plays an update: once all plays pay the same there is no step, and so no way back."""
+    batch, paid = make_batch(B=7, T=1, N=4, A=2, obs_dim=1), []
+    batch["obs"][:], batch["state"][:] = 1.0, 1.0
+    learner = make_learner(batch, "hatrpo", seed=seed, kl_threshold=0.05)
+    for t in range(100):
+        actions = learner.mac.select_actions(batch, 0, t)
+        batch["actions"][:, 0, :, 0] = actions
+        first, second = actions[:, :2], actions[:, 2:]
+        batch["reward"][:, 0, 0] = ((first == first[:, :1]).all(1) & (second == 1 - first[:, :1]).all(1)).float()
+        learner.train(batch, t, 0)
+        zero = learner.mac.forward(batch, 0)[0, :, 0].double()
+        one = 1 - zero
+        paid.append((zero[0] * zero[1] * one[2] * one[3] + one[0] * one[1] * zero[2] * zero[3]).item())
+    there = next(t for t, payoff in enumerate(paid) if payoff > 0.99)
+    assert there < 50 and min(paid[there:]) > 0.99

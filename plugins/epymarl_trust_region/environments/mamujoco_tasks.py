@@ -15,7 +15,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,8 @@ _NAMED = {  # the package's own partitions of them; whatever else divides the jo
 _CHAINS = {"ManySegmentAnt": "Ant", "ManySegmentSwimmer": "Swimmer"}  # robots of any length: agents x segments each
 _BROKEN = {"CoupledHalfCheetah": "the package's own code for it fails with mujoco 4"}
 _DRAWING = ("width", "height", "camera_id", "camera_name")
-_FIXED = re.compile(
-    r"xml_file|default_camera_config|.*_observation"
-)  # the package fits only the values that these have
+# Arguments of the simulators that keep their values, which are the only ones that the package fits.
+_FIXED = re.compile(r"xml_file|default_camera_config|.*_observation")
 _INSTALL = "pip install -c constraints.txt -e '.[mujoco]'"
 
 
@@ -149,11 +149,27 @@ def _check_options(scenario: str, options: Mapping[str, Any]) -> None:
         _package()
         own = inspect.signature(_simulator_class(_CHAINS.get(scenario, scenario))).parameters
     known = [name for name, it in own.items() if it.kind is not it.VAR_KEYWORD and not _FIXED.fullmatch(name)]
-    for name in options:
+    for name, value in options.items():
+        if name in known and not _like(own[name], value):
+            raise ConfigError(f"env_args.{name}={value} cannot be used: give it a value like {own[name].default}")
         if name not in (*known, *_DRAWING):
             near = difflib.get_close_matches(name, known, n=1)
             meant = f" (did you mean env_args.{near[0]}?)" if near else ""
             raise ConfigError(f"env_args.{name} is unknown for {scenario}{meant}; there are {', '.join(known)}")
+
+
+def _like(parameter: inspect.Parameter, value: Any) -> bool:
+    """Whether a value is of the kind of the parameter's own: a truth value, a number, or as many numbers."""
+    default = parameter.default
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, tuple):
+        pair = isinstance(value, Sequence) and len(value) == len(default)
+        return pair and all(isinstance(one, Real) for one in value)
+    if isinstance(default, int | float):
+        fits = int if parameter.annotation is int else Real
+        return isinstance(value, fits) and not isinstance(value, bool)
+    return True
 
 
 # The package ---------------------------------------------------------------------------------------------------------
@@ -201,7 +217,8 @@ def _made(simulator: Any, options: Mapping[str, Any]) -> Any:
         if not options:
             raise
         given = ", ".join(f"env_args.{name}={value}" for name, value in options.items())
-        raise ConfigError(f"{given} cannot be used: {error}") from error
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ConfigError(f"{given} cannot be used: {reason}") from error
 
 
 def _consecutive(package: Any, scenario: str, partition: str) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def _sign(env, env_args: Mapping[str, Any]) -> Contract | None:
     limit = getattr(outer, "env", None)
     if not isinstance(limit, gymnasium.wrappers.TimeLimit):
         return None
-    if outer is env._env:  # else it has fewer agents by now than spaces
+    if not env_args.get("pretrained_wrapper"):  # with one it has fewer agents by now than spaces
         check_spaces(limit.env, env_args["key"])
     limit.env = contract = Contract(limit.env, _task(env_args), env_args["common_reward"])
     wrapper = contract
