@@ -74,9 +74,7 @@ class StreamRunner(VectorRunner):
             raise ConfigError("save_episodes records whole episodes; set rollout_steps=null, or save_episodes=null")
         if args.use_rnn or args.obs_last_action:
             what = "use_rnn" if args.use_rnn else "obs_last_action"
-            raise ConfigError(
-                f"rollout_steps does not carry {what}'s memory from one rollout to the next; set it False"
-            )
+            raise ConfigError(f"rollout_steps carries no memory from one rollout to the next; set {what}=False")
         self.steps = args.rollout_steps
         plain = SimpleNamespace(**{**vars(args), "batched_envs": "none", "render": False})
         super().__init__(plain, logger, episode_batch, make_environment)
