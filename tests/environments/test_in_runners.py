@@ -10,9 +10,9 @@ import torch
 from data import record
 from data.faulty import KEY
 from epymarl_trust_region.errors import ConfigError, EnvironmentFaultError, NonFiniteError
-from epymarl_trust_region.suite import epymarl
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
 from epymarl_trust_region.suite.lite.registries import vector_runner
+from epymarl_trust_region.suite.worker_watch import watch_workers
 from gymnasium.spaces import Box, Discrete
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
@@ -67,7 +67,7 @@ def play(request: pytest.FixtureRequest):
     changes = {"batch_size_run": 1} if request.param == "episode" else {}
     if request.param == "vector":
         changes["env_processes"] = 2
-    with epymarl.watch_workers():
+    with watch_workers():
         yield lambda *a, **k: rollout(host.runners[request.param], host.batch_parts().one_hot, *a, **{**changes, **k})
 
 
