@@ -49,7 +49,7 @@ gym.register("Counting-v0", entry_point=Counting)
 
 
 class AlwaysOne:
-    continuous = False
+    recurrent = False
 
     def init_hidden(self, batch_size: int) -> None: ...
 
@@ -137,17 +137,30 @@ def test_tests_are_whole_episodes_elsewhere_and_the_streams_stay_where_they_are(
         assert torch.equal(runner.run()[key], alone.run()[key])
 
 
+def test_recordings_are_of_whole_episodes() -> None:
+    with pytest.raises(ConfigError, match="save_episodes records whole episodes"):
+        make_runner(save_episodes="there")
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"save_episodes": "there"}, "save_episodes records whole episodes"),
         ({"use_rnn": True}, "carries no memory .* set use_rnn=False"),
         ({"obs_last_action": True}, "carries no memory .* set obs_last_action=False"),
+        ({"runner": "parallel"}, "rollout_steps=5 needs runner=vector, not parallel"),
     ],
 )
 def test_what_only_whole_episodes_have_is_refused(setting, message) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_runner(**setting)
+        make_learner(make_batch(), rollout_steps=K, **setting)
+
+
+def test_networks_with_memory_are_refused() -> None:
+    runner, _ = make_runner()
+    remembering = AlwaysOne()
+    remembering.recurrent = True
+    with pytest.raises(ConfigError, match="carries no memory"):
+        runner.setup(record._scheme(runner.get_env_info(), True), {"agents": 2}, {}, remembering)
 
 
 def test_a_stream_without_an_end_is_a_whole_episode_that_is_cut() -> None:

@@ -72,9 +72,6 @@ class StreamRunner(VectorRunner):
         """
         if getattr(args, "save_episodes", None):
             raise ConfigError("save_episodes records whole episodes; set rollout_steps=null, or save_episodes=null")
-        if args.use_rnn or args.obs_last_action:
-            what = "use_rnn" if args.use_rnn else "obs_last_action"
-            raise ConfigError(f"rollout_steps carries no memory from one rollout to the next; set {what}=False")
         self.steps = args.rollout_steps
         plain = SimpleNamespace(**{**vars(args), "batched_envs": "none", "render": False})
         super().__init__(plain, logger, episode_batch, make_environment)
@@ -94,6 +91,8 @@ class StreamRunner(VectorRunner):
 
     def setup(self, scheme, groups, preprocess, mac) -> None:
         super().setup(scheme, groups, preprocess, mac)
+        if mac.recurrent:  # a network of the user's own, say
+            raise ConfigError("rollout_steps carries no memory from one rollout to the next; use networks without one")
         self.tester.setup({key: value for key, value in scheme.items() if key != "mask"}, groups, preprocess, mac)
 
     def run(self, test_mode: bool = False):
