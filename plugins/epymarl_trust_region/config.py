@@ -83,6 +83,7 @@ class OnPolicyConfig(LoopConfig):
     }
 
     mac: str = key(choices=("trust_region_mac",))
+    rollout_steps: int | None = key(ge=2, optional=True)
     add_value_last_step: bool = key()
 
     hidden_dim: int = key(ge=1)
@@ -160,6 +161,7 @@ class OnPolicyConfig(LoopConfig):
             if on and reason:
                 raise CapabilityError(f"{self.algorithm} does not support {setting}: {reason}")
         self._check_networks()
+        self._check_streams()
 
     def check_continuous(self) -> None:
         """Refuse real-valued actions where the algorithm has none.
@@ -169,6 +171,15 @@ class OnPolicyConfig(LoopConfig):
         """
         if self.continuous_actions:
             raise CapabilityError(f"{self.algorithm} does not support continuous actions: {self.continuous_actions}")
+
+    def _check_streams(self) -> None:
+        if self.rollout_steps is None:
+            return
+        if self.runner != "vector":
+            raise ConfigError(f"rollout_steps={self.rollout_steps} needs runner=vector, not {self.runner}")
+        for name in ("use_rnn", "obs_last_action"):
+            if getattr(self, name):
+                raise ConfigError(f"rollout_steps carries no memory from one rollout to the next; set {name}=False")
 
     def _check_networks(self) -> None:
         if not self.log_std_min <= self.log_std_init <= self.log_std_max:

@@ -250,8 +250,12 @@ def overrides(params: list[str]) -> dict[str, Any]:
     return flatten(updates)
 
 
+# Groups of keys for code that is not ours: an environment, a network of the user's own.
+_OPEN = ("env_args", "actor_args", "critic_args")
+
+
 def check_overrides(updates: Mapping[str, Any], config: Mapping[str, Any], forced: bool = False) -> None:
-    """Refuse a key on the command line that no yaml has; new are only `env_args.*`, which the environment may know.
+    """Refuse a key on the command line that no yaml has; new are only those of `env_args` and of networks' arguments.
 
     Args:
         updates: flat keys of the command line.
@@ -271,7 +275,7 @@ def check_overrides(updates: Mapping[str, Any], config: Mapping[str, Any], force
                 f"env_args.seed={updates[key]} does nothing: every environment's seed follows from seed; set that"
             )
         siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}
-        may_be_new = forced or key.startswith("env_args.")
+        may_be_new = forced or key.partition(".")[0] in _OPEN
         if nearest(leaf, siblings, cutoff=0.8) or not may_be_new:
             check_known_keys([key], siblings.values(), "the command line")
 
@@ -279,12 +283,13 @@ def check_overrides(updates: Mapping[str, Any], config: Mapping[str, Any], force
 def admit_environment_arguments(updates: Mapping[str, Any], config: dict[str, Any]) -> None:
     """Make room in `config` for new `env_args.*` of the command line, such as `env_args.N=8` for MPE spread.
 
-    Sacred refuses keys that the configuration does not have; these are the environment's own, which no yaml can list.
+    Sacred refuses keys that the configuration does not have; these are the environment's own, or a network's, which no
+    yaml can list.
     """
     for key in updates:
         parent, _, leaf = key.partition(".")
-        if parent == "env_args" and leaf:
-            config["env_args"].setdefault(leaf.partition(".")[0], None)
+        if parent in _OPEN and leaf and isinstance(config.get(parent), dict):
+            config[parent].setdefault(leaf.partition(".")[0], None)
 
 
 def _results_folder(config: Mapping[str, Any], updates: Mapping[str, Any]) -> str:

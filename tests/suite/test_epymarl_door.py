@@ -333,17 +333,19 @@ BUILT = []
 
 
 class ReplayBuffer:
-    def __init__(self, scheme, groups, *, size):
+    def __init__(self, scheme, groups, *, size, preprocess):
         self.scheme = scheme
-        BUILT.append((dict(scheme), groups, size))
+        BUILT.append((dict(scheme), groups, size, preprocess))
 
 
 def run_sequential(runner):
     scheme = {"state": 1}
-    buffer = ReplayBuffer(scheme, "groups", size=3)
+    preprocess = {"actions": 1}
+    buffer = ReplayBuffer(scheme, "groups", size=3, preprocess=preprocess)
     return scheme is buffer.scheme, scheme
 """
-ASKS = "    scheme = {'state': 1}\n    if hasattr(runner, 'extend_scheme'):\n        runner.extend_scheme(scheme)\n"
+MADE = '    preprocess = {"actions": 1}\n'
+ASKS = MADE + "    if hasattr(runner, 'extend_scheme'):\n        runner.extend_scheme(scheme, preprocess)\n"
 
 
 class Extending:
@@ -352,8 +354,9 @@ class Extending:
     def __init__(self, field: str) -> None:
         self.field, self.asked = field, 0
 
-    def extend_scheme(self, scheme: dict) -> None:
+    def extend_scheme(self, scheme: dict, preprocess: dict) -> None:
         self.asked += 1
+        preprocess.clear()
         scheme[self.field] = scheme["state"] = 2
 
 
@@ -361,7 +364,7 @@ class Extending:
 def host_run(request, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """The outline of EPyMARL's module `run`, without and with patches/0002."""
     module = types.ModuleType("run")
-    exec(RUN if request.param == "unmodified" else RUN.replace('    scheme = {"state": 1}\n', ASKS), module.__dict__)
+    exec(RUN if request.param == "unmodified" else RUN.replace(MADE, ASKS), module.__dict__)
     monkeypatch.setitem(sys.modules, "run", module)
     return module
 
@@ -374,7 +377,7 @@ def test_a_runner_extends_the_scheme_of_its_own_run_once(host_run: types.ModuleT
         epymarl.let_extend_scheme(runner)
         same, scheme = host_run.run_sequential(runner)
         assert same and scheme == ({"state": 2, runner.field: 2} if runner is not plain else {"state": 1})
-        assert host_run.BUILT[-1] == (scheme, "groups", 3)
+        assert host_run.BUILT[-1] == (scheme, "groups", 3, {} if runner is not plain else {"actions": 1})
         assert host_run.ReplayBuffer is original
     assert first.asked == second.asked == 1
 

@@ -10,6 +10,7 @@ import gymnasium
 import pytest
 from epymarl_trust_region.errors import CapabilityError, ConfigError
 from epymarl_trust_region.suite.feasible import check_feasible, shared_reward_warning
+from support import algorithm
 
 MPE = {"key": "pz-mpe-simple-spread-v3", "time_limit": 25, "seed": 3}
 
@@ -172,3 +173,26 @@ def test_a_screen_that_is_not_there_is_named_before_the_run(monkeypatch):
     with pytest.raises(CapabilityError, match=message):
         check_feasible(config(render=True, env_args=env_args))
     assert Screen.open == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        (
+            "happo",
+            {"learner": "q_learner", "name": "qmix"},
+            "qmix chooses among discrete ones; use an algorithm with Gau",
+        ),
+        ("log_linear_ppo", {}, "log-linear PPO does not support continuous actions: .* use --config=happo"),
+        ("inpg", {"tabular": True}, "tabular=True.* has no continuous actions"),
+        ("happo", {"runner": "parallel"}, "runner=parallel cannot carry; set runner=vector"),
+        ("hatrpo", {"save_episodes": "there"}, "save_episodes does not record the continuous actions"),
+    ],
+)
+def test_what_knows_discrete_actions_alone_is_refused_where_they_are_continuous(name, changes, message):
+    sizes = dict.fromkeys(("batch_size", "batch_size_run", "buffer_size"), 4)
+    config = algorithm(name) | sizes | {"env": "mamujoco", "env_processes": None, "batched_envs": "exact"}
+    if name in ("happo", "hatrpo"):
+        check_feasible(config)
+    with pytest.raises(CapabilityError, match=message):
+        check_feasible(config | changes)

@@ -84,7 +84,7 @@ def make_runner(n_envs: int = 3, common_reward: bool = True, **changes) -> tuple
     preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=2)])}
     scheme = record._scheme(info, common_reward)
     for _ in range(2):  # a second call changes nothing
-        runner.extend_scheme(scheme)
+        runner.extend_scheme(scheme, {})
     runner.setup(scheme, {"agents": 2}, preprocess, mac)
     return runner, logger, mac
 

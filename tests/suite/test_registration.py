@@ -137,7 +137,7 @@ def test_the_host_is_told_of_every_runner_that_is_made():
 
 
 class Truthful(HostRunner):
-    def extend_scheme(self, scheme) -> None: ...
+    def extend_scheme(self, scheme, preprocess) -> None: ...
 
 
 @pytest.mark.parametrize(

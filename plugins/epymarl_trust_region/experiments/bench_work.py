@@ -124,7 +124,7 @@ def _iteration(host: Host, args: SimpleNamespace):
     info, parts = runner.get_env_info(), host.batch_parts()
     scheme, groups, preprocess = _scheme(args, info, parts)
     if hasattr(runner, "extend_scheme"):
-        runner.extend_scheme(scheme)
+        runner.extend_scheme(scheme, preprocess)
     length = info["episode_limit"] + 1
     buffer = parts.replay_buffer(scheme, groups, args.buffer_size, length, preprocess=preprocess, device="cpu")
     learner, mac = _learner(host, args, buffer.scheme, groups)

@@ -93,8 +93,12 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
     Raises:
         NonFiniteError: a reward of a valid step, or an observation or state, the last included, is NaN or infinite.
     """
-    truncated = _truncated(batch)
-    mask = step_mask(batch["filled"], batch["terminated"], truncated).to(batch["reward"].dtype)
+    truncated, mask = _field(batch, "truncated"), _field(batch, "mask")
+    if mask is None:  # whole episodes
+        mask = step_mask(batch["filled"], batch["terminated"], truncated)
+    else:  # streams, which say themselves where an action counted
+        mask = mask[:, :-1]
+    mask = mask.to(batch["reward"].dtype)
     check_finite(batch["reward"][:, :-1], mask, "reward")
     for key, what in (("obs", "observation"), ("state", "state")):  # the last ones too: values are read off them
         check_finite(batch[key].flatten(2), batch["filled"], what)
@@ -127,10 +131,10 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
     )
 
 
-def _truncated(batch) -> Tensor | None:
+def _field(batch, name: str) -> Tensor | None:
     """[B, T+1, 1]; None where the runner did not add this field to the suite's scheme."""
     fields = batch.data.transition_data if hasattr(batch, "data") else batch
-    return fields.get("truncated")
+    return fields.get(name)
 
 
 def _availability(avail_actions: Tensor, mask: Tensor) -> tuple[Tensor | None, ...]:

@@ -73,6 +73,7 @@ class Share:
     def attach(self, fields: dict[str, Field]) -> None:
         """Write into these fields from now on."""
         self.views = _views(fields)
+        self.continuous = self.views["actions"].dtype.kind == "f"
         for env in self.envs.values():
             if isinstance(env, Checked):
                 env.expect({key: view.shape[2:] for key, view in self.views.items()})
@@ -99,7 +100,8 @@ class Share:
 
     def _step(self, i: int, t: int) -> Ended | None:
         views = self.views
-        _, reward, terminated, truncated, info = self.envs[i].step(views["actions"][i, t, :, 0])
+        actions = views["actions"][i, t] if self.continuous else views["actions"][i, t, :, 0]
+        _, reward, terminated, truncated, info = self.envs[i].step(actions)
         terminated, truncated = fold(terminated, truncated)
         over = terminated or truncated
         said_so = bool(info.get("episode_limit", False))

@@ -35,6 +35,8 @@ class VectorRunner:
     a limit cut each of the last rollout's episodes.
     """
 
+    share_class = Share  # who plays some of the environments
+
     def __init__(self, args, logger, episode_batch: type, make_environment) -> None:
         """
         Args:
@@ -71,9 +73,10 @@ class VectorRunner:
         own, *others = [sorted(block) for block in reversed(blocks)]
         self._blocks = [] if batched else others
         # A batched form needs one environment beside it, for its sizes and for what only it can do.
-        self.own = Share(self._make_env, own[:1] if batched else own, self.task)
+        self.own = self.share_class(self._make_env, own[:1] if batched else own, self.task)
         self.env_info = self.own.envs[0].get_env_info()
         self.episode_limit = self.env_info["episode_limit"]
+        self.continuous = "action_low" in self.env_info
         self.share = self.own
         if batched:
             env, reward = batched
@@ -84,13 +87,18 @@ class VectorRunner:
                 f"{self.batch_size} environments ({self.task}) in {processes} process{'es' if processes > 1 else ''}"
             )
 
-    def extend_scheme(self, scheme: dict) -> None:
+    def extend_scheme(self, scheme: dict, preprocess: dict) -> None:
         """Add `truncated` to the scheme of the batch: 1 at the last step of an episode that a limit cut.
 
         The host calls it before it makes its buffer; a second call changes nothing. `terminated` stays what the suite's
-        own runners write: it is 1 at most limits too.
+        own runners write: it is 1 at most limits too. Where actions are real-valued, `actions` is [N, A] floats, the
+        policies' own draws, and has no indicators.
         """
         scheme.setdefault("truncated", {"vshape": (1,), "dtype": torch.uint8})
+        if self.continuous:
+            width = self.env_info["n_actions"]
+            scheme["actions"] = {"vshape": (width,), "group": "agents", "dtype": torch.float32}
+            preprocess.pop("actions", None)
 
     def setup(self, scheme, groups, preprocess, mac) -> None:
         """Say what to record and who acts; starts the workers. Call it once, before `run`."""
@@ -102,7 +110,8 @@ class VectorRunner:
         fields |= {key: torch.from_numpy(field.array()) for key, field in shared.items()}
         self.share.attach(shared)
         self.workers = [
-            Worker(number, self._make_env, block, self.task, shared) for number, block in enumerate(self._blocks, 1)
+            Worker(number, partial(self.share_class, self._make_env, block, self.task), block, self.task, shared)
+            for number, block in enumerate(self._blocks, 1)
         ]
         # Elsewhere than on the CPU, what MACs read is a copy that follows step by step.
         self.shown = self.live
@@ -141,9 +150,12 @@ class VectorRunner:
         episodes = self._play(test_mode)
         self.cut = [episode.cut for episode in sorted(episodes, key=lambda episode: episode.index)]
         if not test_mode:
-            self.t_env += sum(episode.length for episode in episodes)
+            self.t_env += self._steps_taken(episodes)
         self._count(episodes, test_mode)
         return self._copy()
+
+    def _steps_taken(self, episodes: list[Ended]) -> int:
+        return sum(episode.length for episode in episodes)
 
     def _play(self, test_mode: bool) -> list[Ended]:
         """One rollout into the shared batch; gives the episodes in the order in which they ended."""
@@ -211,7 +223,7 @@ class VectorRunner:
         rows = slice(None) if len(listed) == self.batch_size else listed
         derived, transforms = self.preprocess.get("actions", (None, ()))
         for batch in [self.live] if self.shown is self.live else [self.live, self.shown]:
-            chosen = actions.unsqueeze(-1).to(batch.device)
+            chosen = (actions if self.continuous else actions.unsqueeze(-1)).to(batch.device)
             batch["actions"][rows, t] = chosen
             for transform in transforms:
                 chosen = transform.transform(chosen)
@@ -223,13 +235,13 @@ class VectorRunner:
     def _count(self, episodes: list[Ended], test_mode: bool) -> None:
         returns, stats = (self.test_returns, self.test_stats) if test_mode else (self.train_returns, self.train_stats)
         returns.extend(episode.episode_return for episode in sorted(episodes, key=lambda episode: episode.index))
-        stats.update(n_episodes=self.batch_size, ep_length=sum(episode.length for episode in episodes))
+        stats.update(n_episodes=len(episodes), ep_length=sum(episode.length for episode in episodes))
         for episode in episodes:
             stats.update(episode.info)
         n_test = max(1, self.args.test_nepisode // self.batch_size) * self.batch_size
         if test_mode and len(returns) == n_test:
             self._log_all(returns, stats, "test_")
-        elif self.t_env - self.log_train_stats_t >= self.args.runner_log_interval:
+        elif returns and self.t_env - self.log_train_stats_t >= self.args.runner_log_interval:
             self._log_all(returns, stats, "test_" if test_mode else "")
             epsilon = getattr(getattr(self.mac, "action_selector", None), "epsilon", None)
             if epsilon is not None:

@@ -8,14 +8,14 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 
 import cloudpickle
 import torch
 
 from ..errors import TrustRegionError, WorkerDiedError
-from .share import Ended, Field, MakeEnv, Share
+from .share import Ended, Field, Share
 
 _RESET, _STEP, _CLOSE = b"r", b"s", b"c"
 _FAILED = b"!"  # no pickle begins with it
@@ -24,8 +24,13 @@ _FAILED = b"!"  # no pickle begins with it
 class Worker:
     """The parent's end. `begin_*` sends, `finish` waits for the answer; so all workers work at the same time."""
 
-    def __init__(self, number: int, make_env: MakeEnv, indices: Sequence[int], name: str, fields: dict[str, Field]):
+    def __init__(
+        self, number: int, make_share: Callable[[], Share], indices: Sequence[int], name: str, fields: dict[str, Field]
+    ):
         """
+        Args:
+            make_share: makes the environments, in the process.
+
         Raises:
             WorkerDiedError: from any method, when the process is gone or its environment fails.
             TrustRegionError: what the environment's own code raised as such.
@@ -35,7 +40,7 @@ class Worker:
         context = multiprocessing.get_context("spawn" if "jax" in sys.modules else None)
         self.connection, remote = context.Pipe()
         # Pickled by value where need be, so that start methods other than "fork" work too.
-        job = cloudpickle.dumps((make_env, list(indices), name))
+        job = cloudpickle.dumps(make_share)
         self.process = context.Process(target=_serve, args=(remote, self.connection, job, fields), daemon=True)
         self.process.start()
         remote.close()  # then its death ends the connection, and `finish` does not wait for ever
@@ -99,8 +104,7 @@ def _serve(connection: Connection, parents_end: Connection, job: bytes, fields: 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     torch.set_num_threads(1)  # the other cores have workers of their own
     try:
-        make_env, indices, name = cloudpickle.loads(job)
-        share = Share(make_env, indices, name)
+        share = cloudpickle.loads(job)()
         share.attach(fields)
         while (message := connection.recv_bytes()) != _CLOSE:
             ended = share.reset() if message == _RESET else share.step(int.from_bytes(message[1:], "little"))

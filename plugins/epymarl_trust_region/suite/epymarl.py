@@ -22,6 +22,7 @@ from typing import Any
 
 from epymarl_trust_region.config import nearest
 from epymarl_trust_region.errors import ConfigError, SuiteError
+from epymarl_trust_region.runners.streams import make_runner
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite import patching, tensorboard
 from epymarl_trust_region.suite.host import BatchParts, Host, run_defaults
@@ -196,13 +197,13 @@ def vector_runner(args, logger) -> VectorRunner:
     # It registers its two StarCraft wrappers only when they are wanted: the packages behind them exclude each other.
     if register := {"sc2": "register_smac", "sc2v2": "register_smacv2"}.get(args.env):
         getattr(envs, register)()
-    return VectorRunner(args, logger, batch_parts().episode_batch, envs.REGISTRY[args.env])
+    return make_runner(args, logger, batch_parts().episode_batch, envs.REGISTRY[args.env])
 
 
 def let_extend_scheme(runner: Any) -> None:
-    """Let a runner that was just made, and has a method `extend_scheme(scheme)`, add to the scheme of its run's batch.
+    """Let a runner that was just made, and has a method `extend_scheme(scheme, preprocess)`, change both for its batch.
 
-    EPyMARL's `run` makes the runner, then the scheme, then the buffer, and gives the same dictionary to buffer and
+    EPyMARL's `run` makes the runner, then these dictionaries, then the buffer, and gives the same ones to buffer and
     runner. So the runner is asked where the buffer is made. With patches/0002 `run` asks it itself.
     """
     run = importlib.import_module("run")
@@ -221,7 +222,7 @@ class _AskingBuffer:
 
     def __call__(self, scheme: dict, *arguments: Any, **named: Any) -> Any:
         self.undo()
-        self.runner.extend_scheme(scheme)
+        self.runner.extend_scheme(scheme, named.get("preprocess", {}))
         return self.original(scheme, *arguments, **named)
 
     def undo(self) -> None:

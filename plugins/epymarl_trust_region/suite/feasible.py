@@ -10,12 +10,16 @@ from typing import Any
 
 import gymnasium
 
+from ..config import SCHEMAS
 from ..errors import CapabilityError, ConfigError
 from ..runners.vector import cannot_draw
 from .environments import resolve_key
 
 # Families of environments that keep no replays: `save_replay` of their wrappers does nothing, or fails.
-_WITHOUT_REPLAYS = ("gymma", "smaclite", "smax")
+_WITHOUT_REPLAYS = ("gymma", "smaclite", "smax", "mamujoco")
+
+# Families of environments whose actions are floats.
+_CONTINUOUS = ("mamujoco",)
 
 # Of `env_args`, what the host's wrapper takes; the rest is the environment's own.
 _OF_THE_WRAPPER = ("key", "time_limit", "pretrained_wrapper", "seed")
@@ -29,15 +33,36 @@ def check_feasible(config: Mapping[str, Any]) -> None:
 
     Raises:
         ConfigError: `evaluate`, `save_replay`, `render`, `use_tensorboard` or `use_wandb` lacks what it needs.
-        CapabilityError: the environment cannot be drawn, or keeps no replays.
+        CapabilityError: the environment cannot be drawn, or keeps no replays; or its actions are continuous, and
+            something that is asked for knows discrete ones alone.
     """
     _check_evaluation(config)
+    if config.get("env") in _CONTINUOUS:
+        _check_continuous(config)
     if config.get("render"):
         check_drawing(config.get("env"), config.get("env_args", {}))
     if config.get("use_tensorboard"):
         _check_tensorboard()
     if config.get("use_wandb"):
         _check_wandb(config)
+
+
+def _check_continuous(config: Mapping[str, Any]) -> None:
+    """Refuse what has no Gaussian policies, does not carry float actions, or keeps only actions that are numbered."""
+    env, name = config["env"], config.get("name")
+    schema = SCHEMAS.get(config.get("learner"))
+    if schema is None:
+        raise CapabilityError(
+            f"env={env} has continuous actions, and {name} chooses among discrete ones; use an algorithm with Gaussian "
+            "policies, such as --config=happo"
+        )
+    schema.from_mapping(config).check_continuous()
+    if config.get("runner") != "vector":
+        raise CapabilityError(
+            f"env={env} has continuous actions, which runner={config['runner']} cannot carry; set runner=vector"
+        )
+    if config.get("save_episodes"):
+        raise CapabilityError(f"save_episodes does not record the continuous actions of env={env} yet; set it to null")
 
 
 def _check_evaluation(config: Mapping[str, Any]) -> None:

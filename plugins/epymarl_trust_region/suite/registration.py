@@ -27,6 +27,7 @@ from ..offline.recording import check_recording, record
 from ..run_config import check_run
 from .checkpoints import check_folder
 from .ends import TeamEnds
+from .environment_code import add_current_folder
 from .environments import check_environment, make_bare, own_limit, resolved
 from .feasible import check_feasible, shared_reward_warning
 from .host import config_root, run_defaults
@@ -250,6 +251,8 @@ def check_all(
         before: the configuration as yaml files made it, before a user changed it; None: as the algorithm's own has it.
     """
     check_online(config)
+    if config.get("actor_network") or config.get("critic_network"):
+        add_current_folder()  # they may lie there
     before = before or {**host_defaults, **run_defaults(), **_of_the_algorithm(config)}
     check_run(config, before, where)
     check_learner(config, host_defaults, where, before)

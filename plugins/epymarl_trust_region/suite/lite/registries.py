@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from epymarl_trust_region.runners.streams import make_runner
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite.host import BatchParts
 from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch, OneHot, ReplayBuffer
@@ -14,7 +15,7 @@ ENVIRONMENTS: dict[str, type] = {"gymma": GymmaEnv}
 
 def vector_runner(args, logger) -> VectorRunner:
     """The only runner of the built-in suite, on its batches and environments."""
-    return VectorRunner(args, logger, EpisodeBatch, ENVIRONMENTS[args.env])
+    return make_runner(args, logger, EpisodeBatch, ENVIRONMENTS[args.env])
 
 
 def batch_parts() -> BatchParts:

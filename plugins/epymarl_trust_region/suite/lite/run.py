@@ -119,10 +119,10 @@ def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner
         "terminated": {"vshape": (1,), "dtype": th.uint8},
         "reward": {"vshape": (1 if args.common_reward else args.n_agents,)},
     }
-    if hasattr(runner, "extend_scheme"):  # what this runner records beside
-        runner.extend_scheme(scheme)
     groups = {"agents": args.n_agents}
     preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=args.n_actions)])}
+    if hasattr(runner, "extend_scheme"):  # what this runner records beside, or otherwise
+        runner.extend_scheme(scheme, preprocess)
     device = "cpu" if args.buffer_cpu_only else args.device
     buffer = ReplayBuffer(scheme, groups, args.buffer_size, info["episode_limit"] + 1, preprocess, device)
     mac = parts.mac(buffer.scheme, groups, args)

@@ -1,0 +1,133 @@
+"""Rollouts of a fixed number of steps: B environments play on, episode after episode, and are cut into batches.
+
+Slot t of a batch holds the observation before action t. Where an episode ends at step t, slot t+1 holds its final
+observation, at which no action counts (`mask` 0, and its value may be bootstrapped from), and slot t+2 the first of the
+next episode. The last slot is an observation without a counted action: where the episode goes on, the next batch begins
+with it. Shape letters: B environments, K steps of a rollout, N agents.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+
+from ..errors import ConfigError
+from .share import Ended, Share
+from .vector import VectorRunner
+
+# Tests are played in environments of their own, with other random numbers than those of training.
+_TEST_SEEDS = 1_000_003
+
+
+class StreamShare(Share):
+    """Some of the environments; after an episode's end each spends one step on beginning the next."""
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self.returns, self.lengths = dict.fromkeys(self.envs, 0), dict.fromkeys(self.envs, 0)
+        self.over = set(self.envs)  # those that have to begin an episode
+
+    def reset(self) -> None:
+        """Go on where the last rollout stopped, and write down what is seen at slot 0."""
+        for i in self.envs:
+            if i in self.over:
+                self._begin(i)
+            self._observe(i, 0)
+
+    def step(self, t: int) -> list[Ended]:
+        """Play step t, or begin an episode where one is over; gives those that end with it."""
+        ended = []
+        for i in self.envs:
+            if i in self.over:
+                self._begin(i)
+                self._observe(i, t + 1)
+                continue
+            self.views["mask"][i, t] = 1
+            self.lengths[i] += 1
+            if episode := self._step(i, t):
+                ended.append(episode._replace(length=self.lengths[i]))
+                self.over.add(i)
+        return ended
+
+    def _begin(self, i: int) -> None:
+        self.envs[i].reset()
+        self.over.discard(i)
+        self.returns[i], self.lengths[i] = 0, 0
+
+
+class StreamRunner(VectorRunner):
+    """`vector` with `rollout_steps`: K steps of every environment per rollout, without padding.
+
+    Returns are logged of the episodes that end in a rollout. Tests are whole episodes, as `VectorRunner` plays them, in
+    environments of their own: the streams stay where they are.
+    """
+
+    share_class = StreamShare
+
+    def __init__(self, args, logger, episode_batch: type, make_environment) -> None:
+        """
+        Raises:
+            ConfigError: a setting that only whole episodes have.
+        """
+        if getattr(args, "save_episodes", None):
+            raise ConfigError("save_episodes records whole episodes; set rollout_steps=null, or save_episodes=null")
+        self.steps = args.rollout_steps
+        plain = SimpleNamespace(**{**vars(args), "batched_envs": "none", "render": False})
+        super().__init__(plain, logger, episode_batch, make_environment)
+        elsewhere = {**args.env_args, "seed": args.env_args["seed"] + _TEST_SEEDS}
+        tests = SimpleNamespace(**{**vars(args), "env_args": elsewhere})
+        self.tester = VectorRunner(tests, logger, episode_batch, make_environment)
+        self.episode_limit = self.steps  # the length of a batch
+
+    def get_env_info(self) -> dict[str, int]:
+        """The sizes that MAC and learner are built from; a batch is as long as a rollout."""
+        return {**self.env_info, "episode_limit": self.steps}
+
+    def extend_scheme(self, scheme: dict, preprocess: dict) -> None:
+        """As `VectorRunner`, and add `mask`: 1 where an action counted."""
+        super().extend_scheme(scheme, preprocess)
+        scheme.setdefault("mask", {"vshape": (1,), "dtype": torch.uint8})
+
+    def setup(self, scheme, groups, preprocess, mac) -> None:
+        super().setup(scheme, groups, preprocess, mac)
+        if mac.recurrent:  # a network of the user's own, say
+            raise ConfigError("rollout_steps carries no memory from one rollout to the next; use networks without one")
+        self.tester.setup({key: value for key, value in scheme.items() if key != "mask"}, groups, preprocess, mac)
+
+    def run(self, test_mode: bool = False):
+        """As `VectorRunner.run`: K slots of every stream and one more observation, or whole test episodes."""
+        if not test_mode:
+            return super().run()
+        self.tester.t_env = self.tester.log_train_stats_t = self.t_env
+        return self.tester.run(test_mode=True)
+
+    def _play(self, test_mode: bool) -> list[Ended]:
+        self._clear()
+        self._all("reset")
+        self.mac.init_hidden(batch_size=self.batch_size)
+        everyone, episodes = list(range(self.batch_size)), []
+        for t in range(self.steps):
+            self._show(t)
+            with torch.inference_mode():
+                actions = self.mac.select_actions(self.shown, t_ep=t, t_env=self.t_env, bs=everyone)
+            self._store(actions, everyone, t)
+            episodes += self._all("step", t)
+        self._show(self.steps)
+        return episodes
+
+    def _steps_taken(self, episodes: list[Ended]) -> int:
+        return int(self.live["mask"].sum())
+
+    def save_replay(self) -> None:
+        self.tester.save_replay()
+
+    def close_env(self) -> None:
+        super().close_env()
+        self.tester.close_env()
+
+
+def make_runner(args, logger, episode_batch: type, make_environment) -> VectorRunner:
+    """The runner `vector`: of whole episodes, or with `rollout_steps` of streams."""
+    kind = StreamRunner if getattr(args, "rollout_steps", None) else VectorRunner
+    return kind(args, logger, episode_batch, make_environment)
