@@ -35,7 +35,7 @@ def _needs_jax(item: pytest.Item) -> bool:
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    assert _needs_jax(item) or "jax" not in sys.modules, "this test has started JAX: mark it `jax`, so that it runs last"
+    assert _needs_jax(item) or "jax" not in sys.modules, "it has started JAX: mark it `jax`, so that it runs last"
 
 
 @pytest.fixture
