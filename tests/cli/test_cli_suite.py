@@ -181,7 +181,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_as_a_module() -> None:
     command = [sys.executable, "-m", "epymarl_trust_region", "--version"]
-    done = subprocess.run(command, env={"PYTHONPATH": str(PLUGINS)}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env={"PYTHONPATH": str(PLUGINS)}, capture_output=True, text=True, timeout=600)
     assert (done.stdout, done.returncode) == (f"epymarl-tr {__version__}\n", 0)
 
 
@@ -210,7 +210,7 @@ def test_doctor_runs_where_sacred_does_not_import() -> None:
     code = "import sys; sys.modules['pkg_resources'] = None; from epymarl_trust_region import cli; "
     code += "sys.exit(cli.main(['doctor']))"
     command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, env={"PYTHONPATH": str(PLUGINS)}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env={"PYTHONPATH": str(PLUGINS)}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1, done.stderr
     assert "sacred       MISSING " in done.stdout
     assert done.stderr == ""

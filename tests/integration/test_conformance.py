@@ -29,7 +29,7 @@ def _record(home: Path, out: Path, *options: str) -> dict:
     command = [sys.executable, "-W", "ignore", record.__file__, "--epymarl", home, "--long", "--out", out, *options]
     plugins = str(Path(__file__).resolve().parents[2] / "plugins")
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": plugins}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return record.load(out)[0]
 

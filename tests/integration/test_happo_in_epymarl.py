@@ -71,7 +71,7 @@ def run(folder: Path, *command: str, home: Path | None = None) -> subprocess.Com
     if not home:
         del env["EPYMARL_HOME"]
     command = [sys.executable, "-W", "ignore", *command]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])

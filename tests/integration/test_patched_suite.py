@@ -77,7 +77,7 @@ def run_main(clone: Path, *arguments: str, site: Path | None = None, driver: Pat
     environment["DUMMY_NOTES"] = str(clone.parent / "notes")
     script = [*([str(driver)] if driver else []), str(clone / "src/main.py")]
     command = [sys.executable, "-W", "ignore", *script, *arguments]
-    return subprocess.run(command, cwd=clone.parent, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=clone.parent, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def mappo(*overrides: str, config: str = "mappo") -> list[str]:

@@ -23,7 +23,7 @@ def run(config: str, folder: Path, home: Path, *params: str) -> subprocess.Compl
     command = ["run", "--suite=epymarl", f"--config={config}", "--env-config=gymma", "--quiet", "--progress=off"]
     command = [sys.executable, "-W", "ignore", "-m", "epymarl_trust_region", *command, "with", *SPREAD, *SMALL, *params]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "EPYMARL_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ def test_a_wheel_carries_what_is_read_as_data(tmp_path: Path) -> None:
     if not (root / "setup.py").exists():
         pytest.skip("not a source checkout")
     command = [sys.executable, "-W", "ignore", "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
-    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=600)
     package = tmp_path / "epymarl_trust_region"
     for folder in ("configs", "patches"):
         expected = {path.relative_to(root) for path in (root / folder).rglob("*") if path.is_file()}

@@ -88,7 +88,7 @@ def of_epymarl(epymarl_home: Path, tmp_path_factory) -> dict[str, np.ndarray]:
         [sys.executable, "-W", "ignore", "-c", EPYMARL, epymarl_home, out, ",".join(SCENARIOS)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]

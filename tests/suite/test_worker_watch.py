@@ -84,7 +84,7 @@ def serve(remote, fate: str) -> None:
 def module() -> Iterator[types.SimpleNamespace]:
     """Stands in for `runners.parallel_runner`. A test that waits for ever is ended."""
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail("still waiting"))
-    signal.alarm(30)
+    signal.alarm(300)
     yield types.SimpleNamespace(Pipe=multiprocessing.Pipe, Process=multiprocessing.Process)
     signal.alarm(0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -261,7 +261,7 @@ def run_script(text: str, *arguments: str) -> tuple[int, str, str]:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PLACES))},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -274,7 +274,7 @@ def hook():
         runner.pipes[0].send(("step", None))
         time.sleep(0.3)  # the first worker dies
 os.register_at_fork(after_in_parent=hook)
-signal.alarm(20)
+signal.alarm(300)
 with watch_workers(module):
     runner = Runner.__new__(Runner)
     runner.__init__(module, ["exit:3", "well"])
