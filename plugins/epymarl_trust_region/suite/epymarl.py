@@ -268,7 +268,7 @@ def _check_packages(config: Mapping[str, Any]) -> None:
     if config["learner"] in ("pac_learner", "pac_dcg_learner") and missing:
         raise ConfigError(
             f"{config['name']} needs {' and '.join(missing)}, of EPyMARL's pac_requirements.txt: "
-            f"pip install --no-build-isolation {' '.join(missing)}"
+            f"pip install wheel, then pip install --no-build-isolation {' '.join(missing)} (torch_scatter is compiled)"
         )
 
 
