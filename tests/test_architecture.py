@@ -36,7 +36,7 @@ MAY_IMPORT = {
 }
 # The only third-party packages that these parts may import.
 THIRD_PARTY = {"numerics": {"torch", "numpy"}, "games": {"numpy"}, "offline": {"numpy", "torch", "h5py"}}
-THIRD_PARTY["environments"] = {"numpy", "gymnasium"}
+THIRD_PARTY["environments"] = {"numpy", "gymnasium", "gymnasium_robotics", "mujoco"}
 # The Gymnasium ids of the games need Gymnasium; the games themselves do not.
 GYMNASIUM_ADAPTERS = {
     "games/game_env.py",

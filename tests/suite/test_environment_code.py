@@ -226,7 +226,7 @@ def test_a_run_and_its_workers_find_the_module(suite, start, params, folder):
     Path("helper_of_mine.py").touch()
     done = train(folder, suite, start, *params)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (folder / f"results/sacred/happo/{KEY}/1/run.json").exists()
+    assert (folder / f"results/sacred/happo/{KEY.replace(':', '-')}/1/run.json").exists()
 
 
 @pytest.mark.parametrize("suite", ["lite", pytest.param("epymarl", marks=pytest.mark.integration)])

@@ -53,7 +53,7 @@ def test_the_last_step_repeats_the_observation_and_pays_nothing() -> None:
     assert all(rewards)
     after, rewards, terminated, truncated, info = env.step([1, 2, 3])
     assert all(one is other for one, other in zip(after, before, strict=True))
-    assert (rewards, terminated, truncated, info) == ([0, 0, 0], True, True, {})
+    assert (rewards, terminated, truncated, info) == ([0, 0, 0], False, True, {})
 
 
 def test_an_action_that_does_not_exist_is_refused() -> None:
