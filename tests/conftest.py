@@ -34,6 +34,7 @@ def _needs_jax(item: pytest.Item) -> bool:
     return item.get_closest_marker("jax") is not None
 
 
+@pytest.hookimpl(trylast=True)  # by then a test's own `sys.modules` is gone
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     assert _needs_jax(item) or "jax" not in sys.modules, "it has started JAX: mark it `jax`, so that it runs last"
 
