@@ -42,6 +42,7 @@ def _needs_jax(item: pytest.Item) -> bool:
     return item.get_closest_marker("jax") is not None
 
 
+@pytest.hookimpl(trylast=True)  # by then a test's own `sys.modules` is gone
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     assert _needs_jax(item) or sys.modules.get("jax") is None, (
         "this test has started JAX: mark it `jax`, so that it runs last"
