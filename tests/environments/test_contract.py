@@ -136,6 +136,7 @@ def test_bad_observations_of_other_spaces(space, value: Any, kind: type, message
     "space, value, flat",
     [
         (BYTES, np.array([[1.0, 2.0], [3.0, 255.0]]), [1, 2, 3, 255]),
+        (Box(-1, 1, (1,), np.float16), np.array([0.1]), [np.float16(0.1)]),  # rounded as its space says
         (DISCRETE, np.int64(3), [0, 0, 1]),
         (DISCRETE, np.array(2), [0, 1, 0]),
         (NESTED, {"a": np.array([3.0]), "b": 2, "more": None}, [3, 0, 0, 1]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from data import record
 from data.faulty import KEY
 from epymarl_trust_region.errors import ConfigError, EnvironmentFaultError, NonFiniteError
+from epymarl_trust_region.suite.last_words import last_words
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
 from epymarl_trust_region.suite.lite.registries import vector_runner
 from epymarl_trust_region.suite.worker_watch import watch_workers
@@ -125,3 +127,17 @@ def test_one_agent_with_individual_rewards_in_a_batched_form() -> None:
     each, each_log = rollout(vector_runner, OneHot, *case, batched_envs="none", env_processes=1)
     assert one["reward"].shape == (3, 10, 1) and torch.equal(one["reward"], each["reward"])
     assert one_log == each_log and one_log["agent_0_return_mean"] == one_log["total_return_mean"] != 0
+
+
+def test_a_worker_that_has_said_its_last_words_waits_to_be_closed() -> None:
+    """Else the parent might hear of its death before it reads its answer."""
+    said, orders = [], [("step", 0), ("reset", None), ("close", None), ("never asked for", None)]
+    connection = SimpleNamespace(send=lambda words: said.append(pickle.dumps(words)), recv=lambda: orders.pop(0))
+    with last_words(connection, 3):
+        raise ConfigError("choose 2")
+    assert [what for what, _ in orders] == ["never asked for"]
+    with pytest.raises(ConfigError, match="^choose 2$"):
+        pickle.loads(said[0])
+    with pytest.raises(ZeroDivisionError), last_words(connection, 3):  # not of this plugin: the host's own way
+        raise ZeroDivisionError
+    assert len(said) == 1
