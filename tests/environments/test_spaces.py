@@ -151,6 +151,8 @@ def test_an_environment_that_cannot_be_made(key: str, env_args: dict, message: s
     with pytest.raises(ConfigError, match=rf"^env_args\.key={key}: the environment {message}") as error:
         check(key, **env_args)
     assert "\n" not in str(error.value)
+    if sys.version_info >= (3, 11) and "ChildProcessError" not in message:
+        assert "in __init__" in error.value.__cause__.__notes__[0]  # the traceback of the process that has ended
 
 
 @pytest.mark.parametrize("suite", ["lite", pytest.param("epymarl", marks=pytest.mark.integration)])

@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import pickle
 import sys
+import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -51,6 +52,8 @@ def _do(task: Callable[[], Any], connection: Connection) -> None:
         try:
             answer = False, task()
         except Exception as error:
+            if hasattr(error, "add_note"):  # from Python 3.11 on; shown under --debug
+                error.add_note(f"In the process that was ended:\n{traceback.format_exc()}")
             answer = True, error
     connection.send_bytes(_pickled(answer))
 
