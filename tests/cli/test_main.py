@@ -196,3 +196,24 @@ def test_a_flag_without_a_value_is_left_to_sacred():
     options = split_options(["--suite", "--progress=", "-d"])
     assert (options.suite, options.progress, options.debug) == ("auto", "auto", True)
     assert options.params == ["--suite", "--progress=", "-d"]
+
+
+def test_what_follows_with_is_read_as_sacred_reads_it():
+    given = module.overrides(
+        ["a=1", "with", "t_max=1e3", "name='x'", "env_args={'key': 'a-v0'}", "env_args.N=3", "word"]
+    )
+    assert given == {"t_max": 1000.0, "name": "x", "env_args.key": "a-v0", "env_args.N": 3}
+    assert module.overrides(["a=1"]) == {}
+
+
+def test_new_keys_are_the_environments_alone_unless_they_are_forced():
+    config = {"t_max": 1, "env_args": {"key": None, "time_limit": 1}}
+    module.check_overrides({"t_max": 2, "seed": 1, "env_args.N": 3}, config)
+    module.admit_environment_arguments({"env_args.N": 3, "env_args.deep.er": 1}, config)
+    assert config["env_args"] == {"key": None, "time_limit": 1, "N": None, "deep": None}
+    with pytest.raises(ConfigError, match="^unknown key `new` in the command line; nothing reads it"):
+        module.check_overrides({"new": 1}, config)
+    module.check_overrides({"new": 1}, config, forced=True)
+    for slip in ("tmax", "env_args.time_limt"):
+        with pytest.raises(ConfigError, match=f"unknown key `{slip}` .*did you mean"):
+            module.check_overrides({slip: 1}, config, forced=True)

@@ -62,6 +62,12 @@ def test_a_folder_without_steps(tmp_path):
         check_folder(str(tmp_path), 0, None)
 
 
+def test_the_folder_of_one_step_is_told_from_the_runs(folder):
+    for path in (f"{folder}/250", f"{folder}/250/"):
+        with pytest.raises(CheckpointError, match=rf"is one step's folder; .* checkpoint_path={folder} load_step=250$"):
+            check_folder(path, 0, None)
+
+
 @pytest.mark.parametrize("name", ["agent.th", "learner.th"])
 def test_our_own_files_are_read_through(tmp_path, name):
     (tmp_path / "10").mkdir()

@@ -23,6 +23,11 @@ def check_folder(path: str, load_step: int, learner: type | None, t_max: float |
     if not folder.is_dir():
         raise CheckpointError(f"checkpoint_path={path} is not a folder; give the folder that holds the step folders")
     steps = [int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit()]
+    if not steps and folder.name.isdigit():
+        raise CheckpointError(
+            f"checkpoint_path={path} is one step's folder; give the run's: checkpoint_path={folder.parent} "
+            f"load_step={folder.name}"
+        )
     if not steps:
         raise CheckpointError(
             f"checkpoint_path={path} holds no step folders (such as 50000/); give the run's folder under results/models"
