@@ -145,6 +145,14 @@ def test_what_is_not_there_is_named(folder, key, message):
     assert re.search(message.format(here=re.escape(str(folder))), refused(key))
 
 
+@pytest.mark.parametrize("module", ["01-my-env", "2my.env"])
+def test_a_module_whose_name_no_import_statement_can_write_is_imported(module):
+    if "." in module:
+        write(file="2my/__init__.py")
+    write(file=module.replace(".", "/") + ".py")
+    check_environment({"env": "gymma", "env_args": {"key": f"{module}:MyEnv-v0", "time_limit": 5}})
+
+
 def test_a_module_that_hides_the_users_own_is_named(folder):
     write(file="json.py")
     message = refused("json:MyEnv-v0")

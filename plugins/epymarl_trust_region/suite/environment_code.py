@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 import traceback
@@ -84,12 +85,20 @@ def origin(module: str) -> str:
 
 
 def _check_name(key: str, module: str) -> None:
-    if module.endswith(".py") or not all(part.isidentifier() for part in module.split(".")):
+    if module.endswith(".py") or not (all(part.isidentifier() for part in module.split(".")) or _is_found(module)):
         name = ".".join(part for part in Path(module).with_suffix("").parts if part.isidentifier()) or "my_env"
         raise EnvironmentMissingError(
             f"environment {key}: `{module}` is not the name of a module; write it as after `import`, as in "
             f"env_args.key={name}:{key.rpartition(':')[2]}"
         )
+
+
+def _is_found(module: str) -> bool:
+    """Whether there is such a module, as there may be under a name that `import` cannot write: 01-my-env.py."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _absent(key: str, module: str, error: ModuleNotFoundError) -> str:
