@@ -206,6 +206,10 @@ class OnPolicyConfig(LoopConfig):
             found["value_norm_beta"] = "value_norm=none keeps no moments"
         if self.critic == "individual":
             found["obs_individual_obs"] = "critic=individual has no state to append observations to"
+        if self.actor_network is not None:
+            found["hidden_dim"] = f"actor_network={self.actor_network} has the widths that actor_args give it"
+        if self.actor_network is not None and self.critic_network is not None:
+            found["activation"] = "actor_network and critic_network bring their own"
         return found
 
     def clip_range(self, n_agents: int) -> float | None:
@@ -318,7 +322,7 @@ class LogLinearPPOConfig(SequentialConfig):
     shared_actors: ClassVar[str | None] = (
         "every agent's features are of its own place in the order; set share_parameters=False"
     )
-    own_actors: ClassVar[str | None] = "its policies are linear in fixed features; set actor_network=null"
+    own_actors: ClassVar[str | None] = "its policies are linear in fixed features; set actor_network=None"
     continuous_actions: ClassVar[str | None] = (
         "its policies are softmaxes over the features of each action; use --config=happo"
     )
@@ -434,7 +438,7 @@ class IPGConfig(OnPolicyConfig):
         if self.tabular and self.use_rnn:
             raise CapabilityError("a table (tabular=True) has no memory; set use_rnn=False, or tabular=False")
         if self.tabular and self.actor_network is not None:
-            raise CapabilityError("a table (tabular=True) is no network; set actor_network=null, or tabular=False")
+            raise CapabilityError("a table (tabular=True) is no network; set actor_network=None, or tabular=False")
 
     def check_continuous(self) -> None:
         super().check_continuous()
@@ -489,6 +493,8 @@ def checked(f: dataclasses.Field, value: Any) -> Any:
     meta = f.metadata
     if (value is None and meta["optional"]) or (value == "auto" and meta["auto"]):
         return value
+    if meta["optional"] and value in ("null", "none", "~"):  # yaml's word, read as text on the command line
+        raise ConfigError(f"{f.name}={value} is text on the command line; write {f.name}=None")
     kind = f.type.split(" |")[0]
     if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

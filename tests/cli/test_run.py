@@ -122,6 +122,16 @@ def test_local_results_path_moves_the_results():
             ["value_norm_beta=0.5"],
             "value_norm_beta=0.5 in --config=happo or the command line does nothing: value_norm=none",
         ),
+        (["actor_network=null"], "actor_network=null is text on the command line; write actor_network=None"),
+        (["huber_delta=none"], "huber_delta=none is text on the command line; write huber_delta=None"),
+        (
+            ["actor_network=torch.nn:Linear", "hidden_dim=9"],
+            "hidden_dim=9 in .* does nothing: actor_network=torch.nn:L",
+        ),
+        (
+            ["actor_network=torch.nn:Linear", "critic_network=torch.nn:Linear", "activation=tanh"],
+            "activation=tanh in .* does nothing: actor_network and critic_network bring their own",
+        ),
         (["evaluate=True"], "evaluate=True needs a model: add checkpoint_path"),
         (["save_replay=True"], "save_replay=True needs a model: add checkpoint_path"),
         (["load_step=5"], "load_step=5 in .* does nothing: there is no checkpoint_path"),

@@ -71,7 +71,7 @@ class StreamRunner(VectorRunner):
             ConfigError: a setting that only whole episodes have.
         """
         if getattr(args, "save_episodes", None):
-            raise ConfigError("save_episodes records whole episodes; set rollout_steps=null, or save_episodes=null")
+            raise ConfigError("save_episodes records whole episodes; set rollout_steps=None, or save_episodes=None")
         self.steps = args.rollout_steps
         plain = SimpleNamespace(**{**vars(args), "batched_envs": "none", "render": False})
         super().__init__(plain, logger, episode_batch, make_environment)

@@ -149,7 +149,7 @@ def _check_arguments(key, time_limit, common_reward, scalarisation, pretrained) 
     if pretrained:
         raise ConfigError(
             f"env_args.pretrained_wrapper={pretrained}: pretrained opponents exist only in EPyMARL; "
-            "get it with `epymarl-tr suite fetch`, or set env_args.pretrained_wrapper=null"
+            "get it with `epymarl-tr suite fetch`, or set env_args.pretrained_wrapper=None"
         )
 
 
