@@ -65,10 +65,11 @@ class Contract(gym.Wrapper):
             action = [one + start for one, start in zip(action, self._starts, strict=True)]
         observations, reward, terminated, truncated, info = five(self.env.step(action), scene)
         reward = check_reward(reward, self._n, self._common_reward, scene)
-        terminated = check_end(terminated, "terminated", self._n, scene)
-        truncated = check_end(truncated, "truncated", self._n, scene)
+        if not (terminated is False and truncated is False):  # as in most steps
+            terminated = check_end(terminated, "terminated", self._n, scene)
+            truncated = check_end(truncated, "truncated", self._n, scene)
+            self._over = is_over(terminated, truncated)
         info = check_info(info, scene)
-        self._over = is_over(terminated, truncated)
         scene.t += 1
         self._observations.check(observations, scene)
         return observations, reward, terminated, truncated, info
@@ -85,7 +86,7 @@ def five(result: Any, scene: Scene) -> Any:
     Raises:
         EnvironmentFaultError: it is something else.
     """
-    if isinstance(result, tuple | list) and len(result) == 5:
+    if (type(result) is tuple or isinstance(result, tuple | list)) and len(result) == 5:
         return result
     size = f"{len(result)} values" if isinstance(result, tuple | list) else f"a {type(result).__name__}"
     raise scene.fault(f"gave {size} from step()", "return (observations, reward, terminated, truncated, info)")

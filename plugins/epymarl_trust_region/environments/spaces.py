@@ -78,6 +78,9 @@ def _check_sizes(key: str, env: gym.Env, sizes: list[int]) -> None:
         )
 
 
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
 class Observations:
     """The agents' observations, one of each space."""
 
@@ -105,19 +108,18 @@ class Observations:
                 f"gave {count} observation{'s' * (count != 1)} for {n_agents} agents",
                 "return one per agent, in the order of its spaces",
             )
-        for agent, one in enumerate(observations):
+        for agent, (one, vector) in enumerate(zip(observations, self._vectors, strict=True)):
             # The short cut: a float vector of the right length whose squares have a finite sum.
             if not (
-                type(one) is np.ndarray
-                and one.shape == self._vectors[agent]
-                and one.dtype.char in "fd"
-                and np.vdot(one, one) <= 3e38
+                type(one) is np.ndarray and one.shape == vector and one.dtype in _FLOATS and one.dot(one) <= 3e38
             ):
                 _check_one(self._spaces[agent], one, agent, scene)
 
 
 def _length(observations: Any) -> int | None:
     """How many there are; None if they are not in a row."""
+    if type(observations) is tuple:
+        return len(observations)
     try:
         return None if isinstance(observations, str | Mapping) else len(observations)
     except TypeError:
