@@ -111,7 +111,7 @@ class Observations:
         for agent, (one, vector) in enumerate(zip(observations, self._vectors, strict=True)):
             # The short cut: a float vector of the right length whose squares have a finite sum.
             if not (
-                type(one) is np.ndarray and one.shape == vector and one.dtype in _FLOATS and one.dot(one) <= 3e38
+                type(one) is np.ndarray and one.shape == vector and one.dtype in _FLOATS and np.vdot(one, one) <= 3e38
             ):
                 _check_one(self._spaces[agent], one, agent, scene)
 
