@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch as th
+from epymarl_trust_region import provenance
 from epymarl_trust_region.errors import SuiteError
 from epymarl_trust_region.experiments import made_by
-from epymarl_trust_region.suite import epymarl, provenance
+from epymarl_trust_region.suite import epymarl
 
 NO_EPYMARL = "no EPyMARL checkout: set $EPYMARL_HOME, or `epymarl-tr suite fetch` (`make fetch`)"
 

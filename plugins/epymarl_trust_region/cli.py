@@ -21,9 +21,9 @@ _PASSED_ON = {
     "report": "epymarl_trust_region.experiments.report",
     "compare": "epymarl_trust_region.experiments.compare",
     "bench": "epymarl_trust_region.experiments.bench",
-    "study": "epymarl_trust_region.experiments.study",
-    "episodes": "epymarl_trust_region.offline.summary",
-    "offline": "epymarl_trust_region.train_offline",
+    "study": "epymarl_trust_region.studies.command",
+    "episodes": "epymarl_trust_region.recordings.summary",
+    "offline": "epymarl_trust_region.offline.command",
 }
 _SUITE_COMMANDS = ("fetch", "patch", "unpatch", "path")
 _COMMANDS = (*_PASSED_ON, "suite", "doctor")
@@ -226,9 +226,9 @@ def _mujoco() -> str:
 
 
 def _git_version() -> str:
-    from epymarl_trust_region.suite import patching
+    from epymarl_trust_region.git import git
 
-    return patching.git("--version", cwd=Path.cwd()).stdout.strip()
+    return git("--version", cwd=Path.cwd()).stdout.strip()
 
 
 def _epymarl() -> str:

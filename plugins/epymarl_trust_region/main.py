@@ -30,11 +30,11 @@ from sacred.utils import SacredError, apply_backspaces_and_linefeeds
 from . import __version__
 from .config import check_known_keys, flatten, nearest
 from .errors import ConfigError, TrustRegionError
+from .provenance import own_version, version
 from .suite.environments import task_name
 from .suite.feasible import shared_reward_warning
 from .suite.host import Host, config_root, folder_name, run_defaults
 from .suite.progress import Progress
-from .suite.provenance import own_version, version
 from .suite.registration import check_all, check_online, register_into
 from .suite.selection import choose
 from .suite.worker_watch import watch_workers

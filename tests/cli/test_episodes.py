@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from epymarl_trust_region import cli
-from epymarl_trust_region.offline.episodes import read_episodes
+from epymarl_trust_region.recordings.episodes import read_episodes
 from support import logged
 
 pytest.importorskip("h5py")

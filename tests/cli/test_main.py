@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from epymarl_trust_region import main as module
+from epymarl_trust_region import provenance
+from epymarl_trust_region.environments.games.matrix_env import MatrixGameEnv
 from epymarl_trust_region.errors import ConfigError
-from epymarl_trust_region.games.matrix_env import MatrixGameEnv
 from epymarl_trust_region.games.normal_form import climbing_game
 from epymarl_trust_region.main import assemble, config_files, main, seed_everything, split_options
-from epymarl_trust_region.suite import provenance
 from epymarl_trust_region.suite.selection import lite_host
 from sacred.utils import SacredError
 from support import ROOT

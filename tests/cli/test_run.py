@@ -12,8 +12,8 @@ from pathlib import Path
 
 import gymnasium
 import pytest
+from epymarl_trust_region.environments.games.matrix_env import MatrixGameEnv
 from epymarl_trust_region.errors import ConfigError
-from epymarl_trust_region.games.matrix_env import MatrixGameEnv
 from epymarl_trust_region.games.normal_form import climbing_game
 from epymarl_trust_region.main import main, overrides, split_options
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from epymarl_trust_region.environments import Checked, under_contract
+from epymarl_trust_region.environments.interface import Checked, under_contract
+from epymarl_trust_region.environments.smax import SMAXEnv
 from epymarl_trust_region.errors import EnvironmentFaultError, NonFiniteError
-from epymarl_trust_region.runners.share import Field, Share
-from epymarl_trust_region.suite.smax import SMAXEnv
+from epymarl_trust_region.runners.env_group import EnvGroup, Field
 
 B, T, N, A, OBS, STATE = 2, 5, 2, 3, 4, 6
 
@@ -45,7 +45,7 @@ class Battle:
 
 
 def play(field: str = "", value: Any = None) -> tuple[dict[str, np.ndarray], list]:
-    share = Share(lambda i: Battle(i, field, value), range(B), "3m")
+    share = EnvGroup(lambda i: Battle(i, field, value), range(B), "3m")
     shapes = {
         "obs": ((N, OBS), np.float32), "state": ((STATE,), np.float32), "avail_actions": ((N, A), np.int32),
         "actions": ((N, 1), np.int64), "reward": ((1,), np.float32), "terminated": ((1,), np.uint8),

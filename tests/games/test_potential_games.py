@@ -12,7 +12,7 @@ import pytest
 from epymarl_trust_region.games import congestion, distancing
 from epymarl_trust_region.games.congestion import congestion_game, own_vertex_policies, potential
 from epymarl_trust_region.games.markov import joint_policy, random_game, random_policies
-from epymarl_trust_region.games.policy_gradient import (
+from epymarl_trust_region.studies.policy_gradient import (
     averaged_advantages,
     inpg_step,
     ipg_step,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from epymarl_trust_region.git import dirty_files
 from epymarl_trust_region.suite import epymarl, host, patching
 
 pytestmark = pytest.mark.integration
@@ -117,7 +118,7 @@ def test_git_am_takes_it_and_says_the_same(clone: Path) -> None:
 
 def test_the_second_patch_fits_by_itself(clone: Path) -> None:
     subprocess.run(["git", "apply", str(patching.series()[1])], cwd=clone, check=True)
-    assert patching.dirty_files(clone) == ("src/run.py",)
+    assert dirty_files(clone) == ("src/run.py",)
 
 
 def test_a_checkout_that_was_patched_by_an_older_version_is_no_other(clone: Path) -> None:

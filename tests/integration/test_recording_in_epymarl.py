@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from epymarl_trust_region.offline.episodes import read_episodes
+from epymarl_trust_region.recordings.episodes import read_episodes
 from support import ROOT, logged
 
 pytestmark = pytest.mark.integration

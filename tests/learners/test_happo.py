@@ -102,7 +102,7 @@ def test_steps_of_a_dead_agent_count_in_its_means_and_give_it_nothing_else(doubl
 
 
 def test_random_orders_are_all_drawn_and_fixed_is_fixed():
-    from epymarl_trust_region.onpolicy.order import agent_sequence
+    from epymarl_trust_region.onpolicy.turns import agent_sequence
 
     torch.manual_seed(0)
     assert {tuple(agent_sequence(3, "random")) for _ in range(200)} == {

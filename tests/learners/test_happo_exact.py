@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from epymarl_trust_region.games.markov import average_out, joint_policy, random_policies
-from exact import N_ACTIONS, WEIGHTS, exact_setting, gain_in_turn, set_table
+from oracles.exact import N_ACTIONS, WEIGHTS, exact_setting, gain_in_turn, set_table
 
 TIGHT = dict(rtol=0, atol=1e-12)
 UNCLIPPED = {"entropy_coef": 0.0, "eps_clip": 0.9}

@@ -12,7 +12,7 @@ import torch
 from epymarl_trust_region.games.markov import average_out, joint_policy
 from epymarl_trust_region.onpolicy.returns import masked_mean
 from epymarl_trust_region.onpolicy.rollout import make_rollout
-from exact import N_ACTIONS, WEIGHTS, exact_setting, gain_in_turn
+from oracles.exact import N_ACTIONS, WEIGHTS, exact_setting, gain_in_turn
 from support import make_batch, make_learner
 
 RAGGED = [6, 3, 1, 5]

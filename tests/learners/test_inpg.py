@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from epymarl_trust_region.errors import CapabilityError, ConfigError
-from epymarl_trust_region.games.policy_gradient import averaged_advantages, inpg_step, ipg_step
 from epymarl_trust_region.numerics.tabular import natural_direction, observed, project_to_simplex
 from epymarl_trust_region.onpolicy.rollout import make_rollout
-from exact import N_ACTIONS, WEIGHTS, exact_setting
+from epymarl_trust_region.studies.policy_gradient import averaged_advantages, inpg_step, ipg_step
+from oracles.exact import N_ACTIONS, WEIGHTS, exact_setting
 from support import make_batch, make_learner
 
 TABLE = {"tabular": True, "gamma": 0.9, "eta": 0.05}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from epymarl_trust_region.games.markov import average_out, joint_policy
 from epymarl_trust_region.onpolicy.rollout import make_rollout
-from exact import WEIGHTS, exact_setting, gain_in_turn
+from oracles.exact import WEIGHTS, exact_setting, gain_in_turn
 from support import make_batch, make_learner
 from textbook import textbook_ppo
 

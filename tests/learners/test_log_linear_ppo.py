@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from epymarl_trust_region.errors import CapabilityError, ConfigError
-from epymarl_trust_region.games.exact_batch import exact_batch, rational_policies
 from epymarl_trust_region.onpolicy.rollout import make_rollout
+from oracles.exact_batch import exact_batch, rational_policies
 from support import HandMadeBatch, make_batch, make_learner
 
 RAGGED = [6, 3, 1, 5]
@@ -87,7 +87,7 @@ def test_product_agents_average_earlier_ones_over_their_new_policies(order, monk
     policies = [p[0] for p in rational_policies(rng, 1, (2, 2, 2), M)]
     payoff = rng.normal(size=(2, 2, 2))
     learner, rollout = one_shot(payoff, policies, beta=0.5, conditioning="product")
-    monkeypatch.setattr("epymarl_trust_region.onpolicy.order.agent_sequence", lambda *_: list(order))
+    monkeypatch.setattr("epymarl_trust_region.onpolicy.turns.agent_sequence", lambda *_: list(order))
     learner.update_policies(rollout)
     now = list(policies)
     for m in order:

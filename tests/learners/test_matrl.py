@@ -10,12 +10,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from epymarl_trust_region.games.equilibrium import SOLVERS, Equilibrium
 from epymarl_trust_region.games.markov import joint_policy
-from epymarl_trust_region.games.meta_game import BatchGame
 from epymarl_trust_region.learners.matrl import truncated_weights
+from epymarl_trust_region.numerics.equilibrium import SOLVERS, Equilibrium
+from epymarl_trust_region.numerics.meta_game import BatchGame
 from epymarl_trust_region.onpolicy.rollout import make_rollout
-from exact import WEIGHTS, exact_setting
+from oracles.exact import WEIGHTS, exact_setting
 from support import make_batch, make_learner
 from textbook import textbook_ppo
 

@@ -10,8 +10,8 @@ import torch
 import yaml
 from epymarl_trust_region.config import SCHEMAS, check_learner
 from epymarl_trust_region.errors import ConfigError
-from epymarl_trust_region.games.equilibrium import Equilibrium
 from epymarl_trust_region.learners import REGISTRY as LEARNERS
+from epymarl_trust_region.numerics.equilibrium import Equilibrium
 from support import ROOT, algorithm, make_batch, make_learner
 
 HOST_DEFAULTS = yaml.safe_load((ROOT / "configs/lite/default.yaml").read_text()) | {"device": "cpu"}
@@ -92,7 +92,7 @@ def test_every_key_that_can_be_refused_is_in_the_table():
     for file in sorted((ROOT / "configs/algs").glob("*.yaml")):
         config = algorithm(file.stem)
         schema = SCHEMAS[config["learner"]]
-        if config["learner"] not in LEARNERS:  # learns from recorded episodes: tests/cli/test_offline.py
+        if config["learner"] not in LEARNERS:  # learns from recorded episodes: tests/offline/test_command.py
             continue
         options = {f.name: f.metadata["choices"] or (True, False) for f in dataclasses.fields(schema)
                    if f.metadata["choices"] or f.type == "bool"}  # fmt: skip

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from epymarl_trust_region.runners import batched_mpe, choice
-from epymarl_trust_region.runners.batched_mpe import TASKS, BatchedMPE
-from epymarl_trust_region.runners.share import BatchedShare, Share
+from epymarl_trust_region.environments import batched_mpe
+from epymarl_trust_region.environments.batched_mpe import TASKS, BatchedMPE
+from epymarl_trust_region.runners import batched_form
+from epymarl_trust_region.runners.env_group import BatchedEnvGroup, EnvGroup
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
 from epymarl_trust_region.suite.lite.registries import vector_runner
 
@@ -41,7 +42,7 @@ class Recorder:
 
 def play(key=SPREAD, common_reward=True, scalarisation="sum", time_limit=25, render=False, n_agents=3, **arguments):
     batched_envs, processes = arguments.pop("batched_envs", "exact"), arguments.pop("processes", 1)
-    env_args = {"key": f"epymarl_trust_region.suite.mpe:{key}", "time_limit": time_limit, "seed": 7, **arguments}
+    env_args = {"key": f"epymarl_trust_region.environments.mpe:{key}", "time_limit": time_limit, "seed": 7, **arguments}
     args = SimpleNamespace(
         env="gymma", env_processes=processes, batched_envs=batched_envs, batch_size_run=4,
         env_args={**env_args, "pretrained_wrapper": None}, common_reward=common_reward,
@@ -80,7 +81,7 @@ CASES = [
 
 
 def is_batched(runner) -> bool:
-    return isinstance(runner.share, BatchedShare) and isinstance(runner.share.env, BatchedMPE)
+    return isinstance(runner.env_group, BatchedEnvGroup) and isinstance(runner.env_group.env, BatchedMPE)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -89,7 +90,7 @@ def test_batches_and_statistics_are_the_same_bit_for_bit(case):
     assert is_batched(runner)
     for processes in (1, 3):
         plain, expected, expected_log = play(**case, batched_envs="none", processes=processes)
-        assert isinstance(plain.share, Share) and len(plain.workers) == processes - 1
+        assert isinstance(plain.env_group, EnvGroup) and len(plain.workers) == processes - 1
         for batch, other in zip(batches, expected, strict=True):
             assert set(batch) == set(other)
             for key in batch:
@@ -103,7 +104,7 @@ def test_batches_and_statistics_are_the_same_bit_for_bit(case):
 def test_rendering_and_unknown_arguments_are_left_to_the_environment_itself():
     assert not is_batched(play(dynamic_rescaling=False)[0])
     args = SimpleNamespace(env="gymma", render=True, env_args={"key": SPREAD, "seed": 0, "time_limit": 25})
-    assert choice.make_batched(args, None) is None
+    assert batched_form.make_batched(args, None) is None
 
 
 def test_a_wrapped_environment_is_left_to_itself():
@@ -112,16 +113,16 @@ def test_a_wrapped_environment_is_left_to_itself():
     args = SimpleNamespace(
         env="gymma", render=False, env_args=env_args, batch_size_run=2, common_reward=True, reward_scalarisation="sum"
     )
-    assert choice.make_batched(args, None) is None
+    assert batched_form.make_batched(args, None) is None
     args.env_args = {"key": None, "seed": 0, "time_limit": 25}  # the environment itself says what is missing
-    assert choice.make_batched(args, None) is None
+    assert batched_form.make_batched(args, None) is None
 
 
 @pytest.mark.parametrize(
     "where, value",
     [
-        ("epymarl_trust_region.runners.batched_mpe._DAMPING", 0.2500001),  # seen in the observations
-        ("epymarl_trust_region.runners.batched_mpe._DIST_MIN", 0.31),  # and in the rewards
+        ("epymarl_trust_region.environments.batched_mpe._DAMPING", 0.2500001),  # seen in the observations
+        ("epymarl_trust_region.environments.batched_mpe._DIST_MIN", 0.31),  # and in the rewards
     ],
 )
 def test_an_mpe2_that_plays_otherwise_is_noticed(where, value, monkeypatch, caplog):

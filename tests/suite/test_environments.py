@@ -8,8 +8,9 @@ import sys
 
 import gymnasium
 import pytest
+from epymarl_trust_region.environments import mpe
 from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
-from epymarl_trust_region.suite import environments, mpe
+from epymarl_trust_region.suite import environments
 from epymarl_trust_region.suite.environment_code import INSTALL
 from epymarl_trust_region.suite.environments import check_environment, own_limit, resolve_key, resolved
 from support import ROOT
@@ -29,10 +30,10 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> dict:
 @pytest.mark.parametrize(
     "key, module",
     [
-        (SPREAD, "epymarl_trust_region.suite.mpe"),
-        ("pz-mpe-no-such-thing-v9", "epymarl_trust_region.suite.mpe"),
-        (CLIMBING, "epymarl_trust_region.games"),
-        ("trust-region-penalty-v0", "epymarl_trust_region.games"),
+        (SPREAD, "epymarl_trust_region.environments.mpe"),
+        ("pz-mpe-no-such-thing-v9", "epymarl_trust_region.environments.mpe"),
+        (CLIMBING, "epymarl_trust_region.environments.games"),
+        ("trust-region-penalty-v0", "epymarl_trust_region.environments.games"),
     ],
 )
 def test_our_ids_name_the_module_that_registers_them(key, module, registry):
@@ -65,7 +66,7 @@ def test_a_resolved_id_is_found_by_a_process_that_knows_nothing_else():
 def test_resolved_gives_a_copy():
     env_args = {"key": CLIMBING, "time_limit": 1}
     copy = resolved(env_args)
-    assert copy == {"key": f"epymarl_trust_region.games:{CLIMBING}", "time_limit": 1}
+    assert copy == {"key": f"epymarl_trust_region.environments.games:{CLIMBING}", "time_limit": 1}
     assert env_args == {"key": CLIMBING, "time_limit": 1}
     copy = resolved({"map_name": "3m"})  # sc2 and the like have no key
     assert copy == {"map_name": "3m"}
@@ -182,7 +183,7 @@ def test_multi_agent_mujoco_without_its_package_says_what_to_install(monkeypatch
         ("gymma", {"key": CLIMBING}, None),
         ("gymma", {"key": "no-such-id-v0"}, None),
         ("gymma", {"key": SPREAD}, 25),
-        ("gymma", {"key": f"epymarl_trust_region.suite.mpe:{SPREAD}", "max_cycles": 50}, 50),
+        ("gymma", {"key": f"epymarl_trust_region.environments.mpe:{SPREAD}", "max_cycles": 50}, 50),
         ("gymma", {"key": "vmas-balance"}, None),
         ("gymma", {"key": "vmas-balance", "max_steps": 30}, 30),
         ("gymma", {"key": None}, None),

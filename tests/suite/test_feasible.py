@@ -72,7 +72,7 @@ def test_environments_without_replays_are_refused(env):
     ],
 )
 def test_drawing_that_nobody_would_see_is_refused(key, error, message):
-    importlib.import_module("epymarl_trust_region.games")
+    importlib.import_module("epymarl_trust_region.environments.games")
     importlib.import_module("lbforaging")
     with pytest.raises(error, match=message):
         check_feasible(config(render=True, env_args={"key": key, "time_limit": 5}))
@@ -142,7 +142,7 @@ def test_adversaries_that_share_a_reward_with_their_prey_are_warned_of(name):
     said = warned(f"pz-mpe-{name}")
     assert said.startswith(f"pz-mpe-{name} has two sides, and common_reward=True pays both the sum of what they win")
     assert "common_reward=False" in said and "ir_ippo" in said
-    assert warned(f"epymarl_trust_region.suite.mpe:pz-mpe-{name}")
+    assert warned(f"epymarl_trust_region.environments.mpe:pz-mpe-{name}")
     assert warned(f"pz-mpe-{name}", common_reward=False) is None
     assert warned(f"pz-mpe-{name}", env="other") is None
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import yaml
 from epymarl_trust_region.config import SCHEMAS, OnPolicyConfig
-from epymarl_trust_region.games.equilibrium import Equilibrium
 from epymarl_trust_region.learners import REGISTRY as LEARNERS
 from epymarl_trust_region.learners.matrl import MATRLLearner
+from epymarl_trust_region.numerics.equilibrium import Equilibrium
 from epymarl_trust_region.run_config import LABELS, RunConfig, unread
 from epymarl_trust_region.suite.host import run_defaults
 from epymarl_trust_region.suite.lite import registries

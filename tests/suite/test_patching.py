@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from epymarl_trust_region import git as git_command
 from epymarl_trust_region.errors import SuiteError
 from epymarl_trust_region.suite import patching
 
@@ -153,7 +154,7 @@ def test_a_hook_of_another_repository_does_not_redirect(
 ) -> None:
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     (checkout / "src/run.py").write_text("edited\n")
-    assert patching.dirty_files(checkout) == ("src/run.py",)
+    assert git_command.dirty_files(checkout) == ("src/run.py",)
 
 
 def test_no_git(zipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +170,7 @@ def test_git_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(SuiteError, match="`git status` took longer than 0.5 s"):
-        patching.git("status", cwd=tmp_path, timeout_s=0.5)
+        git_command.git("status", cwd=tmp_path, timeout_s=0.5)
     # What it has started goes with it. (An ended process may stay listed, as a zombie, until its parent asks.)
     state = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
     for _ in range(200):  # it has been told to; a busy machine may take a moment

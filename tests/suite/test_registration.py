@@ -14,6 +14,7 @@ import torch
 import yaml
 from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
 from epymarl_trust_region.environments.mamujoco import MaMuJoCoEnv
+from epymarl_trust_region.environments.smax import SMAXEnv
 from epymarl_trust_region.errors import (
     CapabilityError,
     CheckpointError,
@@ -23,11 +24,10 @@ from epymarl_trust_region.errors import (
 )
 from epymarl_trust_region.learners import REGISTRY as LEARNERS
 from epymarl_trust_region.suite import epymarl, registration, worker_watch
-from epymarl_trust_region.suite.smax import SMAXEnv
 from support import ROOT, algorithm
 
 KEY = "trust-region-climbing-v0"
-RESOLVED = f"epymarl_trust_region.games:{KEY}"
+RESOLVED = f"epymarl_trust_region.environments.games:{KEY}"
 HOST_DEFAULTS = yaml.safe_load((ROOT / "configs/lite/default.yaml").read_text()) | {"device": "cpu"}
 
 

@@ -1,8 +1,4 @@
-"""What an environment gives is checked here, once, before anything uses it; and which spaces there may be."""
+"""Environments: ids, wrappers and batched forms, and the contract that all of them are held to.
 
-from .contract import Contract, contract_of
-from .interface import Checked, under_contract
-from .scene import numbered
-from .spaces import check_spaces
-
-__all__ = ["Checked", "Contract", "check_spaces", "contract_of", "numbered", "under_contract"]
+Nothing is imported here, so that a process which only makes an environment loads no more than that needs.
+"""

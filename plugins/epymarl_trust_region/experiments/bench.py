@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, SuiteError
+from ..provenance import version
 from ..suite import epymarl
-from ..suite.provenance import version
 from .bench_work import PHASES, Sample, Side, Work
 from .made_by import add_flag, made_by
 

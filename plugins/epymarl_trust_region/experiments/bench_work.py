@@ -215,7 +215,7 @@ def _watch(clock: Clock, runner, mac, learner) -> None:
         runner.new_batch = _watched_batches(clock, runner.new_batch)
         return
     for name in ("reset", "step"):
-        clock.watch(runner.share, name, "environment")
+        clock.watch(runner.env_group, name, "environment")
     for worker in runner.workers:
         for name in ("begin_reset", "begin_step", "finish"):
             clock.watch(worker, name, "messages")

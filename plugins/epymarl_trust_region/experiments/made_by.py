@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from ..errors import ConfigError
-from ..suite.provenance import DIRTY, modified_files, own_version
+from ..provenance import DIRTY, modified_files, own_version
 
 PACKAGES = ("torch", "numpy", "gymnasium", "mpe2", "lbforaging", "sacred")
 

@@ -1,7 +1,6 @@
-"""Exact normal-form and Markov games, and the Gymnasium ids of games (registered by this import)."""
+"""Exact games, in tables: normal-form and Markov games. As environments they are in `environments.games`."""
 
-from epymarl_trust_region.games.exact_batch import exact_batch, rational_policies
-from epymarl_trust_region.games.markov import (
+from .markov import (
     MarkovGame,
     average_out,
     joint_policy,
@@ -10,36 +9,12 @@ from epymarl_trust_region.games.markov import (
     random_game,
     random_policies,
 )
-from epymarl_trust_region.games.normal_form import (
-    climbing_game,
-    one_shot,
-    penalty_game,
-    proposition_1_game,
-    pure_equilibria,
-)
-from epymarl_trust_region.games.registration import (
-    ANTI_COORDINATION_ID,
-    CHECKERS_ID,
-    CLIMBING_ID,
-    CONGESTION_ID,
-    DISTANCING_ID,
-    PENALTY_ID,
-    SWITCH_ID,
-    register_games,
-)
+from .normal_form import climbing_game, one_shot, penalty_game, proposition_1_game, pure_equilibria
 
 __all__ = [
-    "ANTI_COORDINATION_ID",
-    "CHECKERS_ID",
-    "CLIMBING_ID",
-    "CONGESTION_ID",
-    "DISTANCING_ID",
-    "PENALTY_ID",
-    "SWITCH_ID",
     "MarkovGame",
     "average_out",
     "climbing_game",
-    "exact_batch",
     "joint_policy",
     "multi_agent_advantage",
     "multi_agent_q",
@@ -49,6 +24,4 @@ __all__ = [
     "pure_equilibria",
     "random_game",
     "random_policies",
-    "rational_policies",
-    "register_games",
 ]

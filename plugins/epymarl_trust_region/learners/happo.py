@@ -10,9 +10,9 @@ from torch import Tensor
 from ..config import HAPPOConfig
 from ..onpolicy.losses import clipped_loss
 from ..onpolicy.minibatch import Minibatch, minibatches
-from ..onpolicy.order import turns
 from ..onpolicy.rollout import Rollout
 from ..onpolicy.sequential import SequentialLearner
+from ..onpolicy.turns import turns
 
 
 class HAPPOLearner(SequentialLearner):

@@ -15,9 +15,9 @@ from ..numerics.conjugate_gradient import conjugate_gradient
 from ..numerics.gauss_newton import gauss_newton_product
 from ..numerics.line_search import backtrack
 from ..onpolicy.optimiser import FlatParameters
-from ..onpolicy.order import turns
 from ..onpolicy.rollout import Rollout
 from ..onpolicy.sequential import SequentialLearner
+from ..onpolicy.turns import turns
 
 
 class HATRPOLearner(SequentialLearner):

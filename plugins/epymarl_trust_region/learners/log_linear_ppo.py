@@ -19,9 +19,9 @@ from ..errors import ConfigError
 from ..numerics.ridge import ridge_by_action
 from ..onpolicy.diagnostics import explained_variance
 from ..onpolicy.optimiser import FlatParameters
-from ..onpolicy.order import turns
 from ..onpolicy.rollout import Rollout
 from ..onpolicy.sequential import SequentialLearner
+from ..onpolicy.turns import turns
 
 _LARGEST_GRAM = 2 * 2**30  # bytes of one regression's matrix
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..config import MATRLConfig
-from ..games.equilibrium import SOLVERS, Equilibrium, solve
-from ..games.meta_game import BatchGame, deviation_gains
+from ..numerics.equilibrium import SOLVERS, Equilibrium, solve
+from ..numerics.meta_game import BatchGame, deviation_gains
 from ..onpolicy.ascent import ascend, distil
 from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss

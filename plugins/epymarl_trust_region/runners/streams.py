@@ -13,14 +13,14 @@ from types import SimpleNamespace
 import torch
 
 from ..errors import ConfigError
-from .share import Ended, Share
+from .env_group import Ended, EnvGroup
 from .vector import VectorRunner
 
 # Tests are played in environments of their own, with other random numbers than those of training.
 _TEST_SEEDS = 1_000_003
 
 
-class StreamShare(Share):
+class StreamGroup(EnvGroup):
     """Some of the environments; after an episode's end each spends one step on beginning the next."""
 
     def __init__(self, *arguments) -> None:
@@ -63,7 +63,7 @@ class StreamRunner(VectorRunner):
     environments of their own: the streams stay where they are.
     """
 
-    share_class = StreamShare
+    env_group_class = StreamGroup
 
     def __init__(self, args, logger, episode_batch: type, make_environment) -> None:
         """

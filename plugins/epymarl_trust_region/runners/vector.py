@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from ..errors import CapabilityError, ConfigError
-from .choice import make_batched
-from .share import BatchedShare, Ended, Field, Share
+from .batched_form import make_batched
+from .env_group import BatchedEnvGroup, Ended, EnvGroup, Field
 from .workers import Worker
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class VectorRunner:
     a limit cut each of the last rollout's episodes.
     """
 
-    share_class = Share  # who plays some of the environments
+    env_group_class = EnvGroup  # who plays some of the environments
 
     def __init__(self, args, logger, episode_batch: type, make_environment) -> None:
         """
@@ -73,14 +73,14 @@ class VectorRunner:
         own, *others = [sorted(block) for block in reversed(blocks)]
         self._blocks = [] if batched else others
         # A batched form needs one environment beside it, for its sizes and for what only it can do.
-        self.own = self.share_class(self._make_env, own[:1] if batched else own, self.task)
+        self.own = self.env_group_class(self._make_env, own[:1] if batched else own, self.task)
         self.env_info = self.own.envs[0].get_env_info()
         self.episode_limit = self.env_info["episode_limit"]
         self.continuous = "action_low" in self.env_info
-        self.share = self.own
+        self.env_group = self.own
         if batched:
             env, reward = batched
-            self.share = BatchedShare(env, self.batch_size, self.episode_limit, reward, self.task)
+            self.env_group = BatchedEnvGroup(env, self.batch_size, self.episode_limit, reward, self.task)
             _log.info(f"{self.batch_size} environments ({self.task}) as one: {type(env).__name__}")
         else:
             _log.info(
@@ -108,9 +108,9 @@ class VectorRunner:
         fields = self.live.data.transition_data
         shared = {key: Field.like(field.numpy()) for key, field in fields.items()}
         fields |= {key: torch.from_numpy(field.array()) for key, field in shared.items()}
-        self.share.attach(shared)
+        self.env_group.attach(shared)
         self.workers = [
-            Worker(number, partial(self.share_class, self._make_env, block, self.task), block, self.task, shared)
+            Worker(number, partial(self.env_group_class, self._make_env, block, self.task), block, self.task, shared)
             for number, block in enumerate(self._blocks, 1)
         ]
         # Elsewhere than on the CPU, what MACs read is a copy that follows step by step.
@@ -130,8 +130,8 @@ class VectorRunner:
         """Close the environments and end the workers."""
         for worker in self.workers:
             worker.close()
-        self.share.close()
-        if self.share is not self.own:
+        self.env_group.close()
+        if self.env_group is not self.own:
             self.own.close()
 
     def run(self, test_mode: bool = False):
@@ -189,7 +189,7 @@ class VectorRunner:
         """Let all shares do the same thing at the same time."""
         for worker in self.workers:
             getattr(worker, f"begin_{what}")(*arguments)
-        ended = getattr(self.share, what)(*arguments) or []
+        ended = getattr(self.env_group, what)(*arguments) or []
         for worker in self.workers:  # in the order of the environments
             ended += worker.finish()
         return ended

@@ -15,7 +15,7 @@ import cloudpickle
 import torch
 
 from ..errors import TrustRegionError, WorkerDiedError
-from .share import Ended, Field, Share
+from .env_group import Ended, EnvGroup, Field
 
 _RESET, _STEP, _CLOSE = b"r", b"s", b"c"
 _FAILED = b"!"  # no pickle begins with it
@@ -25,11 +25,16 @@ class Worker:
     """The parent's end. `begin_*` sends, `finish` waits for the answer; so all workers work at the same time."""
 
     def __init__(
-        self, number: int, make_share: Callable[[], Share], indices: Sequence[int], name: str, fields: dict[str, Field]
+        self,
+        number: int,
+        make_env_group: Callable[[], EnvGroup],
+        indices: Sequence[int],
+        name: str,
+        fields: dict[str, Field],
     ):
         """
         Args:
-            make_share: makes the environments, in the process.
+            make_env_group: makes the environments, in the process.
 
         Raises:
             WorkerDiedError: from any method, when the process is gone or its environment fails.
@@ -40,7 +45,7 @@ class Worker:
         context = multiprocessing.get_context("spawn" if "jax" in sys.modules else None)
         self.connection, remote = context.Pipe()
         # Pickled by value where need be, so that start methods other than "fork" work too.
-        job = cloudpickle.dumps(make_share)
+        job = cloudpickle.dumps(make_env_group)
         self.process = context.Process(target=_serve, args=(remote, self.connection, job, fields), daemon=True)
         self.process.start()
         remote.close()  # then its death ends the connection, and `finish` does not wait for ever
@@ -104,12 +109,12 @@ def _serve(connection: Connection, parents_end: Connection, job: bytes, fields: 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     torch.set_num_threads(1)  # the other cores have workers of their own
     try:
-        share = cloudpickle.loads(job)()
-        share.attach(fields)
+        env_group = cloudpickle.loads(job)()
+        env_group.attach(fields)
         while (message := connection.recv_bytes()) != _CLOSE:
-            ended = share.reset() if message == _RESET else share.step(int.from_bytes(message[1:], "little"))
+            ended = env_group.reset() if message == _RESET else env_group.step(int.from_bytes(message[1:], "little"))
             connection.send_bytes(pickle.dumps(ended) if ended else b"")
-        share.close()
+        env_group.close()
     except (EOFError, BrokenPipeError):
         pass  # the parent is gone
     except Exception as error:

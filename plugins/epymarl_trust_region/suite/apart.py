@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..runners.share import own_random_numbers
+from ..runners.env_group import own_random_numbers
 
 
 def apart(task: Callable[[], Any]) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium
 
-from epymarl_trust_region.runners.ends import fold
+from epymarl_trust_region.environments.ends import fold
 
 
 class TeamEnds(gymnasium.Wrapper):

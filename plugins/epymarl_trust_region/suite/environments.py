@@ -10,7 +10,8 @@ from typing import Any
 
 import gymnasium
 
-from ..environments import check_spaces, mamujoco_tasks
+from ..environments import mamujoco_tasks
+from ..environments.spaces import check_spaces
 from ..errors import ConfigError, EnvironmentMissingError, TrustRegionError
 from .apart import apart
 from .environment_code import INSTALL, add_current_folder, import_code, origin
@@ -19,9 +20,9 @@ from .environment_code import INSTALL, add_current_folder, import_code, origin
 # made, so that worker processes which share nothing with this one (start method "spawn") find it too.
 _PACKAGE = "epymarl_trust_region."
 _REGISTERED_BY = {
-    "pz-mpe-": "epymarl_trust_region.suite.mpe",
-    "trust-region-": "epymarl_trust_region.games",
-    "vmas-": "epymarl_trust_region.suite.vmas",
+    "pz-mpe-": "epymarl_trust_region.environments.mpe",
+    "trust-region-": "epymarl_trust_region.environments.games",
+    "vmas-": "epymarl_trust_region.environments.vmas",
 }
 # Of env_args; the rest is handed to the environment.
 _OF_THE_WRAPPER = {"key", "time_limit", "seed", "pretrained_wrapper", "common_reward", "reward_scalarisation"}
@@ -29,7 +30,7 @@ _STUBS = Path(__file__).resolve().parent / "stubs"
 
 
 def resolve_key(key: str) -> str:
-    """The id with its module in front: pz-mpe-X -> epymarl_trust_region.suite.mpe:pz-mpe-X; others as they are."""
+    """The id with its module in front, as epymarl_trust_region.environments.mpe:pz-mpe-X; others as they are."""
     spec = gymnasium.registry.get(key)
     if spec is not None and not str(spec.entry_point).startswith(_PACKAGE):  # the host's, say with an older PettingZoo
         return key

@@ -22,6 +22,7 @@ from typing import Any
 
 from epymarl_trust_region.config import nearest
 from epymarl_trust_region.errors import ConfigError, SuiteError
+from epymarl_trust_region.git import dirty_files, git, last_line
 from epymarl_trust_region.runners.streams import make_runner
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite import patching, tensorboard
@@ -109,8 +110,8 @@ def check(path: Path) -> CheckoutStatus:
     if missing := _missing(path):
         raise SuiteError(f"{path} is not an EPyMARL checkout: it has no {', '.join(missing)}; {_FETCH_HINT}")
     try:
-        head = patching.git("rev-parse", "HEAD", cwd=path)
-        patches, dirty = patching.applied(path), patching.dirty_files(path)
+        head = git("rev-parse", "HEAD", cwd=path)
+        patches, dirty = patching.applied(path), dirty_files(path)
     except SuiteError:  # no git on this machine: the checkout can be used all the same
         return CheckoutStatus(path, None, False, ())
     ours = patching.patched_files(patches)
@@ -305,11 +306,11 @@ def _within(folder: Path, timeout_s: float) -> Callable[..., None]:
 
     def call(complaint: str, *arguments: str) -> None:
         try:
-            result = patching.git(*arguments, cwd=folder, timeout_s=max(deadline - time.monotonic(), 0.1))
+            result = git(*arguments, cwd=folder, timeout_s=max(deadline - time.monotonic(), 0.1))
         except SuiteError as error:
             raise SuiteError(f"{complaint}: {error}") from error
         if result.returncode:
-            reason = patching.last_line(result.stderr)
+            reason = last_line(result.stderr)
             raise SuiteError(f"{complaint}: {reason}; try `epymarl-tr suite fetch --from URL_OR_PATH`")
 
     return call

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import NoReturn
 
-from ..environments import numbered
+from ..environments.scene import numbered
 from ..errors import TrustRegionError
 
 

@@ -19,11 +19,13 @@ import yaml
 
 from ..config import OFFLINE, check_learner
 from ..controllers import REGISTRY as CONTROLLERS
-from ..environments import Contract, check_spaces, contract_of
+from ..environments.contract import Contract, contract_of
 from ..environments.mamujoco import MaMuJoCoEnv
+from ..environments.smax import SMAXEnv
+from ..environments.spaces import check_spaces
 from ..errors import ConfigError, SuiteError, TrustRegionError
 from ..learners import REGISTRY as LEARNERS
-from ..offline.recording import check_recording, record
+from ..recordings.recording import check_recording, record
 from ..run_config import check_run
 from .checkpoints import check_folder
 from .ends import TeamEnds
@@ -33,7 +35,6 @@ from .feasible import check_feasible, shared_reward_warning
 from .host import config_root, run_defaults
 from .last_policy import saving_last
 from .progress import Progress, follow
-from .smax import SMAXEnv
 from .tensorboard import stand_in
 
 _log = logging.getLogger(__name__)

@@ -13,10 +13,11 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, flatdim, flatten
 
-import epymarl_trust_region.suite.mpe  # noqa: F401  registers the pz-mpe ids
-from epymarl_trust_region.environments import Contract, check_spaces
+import epymarl_trust_region.environments.mpe  # noqa: F401  registers the pz-mpe ids
+from epymarl_trust_region.environments.contract import Contract
+from epymarl_trust_region.environments.ends import fold
+from epymarl_trust_region.environments.spaces import check_spaces
 from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
-from epymarl_trust_region.runners.ends import fold
 from epymarl_trust_region.suite.environment_code import complaint
 from epymarl_trust_region.suite.environments import load_environment
 

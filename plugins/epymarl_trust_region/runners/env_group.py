@@ -1,0 +1,217 @@
+"""A rollout's fields in memory that processes share, and who fills them: environments one by one, or all as one.
+
+Shape letters: B environments, T+1 observations per episode, N agents.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.sharedctypes import RawArray
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..environments.batched import BatchedEnv, Played, Seen
+from ..environments.ends import fold
+from ..environments.interface import Checked, under_contract
+from ..environments.scene import Scene
+from ..environments.values import check_info, first_not_finite, is_finite, told
+
+#: Makes environment i, behind the suite's environment interface.
+MakeEnv = Callable[[int], Any]
+
+
+class Field(NamedTuple):
+    """One field of the batch, [B, T+1, ...], in shared memory; a worker gets it when it starts."""
+
+    memory: Any
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @classmethod
+    def like(cls, array: np.ndarray) -> Field:
+        """A field of zeros, of this array's type and shape."""
+        return cls(RawArray("b", array.nbytes), array.dtype, array.shape)
+
+    def array(self) -> np.ndarray:
+        """The field, writable."""
+        return np.frombuffer(self.memory, self.dtype).reshape(self.shape)
+
+
+def _views(fields: dict[str, Field]) -> dict[str, np.ndarray]:
+    views = {key: field.array() for key, field in fields.items()}
+    # A host whose scheme was not extended has no place for it.
+    views.setdefault("truncated", np.zeros_like(views["terminated"]))
+    return views
+
+
+class Ended(NamedTuple):
+    """One environment's episode, when it is over."""
+
+    index: int
+    length: int  # steps
+    episode_return: Any  # a number, or one per agent
+    info: dict[str, Any]  # of the last step
+    cut: bool  # by a limit; not if it ended by itself at the same step
+
+
+class EnvGroup:
+    """Some of the environments, stepped one after the other in this process."""
+
+    def __init__(self, make_env: MakeEnv, indices: Sequence[int], name: str) -> None:
+        """
+        Args:
+            indices: which of the rollout's environments.
+            name: of the task, for messages.
+        """
+        with own_random_numbers():
+            self.envs = {i: under_contract(make_env, i, name) for i in indices}
+
+    def attach(self, fields: dict[str, Field]) -> None:
+        """Write into these fields from now on."""
+        self.views = _views(fields)
+        self.continuous = self.views["actions"].dtype.kind == "f"
+        for env in self.envs.values():
+            if isinstance(env, Checked):
+                env.expect({key: view.shape[2:] for key, view in self.views.items()})
+
+    def reset(self) -> None:
+        """Start an episode in every environment, and write down what is seen at step 0."""
+        self.returns = dict.fromkeys(self.envs, 0)
+        self.alive = list(self.envs)
+        for i, env in self.envs.items():
+            env.reset()
+            self._observe(i, 0)
+
+    def step(self, t: int) -> list[Ended]:
+        """Play step t with the actions in the field `actions`, where episodes go on; gives those that end with it.
+
+        Raises:
+            EnvironmentFaultError, NonFiniteError: an environment gives what nothing can be learnt from.
+        """
+        ended = [episode for i in self.alive if (episode := self._step(i, t))]
+        if ended:
+            over = {episode.index for episode in ended}
+            self.alive = [i for i in self.alive if i not in over]
+        return ended
+
+    def _step(self, i: int, t: int) -> Ended | None:
+        views = self.views
+        actions = views["actions"][i, t] if self.continuous else views["actions"][i, t, :, 0]
+        _, reward, terminated, truncated, info = self.envs[i].step(actions)
+        terminated, truncated = fold(terminated, truncated)
+        over = terminated or truncated
+        said_so = bool(info.get("episode_limit", False))
+        views["reward"][i, t] = reward
+        views["terminated"][i, t] = over and not said_so
+        # One for the team is added up as it comes, individual ones in double precision, as in the suite.
+        self.returns[i] = self.returns[i] + (reward if np.isscalar(reward) else np.asarray(reward, np.float64))
+        self._observe(i, t + 1)
+        if not over:
+            return None
+        cut = said_so or not terminated
+        views["truncated"][i, t] = cut
+        return Ended(i, t + 1, self.returns[i], info, cut)
+
+    def _observe(self, i: int, t: int) -> None:
+        env, views = self.envs[i], self.views
+        views["state"][i, t] = env.get_state()
+        views["obs"][i, t] = env.get_obs()
+        views["avail_actions"][i, t] = env.get_avail_actions()
+        views["filled"][i, t] = 1
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self.envs.values():
+            env.close()
+
+
+class BatchedEnvGroup:
+    """All environments as one."""
+
+    def __init__(self, env: BatchedEnv, size: int, limit: int, reward: Callable, name: str) -> None:
+        """
+        Args:
+            size: B.
+            limit: steps after which an episode is cut.
+            reward: agents' rewards [B, N] to what the run wants, [B] or [B, N].
+            name: of the task, for messages.
+        """
+        self.env, self.size, self.limit, self.reward, self.name = env, size, limit, reward, name
+
+    def attach(self, fields: dict[str, Field]) -> None:
+        """As `EnvGroup.attach`."""
+        self.views = _views(fields)
+
+    def reset(self) -> None:
+        """As `EnvGroup.reset`."""
+        self.returns = None
+        self.alive = list(range(self.size))
+        self._observe(self.env.reset(), slice(None), 0)
+
+    def step(self, t: int) -> list[Ended]:
+        """As `EnvGroup.step`."""
+        # A slice where all play: indexing by a list copies.
+        rows = slice(None) if len(self.alive) == self.size else self.alive
+        played = self.env.step(self.views["actions"][:, t, :, 0])
+        rewards = self.reward(played.rewards)
+        if not is_finite(rewards[rows]):
+            self._report(rewards, "the reward {}", t)
+        over = (played.terminated | played.truncated | (t + 1 >= self.limit))[rows]
+        self.views["reward"][rows, t] = rewards[rows].reshape(len(self.alive), -1)
+        if self.returns is None:  # one each, or one per agent each
+            self.returns = np.zeros(rewards.shape)
+        self.returns[rows] += rewards[rows]
+        self._observe(played.seen, rows, t + 1)
+        if not over.any():
+            return []
+        ended = [self._ended(i, t, played) for i, end in zip(self.alive, over, strict=True) if end]
+        self.alive = [i for i, end in zip(self.alive, over, strict=True) if not end]
+        return ended
+
+    def _ended(self, i: int, t: int, played: Played) -> Ended:
+        info = check_info(played.infos[i], Scene(self.name, i))
+        said_so = bool(info.get("episode_limit", False))
+        cut = said_so or not played.terminated[i]
+        self.views["terminated"][i, t] = not said_so
+        self.views["truncated"][i, t] = cut
+        return Ended(i, t + 1, self.returns[i], info, cut)
+
+    def _observe(self, seen: Seen, rows, t: int) -> None:
+        views = self.views
+        views["obs"][rows, t] = seen.obs[rows]
+        views["state"][rows, t] = seen.state[rows]
+        views["avail_actions"][rows, t] = seen.avail_actions[rows]
+        views["filled"][rows, t] = 1
+        for what, numbers in (("an observation", seen.obs), ("a state", seen.state)):
+            if not is_finite(numbers[rows]):
+                self._report(numbers, what + " with {}", t)
+
+    def _report(self, numbers: np.ndarray, what: str, t: int) -> None:
+        """Raise NonFiniteError for the first of the environments that play whose numbers [B, ...] are not finite."""
+        for i in self.alive:
+            if (place := first_not_finite(numbers[i])) is not None:
+                raise Scene(self.name, i).not_finite(f"gave {what.format(told(numbers[i][place]))}", t)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self.env.close()
+
+
+@contextlib.contextmanager
+def own_random_numbers() -> Iterator[None]:
+    """What is drawn or seeded inside leaves the global generators as they were.
+
+    Under the suite's own runner environments are made in processes of their own, so nothing there can move the numbers
+    from which networks are initialised.
+    """
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
