@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
+import types
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -32,6 +35,15 @@ def key(*, gt: float | None = None, ge: float | None = None, lt: float | None = 
 
 #: Keys of every run, whosever algorithm it is: those of configs/run.yaml.
 RUN_KEYS = ("save_episodes", "save_episodes_overwrite", "env_processes", "batched_envs")
+
+# What a key's value may be, and what a message calls it.
+_ARTICLES: dict[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "a word",
+    dict: "keys and values, as in {width: 64}",
+}
 
 _COMPARE = {
     ">": lambda x, b: x > b,
@@ -131,7 +143,7 @@ class OnPolicyConfig(LoopConfig):
         for f in dataclasses.fields(cls):
             if f.name not in config:
                 raise ConfigError(f"key `{f.name}` is missing from {where}; add it, as in configs/algs")
-            values[f.name] = checked(f, config[f.name])
+            values[f.name] = checked(f, kinds(cls)[f.name], config[f.name])
         config = cls(**values)
         config.check_fresh_batch()
         return config
@@ -484,26 +496,54 @@ SCHEMAS: dict[str, type[OnPolicyConfig]] = {
 OFFLINE = ("log_linear_offline",)
 
 
-def checked(f: dataclasses.Field, value: Any) -> Any:
+@functools.cache
+def kinds(schema: type) -> dict[str, type]:
+    """The type of each field's values: int of `int | None`, float of `float | str`.
+
+    Read as types and not as text, so that a module may postpone its annotations (PEP 563) or not.
+
+    Raises:
+        ConfigError: a type that no key of a configuration has, or a name that its module does not know.
+    """
+    try:
+        hints = typing.get_type_hints(schema)
+    except NameError as error:
+        raise ConfigError(f"a type in {schema.__name__} cannot be read: {error}; import it in its module") from None
+    return {f.name: _kind(hints[f.name], f"{schema.__name__}.{f.name}") for f in dataclasses.fields(schema)}
+
+
+def _kind(hint: Any, where: str) -> type:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(one for one in typing.get_args(hint) if one is not types.NoneType)
+    kind = typing.get_origin(hint) or hint
+    if kind not in _ARTICLES:
+        known = ", ".join(one.__name__ for one in _ARTICLES)
+        raise ConfigError(f"{where} has the type {hint}, which no key of a configuration has; give it one of {known}")
+    return kind
+
+
+def checked(f: dataclasses.Field, kind: type, value: Any) -> Any:
     """The value of one field, as its type.
+
+    Args:
+        kind: of `kinds`.
 
     Raises:
         ConfigError: wrong type, not finite, not a choice, or out of range.
     """
-    meta = f.metadata
+    meta = f.metadata or key().metadata
     if (value is None and meta["optional"]) or (value == "auto" and meta["auto"]):
         return value
     if meta["optional"] and value in ("null", "none", "~"):  # yaml's word, read as text on the command line
         raise ConfigError(f"{f.name}={value} is text on the command line; write {f.name}=None")
-    kind = f.type.split(" |")[0]
-    if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if meta["steps"] and isinstance(value, float) and value.is_integer():
         value = int(value)
-    wanted = {"int": int, "float": float, "bool": bool, "str": str, "dict": Mapping}[kind]
+    wanted = Mapping if kind is dict else kind
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        hint = " (write 1.0e-3, with a dot: yaml reads 1e-3 as text)" if kind == "float" and _is_number(value) else ""
-        raise ConfigError(f"{f.name}={value!r} is not of type {kind}; give {f.name} {_article(kind)}{hint}")
+        hint = " (write 1.0e-3, with a dot: yaml reads 1e-3 as text)" if kind is float and _is_number(value) else ""
+        raise ConfigError(f"{f.name}={value!r} is not of type {kind.__name__}; give {f.name} {_ARTICLES[kind]}{hint}")
     if meta["choices"] and value not in meta["choices"]:
         raise ConfigError(f"{f.name}={value!r} is unknown; choose one of {', '.join(meta['choices'])}")
     if value == "" and not meta["empty"]:
@@ -523,16 +563,6 @@ def _is_number(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return isinstance(value, str)
-
-
-def _article(kind: str) -> str:
-    return {
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "True or False",
-        "str": "a word",
-        "dict": "keys and values, as in {width: 64}",
-    }[kind]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
