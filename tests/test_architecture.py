@@ -15,14 +15,14 @@ ROOT = Path(__file__).resolve().parents[1] / "plugins" / PACKAGE
 # Part of the package -> the other parts that it may import. `errors` and the version are free to all.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"main", "suite", "experiments", "offline", "train_offline"},
-    "train_offline": {"main", "config", "run_config", "controllers", "learners", "offline", "suite"},
+    "cli": {"main", "suite", "experiments", "extensions", "offline", "train_offline"},
+    "train_offline": {"main", "config", "run_config", "offline", "suite"},
     "main": {"suite", "config", "experiments"},
     "config": {"extensions"},
     "run_config": {"config"},
     "extensions": set(),
     "errors": set(),
-    "suite": {"learners", "controllers", "runners", "environments", "config", "run_config", "offline"},
+    "suite": {"learners", "controllers", "runners", "environments", "config", "run_config", "offline", "extensions"},
     "learners": {"onpolicy", "numerics", "games", "config", "offline"},
     "onpolicy": {"numerics", "modules", "config"},
     "controllers": {"modules"},

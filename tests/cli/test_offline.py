@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from epymarl_trust_region import cli, train_offline
-from epymarl_trust_region.config import LogLinearOfflineConfig
+from epymarl_trust_region.learners.log_linear_offline import LogLinearOfflineConfig
 from offline.recordings import made, write
 from support import ROOT
 

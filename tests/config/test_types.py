@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Optional, Union
 
 import pytest
-from epymarl_trust_region.config import HAPPOConfig, PPOConfig, key, kinds
+from epymarl_trust_region.config import PPOConfig, key, kinds
 from epymarl_trust_region.errors import ConfigError
+from epymarl_trust_region.learners.happo import HAPPOConfig
 from support import algorithm
 
 
