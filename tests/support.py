@@ -12,10 +12,14 @@ from types import SimpleNamespace
 
 import torch
 import yaml
-from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
-from epymarl_trust_region.learners import REGISTRY as LEARNERS
+from epymarl_trust_region.suite import algorithms
 
 ROOT = Path(__file__).resolve().parents[1]
+#: By their names in yaml files; called, each makes one. And the dataclass of each learner's keys.
+LEARNERS, CONTROLLERS = algorithms.learners(), algorithms.controllers()
+SCHEMAS = {
+    name: part.schema for name, part in {**LEARNERS, **algorithms.offline_learners()}.items() if not part.package
+}
 
 
 class HandMadeBatch(dict):
@@ -70,10 +74,10 @@ def logged(file: Path) -> dict:
 
 def algorithm(name: str = "happo", **overrides) -> dict:
     """The algorithm's own yaml over the host's defaults, with `overrides`."""
-    config = {}
-    online = [f"configs/algs/{name.removesuffix('_offline')}.yaml"] if name.endswith("_offline") else []
-    for file in ("configs/lite/default.yaml", *online, f"configs/algs/{name}.yaml"):
-        config |= yaml.safe_load((ROOT / file).read_text())
+    config, files = {}, algorithms.algorithm_files()
+    online = [files[name.removesuffix("_offline")]] if name.endswith("_offline") else []
+    for file in (ROOT / "configs/lite/default.yaml", *online, files[name]):
+        config |= yaml.safe_load(file.read_text())
     return config | {"env_args": {"time_limit": None}, "use_cuda": False, "device": "cpu"} | overrides
 
 
@@ -98,8 +102,8 @@ def make_learner(batch: HandMadeBatch, name: str = "happo", seed: int = 0, **ove
     """A learner with a MAC, for batches like this one."""
     torch.manual_seed(seed)
     args = make_args(batch, name, **overrides)
-    mac = CONTROLLERS[args.mac](scheme_of(batch), {"agents": args.n_agents}, args)
-    return LEARNERS[args.learner](mac, scheme_of(batch), RecordingLogger(), args)
+    mac = algorithms.controllers()[args.mac](scheme_of(batch), {"agents": args.n_agents}, args)
+    return algorithms.learners()[args.learner](mac, scheme_of(batch), RecordingLogger(), args)
 
 
 def make_batch(

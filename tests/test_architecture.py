@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1] / "plugins" / PACKAGE
 # Part of the package -> the other parts that it may import. `errors` and the version are free to all.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"main", "suite", "experiments", "studies", "offline", "recordings", "git", "provenance"},
+    "cli": {"main", "suite", "experiments", "extensions", "studies", "offline", "recordings", "git", "provenance"},
     "main": {"suite", "config", "experiments", "provenance"},
     "config": {"extensions"},
     "run_config": {"config"},
@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "errors": set(),
     "git": set(),
     "provenance": {"git"},
-    "suite": {"learners", "controllers", "runners", "environments", "recordings", "config", "run_config", "git"},
+    "suite": {
+        "learners", "controllers", "runners", "environments", "recordings", "config", "run_config", "git", "extensions"
+    },
     "learners": {"onpolicy", "numerics", "config"},
     "onpolicy": {"numerics", "modules", "config"},
     "controllers": {"modules"},

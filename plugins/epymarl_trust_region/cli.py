@@ -96,6 +96,7 @@ def doctor() -> int:
     _optional("mujoco", _mujoco, "pip install 'epymarl-trust-region[mujoco]'; without it there is no env=mamujoco")
     _optional("git", _git_version, "install git; without it EPyMARL cannot be fetched or patched")
     _optional("EPyMARL", _epymarl, "`epymarl-tr suite fetch`; without it runs use the built-in suite")
+    _extensions()
     return 0 if all(checks) else 1
 
 
@@ -223,6 +224,19 @@ def _optional(name: str, question: Callable[[], str], remedy: str) -> None:
 def _mujoco() -> str:
     """Versions alone: the packages' import has a lot to say."""
     return ", ".join(f"{name} {metadata.version(name)}" for name in ("mujoco", "gymnasium-robotics"))
+
+
+def _extensions() -> None:
+    """A line for each package that adds algorithms: what it adds, or all that is wrong with it."""
+    try:
+        from epymarl_trust_region.extensions import packages
+        from epymarl_trust_region.suite.algorithms import faults
+    except Exception:  # of a broken installation: the lines above say what is missing
+        return
+    for package in packages():
+        wrong = faults(package)
+        state = "; ".join(wrong) or ", ".join(file.stem for file in package.files)
+        print(f"{'algorithms':<12} {'broken' if wrong else 'OK':<8} {package.name}: {state}")
 
 
 def _git_version() -> str:

@@ -1,14 +1,18 @@
-"""What a configuration may contain: names, types, ranges, and what each algorithm can do.
+"""What a configuration may contain: names, types, ranges, and what an algorithm can do.
 
-Defaults live in `configs/algs/*.yaml` alone; the dataclasses here have none. A key that a learner reads is a field of
-its dataclass, so that a key nobody reads cannot be set.
+Here is what algorithms have in common; what one of them adds stands with its learner. Defaults live in
+`configs/algs/*.yaml` alone; the dataclasses have none. A key that a learner reads is a field of its dataclass, so that
+a key nobody reads cannot be set.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
+import types
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -32,6 +36,15 @@ def key(*, gt: float | None = None, ge: float | None = None, lt: float | None = 
 
 #: Keys of every run, whosever algorithm it is: those of configs/run.yaml.
 RUN_KEYS = ("save_episodes", "save_episodes_overwrite", "env_processes", "batched_envs")
+
+# What a key's value may be, and what a message calls it.
+_ARTICLES: dict[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "a word",
+    dict: "keys and values, as in {width: 64}",
+}
 
 _COMPARE = {
     ">": lambda x, b: x > b,
@@ -131,7 +144,7 @@ class OnPolicyConfig(LoopConfig):
         for f in dataclasses.fields(cls):
             if f.name not in config:
                 raise ConfigError(f"key `{f.name}` is missing from {where}; add it, as in configs/algs")
-            values[f.name] = checked(f, config[f.name])
+            values[f.name] = checked(f, kinds(cls)[f.name], config[f.name])
         config = cls(**values)
         config.check_fresh_batch()
         return config
@@ -251,71 +264,9 @@ class SequentialConfig(OnPolicyConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HAPPOConfig(SequentialConfig, PPOConfig):
-    """Keys of `happo_learner`."""
+class LogLinearConfig(SequentialConfig):
+    """Keys of the learners whose policies are linear in fixed features (`log_linear_mac`)."""
 
-    algorithm: ClassVar[str] = "HAPPO"
-    distance_keys: ClassVar[str] = "eps_clip"
-
-
-@dataclass(frozen=True, kw_only=True)
-class HATRPOConfig(SequentialConfig):
-    """Keys of `hatrpo_learner`."""
-
-    algorithm: ClassVar[str] = "HATRPO"
-    distance_keys: ClassVar[str] = "kl_threshold"
-    step_size_keys: ClassVar[str] = "kl_threshold or critic_lr"
-    no_meaning: ClassVar[Mapping[str, str]] = {
-        "lr": "its actors' steps have the size that kl_threshold allows; critic_lr is the critic's step size"
-    }
-
-    kl_threshold: float = key(gt=0, why="a trust region without room lets no policy move")
-    accept_ratio: float = key(gt=0, lt=1, why="the share of the promised gain that a step has to bring")
-    backtrack_coef: float = key(gt=0, lt=1, why="each try of the line search is this times as long as the one before")
-    line_search_steps: int = key(ge=0)
-    cg_iters: int = key(ge=1, why="without an iteration there is no direction to step in")
-    cg_damping: float = key(ge=0)
-
-    def unread(self) -> dict[str, str]:
-        found = super().unread()
-        if self.line_search_steps == 0:
-            found["backtrack_coef"] = "line_search_steps=0 tries one step"
-        return found
-
-
-@dataclass(frozen=True, kw_only=True)
-class JRPPOConfig(PPOConfig):
-    """Keys of `jr_ppo_learner`."""
-
-    algorithm: ClassVar[str] = "JR-PPO"
-    individual_rewards: ClassVar[str | None] = (
-        "its joint ratio multiplies one advantage that all agents share; set common_reward=True, or use "
-        "--config=ir_ippo or the suite's ippo"
-    )
-
-    eps_clip: float = key(gt=0, le=1)  # up to 1 in the paper's experiments
-
-
-@dataclass(frozen=True, kw_only=True)
-class IndependentRatioConfig(PPOConfig):
-    """Keys of `independent_ratio_learner`."""
-
-    algorithm: ClassVar[str] = "independent-ratio PPO"
-    joint_advantage: ClassVar[bool] = False
-
-    eps_clip: float = key(gt=0, le=1)
-    clip_scaling: str = key(choices=("none", "per_agent"))
-
-    def clip_range(self, n_agents: int) -> float:
-        """eps, or alpha / N (section 6.2 of the paper)."""
-        return self.eps_clip / n_agents if self.clip_scaling == "per_agent" else self.eps_clip
-
-
-@dataclass(frozen=True, kw_only=True)
-class LogLinearPPOConfig(SequentialConfig):
-    """Keys of `log_linear_ppo_learner`."""
-
-    algorithm: ClassVar[str] = "log-linear PPO"
     individual_rewards: ClassVar[str | None] = (
         "its regressions are of one value that all agents share; set common_reward=True, or use --config=inpg"
     )
@@ -359,151 +310,54 @@ class LogLinearPPOConfig(SequentialConfig):
         return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class LogLinearOfflineConfig(LogLinearPPOConfig):
-    """Keys of `log_linear_offline`, which `epymarl-tr offline` trains."""
+@functools.cache
+def kinds(schema: type) -> dict[str, type]:
+    """The type of each field's values: int of `int | None`, float of `float | str`.
 
-    algorithm: ClassVar[str] = "offline log-linear PPO"
+    Read as types and not as text, so that a module may postpone its annotations (PEP 563) or not.
 
-    iterations: int = key(ge=1)
-    pessimism: float | str | None = key(gt=0, auto=True, optional=True)
-    z: float = key(gt=0)
-    action_samples: int = key(ge=1)
-    max_episodes: int | None = key(ge=1, optional=True)
-
-    def unread(self) -> dict[str, str]:
-        found = super().unread()
-        if self.pessimism != "auto":
-            found["z"] = f"pessimism={self.pessimism} is not chosen by it"
-        return found
+    Raises:
+        ConfigError: a type that no key of a configuration has, or a name that its module does not know.
+    """
+    try:
+        hints = typing.get_type_hints(schema)
+    except NameError as error:
+        raise ConfigError(f"a type in {schema.__name__} cannot be read: {error}; import it in its module") from None
+    return {f.name: _kind(hints[f.name], f"{schema.__name__}.{f.name}") for f in dataclasses.fields(schema)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class MATRLConfig(PPOConfig):
-    """Keys of `matrl_learner`."""
-
-    algorithm: ClassVar[str] = "MATRL"
-    joint_advantage: ClassVar[bool] = False
-    shared_actors: ClassVar[str | None] = (
-        "each player of its meta-game has a predicted policy of its own, and one network would move them all at once; "
-        "set share_parameters=False, or use --config=ir_ippo"
-    )
-
-    meta_game: str = key(choices=("nash", "predicted", "current"))
-    selection: str = key(choices=("random", "welfare"))
-    meta_ratio_clip: float = key(gt=0, lt=1, why="a ratio of 0 or less is none")
-    best_response: bool = key()
-    br_epochs: int = key(ge=1)
-    br_weight_clip: float = key(gt=0, lt=1, why="a weight of 0 or less would turn advantages around")
-    mixture: str = key(choices=("parameters", "distilled"))
-    distill_epochs: int = key(ge=1)
-
-    def unread(self) -> dict[str, str]:
-        found = super().unread()
-        if self.meta_game != "nash":
-            found["selection"] = f"meta_game={self.meta_game} solves no game"
-        if self.meta_game == "predicted" and not self.best_response:
-            found["meta_ratio_clip"] = "meta_game=predicted without best_response is the trial step alone"
-        if not self.best_response:
-            found |= dict.fromkeys(("br_epochs", "br_weight_clip"), "best_response=False responds to nothing")
-        if self.best_response or self.meta_game != "nash":
-            why = f"best_response={self.best_response} with meta_game={self.meta_game} moves to no mixture"
-            found |= dict.fromkeys(("mixture", "distill_epochs"), why)
-        elif self.mixture == "parameters":
-            found["distill_epochs"] = "mixture=parameters distils nothing"
-        return found
+def _kind(hint: Any, where: str) -> type:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(one for one in typing.get_args(hint) if one is not types.NoneType)
+    kind = typing.get_origin(hint) or hint
+    if kind not in _ARTICLES:
+        known = ", ".join(one.__name__ for one in _ARTICLES)
+        raise ConfigError(f"{where} has the type {hint}, which no key of a configuration has; give it one of {known}")
+    return kind
 
 
-@dataclass(frozen=True, kw_only=True)
-class IPGConfig(OnPolicyConfig):
-    """Keys of `ipg_learner`."""
-
-    algorithm: ClassVar[str] = "IPG"
-    joint_advantage: ClassVar[bool] = False
-    shared_actors: ClassVar[str | None] = (
-        "every agent follows the gradient of its own return, and one network cannot follow several; set "
-        "share_parameters=False"
-    )
-    step_size_keys: ClassVar[str] = "eta or critic_lr"
-    no_meaning: ClassVar[Mapping[str, str]] = {
-        "lr": "its actors' step size is eta, without Adam; critic_lr is the critic's step size"
-    }
-
-    gamma: float = key(gt=0, lt=1, why="the step is eta / (1 - gamma)")
-    eta: float = key(gt=0)
-    tabular: bool = key()
-
-    def check_capabilities(self, common_reward: bool) -> None:
-        super().check_capabilities(common_reward)
-        if self.tabular and self.use_rnn:
-            raise CapabilityError("a table (tabular=True) has no memory; set use_rnn=False, or tabular=False")
-        if self.tabular and self.actor_network is not None:
-            raise CapabilityError("a table (tabular=True) is no network; set actor_network=None, or tabular=False")
-
-    def check_continuous(self) -> None:
-        super().check_continuous()
-        if self.tabular:
-            raise CapabilityError("a table (tabular=True) has no continuous actions; set tabular=False")
-
-    def unread(self) -> dict[str, str]:
-        return super().unread() | ({"hidden_dim": "a table (tabular=True) has no layers"} if self.tabular else {})
-
-
-@dataclass(frozen=True, kw_only=True)
-class INPGConfig(IPGConfig):
-    """Keys of `inpg_learner`."""
-
-    algorithm: ClassVar[str] = "INPG"
-
-    cg_iters: int = key(ge=1, why="without an iteration there is no direction to step in")
-    cg_damping: float = key(ge=0)
-    kl_cap: float | None = key(gt=0, optional=True)
-
-    def unread(self) -> dict[str, str]:
-        found = super().unread()
-        if self.tabular:
-            found |= dict.fromkeys(("cg_iters", "cg_damping"), "a table (tabular=True) has its step in closed form")
-        return found
-
-
-#: The checks of each learner, by the value of the key `learner`. Learners of the host are not in here.
-SCHEMAS: dict[str, type[OnPolicyConfig]] = {
-    "happo_learner": HAPPOConfig,
-    "hatrpo_learner": HATRPOConfig,
-    "inpg_learner": INPGConfig,
-    "ipg_learner": IPGConfig,
-    "jr_ppo_learner": JRPPOConfig,
-    "log_linear_offline": LogLinearOfflineConfig,
-    "log_linear_ppo_learner": LogLinearPPOConfig,
-    "matrl_learner": MATRLConfig,
-    "independent_ratio_learner": IndependentRatioConfig,
-}
-
-
-#: Those of them that no host runs: they learn from recorded episodes.
-OFFLINE = ("log_linear_offline",)
-
-
-def checked(f: dataclasses.Field, value: Any) -> Any:
+def checked(f: dataclasses.Field, kind: type, value: Any) -> Any:
     """The value of one field, as its type.
+
+    Args:
+        kind: of `kinds`.
 
     Raises:
         ConfigError: wrong type, not finite, not a choice, or out of range.
     """
-    meta = f.metadata
+    meta = f.metadata or key().metadata
     if (value is None and meta["optional"]) or (value == "auto" and meta["auto"]):
         return value
     if meta["optional"] and value in ("null", "none", "~"):  # yaml's word, read as text on the command line
         raise ConfigError(f"{f.name}={value} is text on the command line; write {f.name}=None")
-    kind = f.type.split(" |")[0]
-    if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if meta["steps"] and isinstance(value, float) and value.is_integer():
         value = int(value)
-    wanted = {"int": int, "float": float, "bool": bool, "str": str, "dict": Mapping}[kind]
+    wanted = Mapping if kind is dict else kind
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        hint = " (write 1.0e-3, with a dot: yaml reads 1e-3 as text)" if kind == "float" and _is_number(value) else ""
-        raise ConfigError(f"{f.name}={value!r} is not of type {kind}; give {f.name} {_article(kind)}{hint}")
+        hint = " (write 1.0e-3, with a dot: yaml reads 1e-3 as text)" if kind is float and _is_number(value) else ""
+        raise ConfigError(f"{f.name}={value!r} is not of type {kind.__name__}; give {f.name} {_ARTICLES[kind]}{hint}")
     if meta["choices"] and value not in meta["choices"]:
         raise ConfigError(f"{f.name}={value!r} is unknown; choose one of {', '.join(meta['choices'])}")
     if value == "" and not meta["empty"]:
@@ -523,16 +377,6 @@ def _is_number(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return isinstance(value, str)
-
-
-def _article(kind: str) -> str:
-    return {
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "True or False",
-        "str": "a word",
-        "dict": "keys and values, as in {width: 64}",
-    }[kind]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -573,35 +417,3 @@ def check_read(config: Mapping[str, Any], before: Mapping[str, Any], unread: Map
     for name, why in unread.items():
         if name in config and config[name] != before.get(name, config[name]):
             raise ConfigError(f"{name}={config[name]} in {where} does nothing: {why}; remove it")
-
-
-def check_learner(
-    config: Mapping[str, Any],
-    host_defaults: Mapping[str, Any],
-    where: str = "the configuration",
-    before: Mapping[str, Any] | None = None,
-) -> None:
-    """All checks of a complete configuration that need neither environment nor host.
-
-    Args:
-        config: the merged configuration.
-        host_defaults: the host's own defaults.
-        where: names the source in messages.
-        before: what the yaml files made of the configuration before a user changed it; None: not known, and then keys
-            that do nothing beside the values of others are not looked for.
-
-    Raises:
-        ConfigError: unknown, missing, mistyped or out-of-range key, or one that does nothing in this algorithm.
-        CapabilityError: the algorithm has no meaning for this combination.
-    """
-    schema = SCHEMAS.get(config.get("learner"))
-    if schema is None:  # one of the host's own algorithms: it knows its keys best
-        return
-    known = {*host_defaults, *(f.name for f in dataclasses.fields(schema)), *RUN_KEYS, "seed", "plugin"}
-    check_known_keys(config, known, where)
-    for name, why in {**OnPolicyConfig.no_meaning, **schema.no_meaning}.items():
-        if config.get(name) != host_defaults.get(name):
-            raise ConfigError(f"key `{name}` in {where} has no meaning for {schema.algorithm}: {why}; remove it")
-    values = schema.from_mapping(config, where)
-    values.check_capabilities(config.get("common_reward", True))
-    check_read(config, before or {}, values.unread(), where)

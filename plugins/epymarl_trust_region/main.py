@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from sacred import SETTINGS, Experiment
 from sacred.arg_parser import get_config_updates
 from sacred.observers import FileStorageObserver
@@ -31,6 +30,7 @@ from . import __version__
 from .config import check_known_keys, flatten, nearest
 from .errors import ConfigError, TrustRegionError
 from .provenance import own_version, version
+from .suite import algorithms
 from .suite.environments import task_name
 from .suite.feasible import shared_reward_warning
 from .suite.host import Host, config_root, folder_name, run_defaults
@@ -106,6 +106,9 @@ def run_experiment(options: Options) -> None:
     registries = (host.learners, host.controllers, host.runners, host.environments)
     register_into(*registries, host.vector_runner, progress, host.runner_made)
 
+    algorithms.yield_to_host("algorithm", (file.stem for file in (host.config_dir / "algs").glob("*.yaml")))
+    for problem in algorithms.listing().problems:
+        print(f"warning: {problem}", file=sys.stderr)
     config, params, defaults = assemble(host, options.params)
     updates = overrides(params)
     check_overrides(updates, config, forced=bool({"-f", "--force"}.intersection(params)))
@@ -130,12 +133,13 @@ def _make_experiment(host: Host, config: dict, updates: dict, defaults: dict, lo
     observer = FileStorageObserver(_results_folder(config, updates))
     experiment.observers.append(observer)
     before = deepcopy(config)
+    where = f"--config={before['name']}{algorithms.of_package(algorithms.package_of(before))} or the command line"
 
     @experiment.config_hook
     def check(config, command_name, logger):
         check_online(config)
         host.check(config)
-        check_all(config, defaults, f"--config={before['name']} or the command line", before)
+        check_all(config, defaults, where, before)
         if warning := shared_reward_warning(config):
             print(f"warning: {warning}", file=sys.stderr)
         return {}
@@ -188,7 +192,7 @@ def assemble(host: Host, params: list[str]) -> tuple[dict[str, Any], list[str], 
     Returns:
         The merged configuration, the parameters without the two `--*config` flags, and the host's defaults alone.
     """
-    defaults = _read_yaml(host.config_dir / "default.yaml")
+    defaults = algorithms.read_yaml(host.config_dir / "default.yaml")
     params = list(params)
     environment = _take_config(host, params, "--env-config", "envs")
     algorithm = _take_config(host, params, "--config", "algs")
@@ -213,23 +217,24 @@ def _take_config(host: Host, params: list[str], flag: str, kind: str) -> dict[st
         raise ConfigError(f"{flag}=NAME is missing; known names: {known}")
     params.remove(given[0])
     name = given[0].partition("=")[2]
+    if kind == "algs" and (why := algorithms.listing().refused.get(("algorithm", name))):
+        raise ConfigError(f"{flag}={name} is not to be had: {why}")
     if name not in files:
         more = "" if host.name == "epymarl" else "; the suite's own need EPyMARL: `epymarl-tr suite fetch`"
         raise ConfigError(f"unknown {flag}={name}{nearest(name, files)}; known names: {known}{more}")
-    return _read_yaml(files[name])
+    if kind == "algs" and files[name] == algorithms.algorithm_files().get(name):
+        return algorithms.read_algorithm(name)
+    return algorithms.read_yaml(files[name])
 
 
 def config_files(host: Host, kind: str) -> dict[str, Path]:
-    """Name -> yaml file of the kind `algs` or `envs`: the plugin's and the host's, the host's first."""
-    folders = [config_root() / kind, host.config_dir / kind]
-    return {file.stem: file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.yaml"))}
+    """Name -> yaml file of the kind `algs` or `envs`: the plugin's, packages' and the host's, the host's first."""
+    own = algorithms.algorithm_files() if kind == "algs" else _files(config_root() / kind)
+    return {**own, **_files(host.config_dir / kind)}
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        return yaml.safe_load(file.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not valid yaml: {str(error).splitlines()[0]}; mend it") from None
+def _files(folder: Path) -> dict[str, Path]:
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))} if folder.is_dir() else {}
 
 
 def _merge(base: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import LoopConfig, check_read, checked, key
+from .config import LoopConfig, check_read, checked, key, kinds
 from .errors import ConfigError
 
 #: Of the host's defaults those that nothing reads and that anyone may set: they are kept with the run, for its user.
@@ -68,7 +68,7 @@ def check_run(config: Mapping[str, Any], before: Mapping[str, Any], where: str =
     """
     for f in dataclasses.fields(RunConfig):
         if f.name in config:
-            checked(f, config[f.name])
+            checked(f, kinds(RunConfig)[f.name], config[f.name])
     env_args = config.get("env_args", {})
     if not isinstance(env_args, Mapping):
         raise ConfigError(f"env_args={env_args!r} is no group of keys; set them one by one, as in env_args.key=NAME")

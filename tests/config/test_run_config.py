@@ -6,11 +6,12 @@ import dataclasses
 
 import pytest
 import yaml
-from epymarl_trust_region.config import RUN_KEYS, SCHEMAS, OnPolicyConfig, check_learner
+from epymarl_trust_region.config import RUN_KEYS, OnPolicyConfig
 from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.experiments.sweep import read_sweep
 from epymarl_trust_region.run_config import LABELS, RunConfig, check_run, unread
-from support import ROOT, algorithm
+from epymarl_trust_region.suite.algorithms import check_learner
+from support import ROOT, SCHEMAS, algorithm
 
 LITE = yaml.safe_load((ROOT / "configs/lite/default.yaml").read_text())
 RUN = yaml.safe_load((ROOT / "configs/run.yaml").read_text())

@@ -6,14 +6,13 @@ import copy
 
 import pytest
 import torch
-from epymarl_trust_region.controllers import REGISTRY
 from epymarl_trust_region.errors import CheckpointError, NonFiniteError
-from support import make_args, make_batch, make_learner, scheme_of
+from support import CONTROLLERS, make_args, make_batch, make_learner, scheme_of
 
 
 def make_mac(batch, **overrides):
     torch.manual_seed(0)
-    mac = REGISTRY["trust_region_mac"](scheme_of(batch), {"agents": 3}, make_args(batch, **overrides))
+    mac = CONTROLLERS["trust_region_mac"](scheme_of(batch), {"agents": 3}, make_args(batch, **overrides))
     for actor in mac.agent.agents:  # a policy far from uniform, so that differences show
         torch.nn.init.normal_(actor.head.weight)
     return mac
@@ -107,7 +106,7 @@ def test_separate_actors_share_nothing_and_shared_ones_everything():
 def test_copies_states_and_files_carry_the_policy(tmp_path):
     batch = make_batch()
     mac = make_mac(batch)
-    other = REGISTRY["trust_region_mac"](scheme_of(batch), {}, make_args(batch))
+    other = CONTROLLERS["trust_region_mac"](scheme_of(batch), {}, make_args(batch))
     mac.init_hidden(4), other.init_hidden(4)
     expected = mac.forward(batch, 0)
     assert not torch.equal(other.forward(batch, 0), expected)
@@ -115,7 +114,7 @@ def test_copies_states_and_files_carry_the_policy(tmp_path):
     mac.save_models(str(tmp_path))
     other.load_models(str(tmp_path))
     assert torch.equal(other.forward(batch, 0), expected)
-    third = REGISTRY["trust_region_mac"](scheme_of(batch), {}, make_args(batch))
+    third = CONTROLLERS["trust_region_mac"](scheme_of(batch), {}, make_args(batch))
     third.load_state(mac)
     third.init_hidden(4)
     assert torch.equal(third.forward(batch, 0), expected)
@@ -124,7 +123,7 @@ def test_copies_states_and_files_carry_the_policy(tmp_path):
 def test_first_policies_are_near_uniform():
     batch = make_batch()
     torch.manual_seed(0)
-    mac = REGISTRY["trust_region_mac"](scheme_of(batch), {}, make_args(batch))
+    mac = CONTROLLERS["trust_region_mac"](scheme_of(batch), {}, make_args(batch))
     mac.init_hidden(4)
     torch.testing.assert_close(mac.forward(batch, 0), torch.full((4, 3, 4), 0.25), atol=0.02, rtol=0)
 

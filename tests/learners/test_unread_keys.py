@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from epymarl_trust_region.config import SCHEMAS, check_learner
 from epymarl_trust_region.errors import ConfigError
-from epymarl_trust_region.learners import REGISTRY as LEARNERS
 from epymarl_trust_region.numerics.equilibrium import Equilibrium
-from support import ROOT, algorithm, make_batch, make_learner
+from epymarl_trust_region.suite.algorithms import check_learner
+from support import LEARNERS, ROOT, SCHEMAS, algorithm, make_batch, make_learner
 
 HOST_DEFAULTS = yaml.safe_load((ROOT / "configs/lite/default.yaml").read_text()) | {"device": "cpu"}
 NASH = {"meta_game": "nash", "best_response": False}

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from epymarl_trust_region import cli
-from epymarl_trust_region.config import LogLinearOfflineConfig
 from epymarl_trust_region.offline import command as train_offline
+from epymarl_trust_region.offline.log_linear import LogLinearOfflineConfig
 from recorded import made, write
 from support import ROOT
 

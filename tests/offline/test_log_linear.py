@@ -13,12 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from epymarl_trust_region.config import SCHEMAS
-from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
 from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.games.normal_form import climbing_game
 from epymarl_trust_region.offline.log_linear import LogLinearOffline
-from support import algorithm, make_batch, scheme_of
+from support import CONTROLLERS, SCHEMAS, algorithm, make_batch, scheme_of
 
 RAGGED = [6, 3, 1, 5]
 

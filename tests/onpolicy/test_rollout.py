@@ -9,11 +9,10 @@ import dataclasses
 
 import pytest
 import torch
-from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
 from epymarl_trust_region.errors import NonFiniteError
 from epymarl_trust_region.modules.critics import make_critic
 from epymarl_trust_region.onpolicy.rollout import make_rollout
-from support import make_args, make_batch, make_learner, scheme_of
+from support import CONTROLLERS, make_args, make_batch, make_learner, scheme_of
 
 RAGGED = [6, 3, 1, 5]
 ENDS = [(0, 5), (1, 2), (2, 0), (3, 4)]  # episode and last step

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from data import record as conformance
-from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
 from epymarl_trust_region.errors import ConfigError, DataError
 from epymarl_trust_region.recordings.episodes import read_episodes
 from epymarl_trust_region.recordings.recording import check_recording, episodes_of, record
@@ -18,7 +17,7 @@ from epymarl_trust_region.suite.lite import registries
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
 from gymnasium.spaces import Box, Discrete, Tuple
 from recorded import made, write
-from support import RecordingLogger, algorithm, make_batch
+from support import CONTROLLERS, RecordingLogger, algorithm, make_batch
 
 pytest.importorskip("h5py")
 
@@ -166,7 +165,7 @@ def test_log_probs_are_those_of_the_policy_that_acted(use_rnn, tmp_path):
     torch.manual_seed(0)
     seen = []
 
-    class Spy(CONTROLLERS["trust_region_mac"]):
+    class Spy(CONTROLLERS["trust_region_mac"].load()):
         def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False):
             hidden = self.hidden_states
             probs = self.forward(ep_batch, t_ep)

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from epymarl_trust_region.errors import CheckpointError
-from epymarl_trust_region.learners import REGISTRY as LEARNERS
 from epymarl_trust_region.modules import files
 from epymarl_trust_region.suite.checkpoints import check_folder
-from support import make_batch, make_learner
+from support import LEARNERS, make_batch, make_learner
 
 
 class NoteLearner:
@@ -72,7 +71,7 @@ def test_the_folder_of_one_step_is_told_from_the_runs(folder):
 def test_our_own_files_are_read_through(tmp_path, name):
     (tmp_path / "10").mkdir()
     make_learner(make_batch()).save_models(str(tmp_path / "10"))
-    learner, file = LEARNERS["happo_learner"], tmp_path / "10" / name
+    learner, file = LEARNERS["happo_learner"].load(), tmp_path / "10" / name
     check_folder(str(tmp_path), 0, learner)
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])

@@ -14,8 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
-from epymarl_trust_region.config import SCHEMAS, OnPolicyConfig
-from epymarl_trust_region.learners import REGISTRY as LEARNERS
+from epymarl_trust_region.config import OnPolicyConfig
 from epymarl_trust_region.learners.matrl import MATRLLearner
 from epymarl_trust_region.numerics.equilibrium import Equilibrium
 from epymarl_trust_region.run_config import LABELS, RunConfig, unread
@@ -23,7 +22,7 @@ from epymarl_trust_region.suite.host import run_defaults
 from epymarl_trust_region.suite.lite import registries
 from epymarl_trust_region.suite.lite import run as host
 from epymarl_trust_region.suite.registration import register_into
-from support import ROOT, algorithm
+from support import LEARNERS, ROOT, SCHEMAS, algorithm
 
 NAMES = {"env", "runner", "mac", "learner"}  # of parts: the host looks them up before anything is read
 ONLINE = [f.stem for f in sorted((ROOT / "configs/algs").glob("*.yaml")) if algorithm(f.stem)["learner"] in LEARNERS]

@@ -12,7 +12,6 @@ import gymnasium
 import pytest
 import torch
 import yaml
-from epymarl_trust_region.controllers import REGISTRY as CONTROLLERS
 from epymarl_trust_region.environments.mamujoco import MaMuJoCoEnv
 from epymarl_trust_region.environments.smax import SMAXEnv
 from epymarl_trust_region.errors import (
@@ -22,9 +21,8 @@ from epymarl_trust_region.errors import (
     EnvironmentMissingError,
     SuiteError,
 )
-from epymarl_trust_region.learners import REGISTRY as LEARNERS
 from epymarl_trust_region.suite import epymarl, registration, worker_watch
-from support import ROOT, algorithm
+from support import CONTROLLERS, LEARNERS, ROOT, algorithm
 
 KEY = "trust-region-climbing-v0"
 RESOLVED = f"epymarl_trust_region.environments.games:{KEY}"

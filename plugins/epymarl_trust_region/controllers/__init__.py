@@ -1,6 +1,6 @@
-"""The controllers by the name that a yaml file gives them in its key `mac`."""
+"""Where each controller is, by the name that a yaml file gives it in its key `mac`; see learners/__init__.py."""
 
-from .log_linear_mac import LogLinearMAC
-from .trust_region_mac import TrustRegionMAC
-
-REGISTRY = {"trust_region_mac": TrustRegionMAC, "log_linear_mac": LogLinearMAC}
+CONTROLLERS = {
+    "log_linear_mac": "epymarl_trust_region.controllers.log_linear_mac:LogLinearMAC",
+    "trust_region_mac": "epymarl_trust_region.controllers.trust_region_mac:TrustRegionMAC",
+}

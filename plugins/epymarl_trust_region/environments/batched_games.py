@@ -1,4 +1,4 @@
-"""This plugin's own games with all environments as one array: the code of a single game, with one axis more.
+"""Games (`GameEnv`), ours and others', with all environments as one array: the code of a single one, with an axis more.
 
 Shape letters: B environments, N agents, A actions.
 """
@@ -6,6 +6,7 @@ Shape letters: B environments, N agents, A actions.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,14 +51,24 @@ class BatchedGame:
 
 
 def find(key: str, arguments: Mapping[str, Any]) -> Callable[..., GameEnv] | None:
-    """What makes the game of a Gymnasium id, with or without its module; None where it is not ours to play as one.
+    """What makes the game of a Gymnasium id, with or without its module; None where it is not to be played as one.
 
-    So is an id that someone else has registered, an argument that is Gymnasium's own, and a `render_mode`, for which
-    Gymnasium may wrap the environment.
+    So is an environment that is no `GameEnv`, an argument that is Gymnasium's own, and whatever Gymnasium may wrap it
+    for: a `render_mode`, a limit or a wrapper of its registration.
     """
     spec = gymnasium.registry.get(key.rpartition(":")[2])
-    if spec is None or not str(spec.entry_point).startswith(_OURS):
+    if spec is None or spec.kwargs or spec.max_episode_steps or spec.additional_wrappers:
         return None
-    make = load_env_creator(spec.entry_point)
+    make = _creator(str(spec.entry_point))
+    if make is None:
+        return None
     known = inspect.signature(make).parameters.keys() - {"render_mode"}
     return make if arguments.keys() <= known else None
+
+
+def _creator(entry_point: str) -> Callable[..., GameEnv] | None:
+    if entry_point.startswith(_OURS):
+        return load_env_creator(entry_point)
+    module, _, name = entry_point.partition(":")  # where it is someone else's game, its module was imported with the id
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) and issubclass(found, GameEnv) else None

@@ -251,6 +251,9 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", metavar="ROW", help="some rows only: " + ", ".join(row.name for row in ROWS)
     )
+    parser.add_argument(
+        "--config", nargs="+", metavar="ALG", help="in place of the rows: updates of these algorithms, yours too"
+    )
     parser.add_argument("--repetitions", type=int, metavar="N", help="measured turns of each side (default: 7 to 25)")
     parser.add_argument(
         "--growth", action="store_true", help="also how the cost grows with agents, episodes, steps, units"
@@ -262,6 +265,8 @@ def _options(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.repetitions is not None and options.repetitions < 2:
         raise ConfigError(f"--repetitions={options.repetitions} is out of range; at least 2")
+    if options.only and options.config:
+        raise ConfigError("--only names rows of the table, and --config is in their place; give one of the two")
     unknown = set(options.only or ()) - {row.name for row in ROWS}
     if unknown:
         raise ConfigError(f"--only: no row {', '.join(sorted(unknown))}; there are {', '.join(r.name for r in ROWS)}")
@@ -285,7 +290,7 @@ def main(argv: list[str]) -> int:
     options = _options(argv)
     checkout = _checkout(options)
     made = _made_by(options, checkout) if options.json else {}
-    rows = [row for row in ROWS if not options.only or row.name in options.only]
+    rows = [row for row in _rows(options.config) if not options.only or row.name in options.only]
     if checkout is None:
         rows = [row for row in rows if row.ours.environment == "gymma"]
     here = machine()
@@ -305,6 +310,13 @@ def main(argv: list[str]) -> int:
         shortfalls = ", ".join(f"{r.name} ({r.ratio:.1f}x, must {r.must:.2g}x)" for r in below)
         print(f"below their must: {shortfalls}", file=sys.stderr)
     return int(options.check and bool(below))
+
+
+def _rows(algorithms: list[str] | None) -> tuple[Row, ...]:
+    """The table's, or those of some algorithms' updates, with nothing that they must reach."""
+    if not algorithms:
+        return ROWS
+    return tuple(_update_row(3, 25, False, None, None, 15, name, _SAME_NETWORKS) for name in algorithms)
 
 
 def _growth(checkout: Path | None) -> list[dict[str, Any]]:

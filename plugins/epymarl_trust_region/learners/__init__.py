@@ -1,19 +1,18 @@
-"""The learners by the name that a yaml file gives them in its key `learner`."""
+"""Where each learner is, by the name that a yaml file gives it in its key `learner`; its configuration stands with it.
 
-from .happo import HAPPOLearner
-from .hatrpo import HATRPOLearner
-from .inpg import INPGLearner, IPGLearner
-from .jr_ppo import IndependentRatioLearner, JointRatioLearner
-from .log_linear_ppo import LogLinearPPOLearner
-from .matrl import MATRLLearner
+Names alone: `suite/algorithms.py` imports a learner when it is wanted, of other people's packages in the same way.
+"""
 
-REGISTRY = {
-    "happo_learner": HAPPOLearner,
-    "hatrpo_learner": HATRPOLearner,
-    "inpg_learner": INPGLearner,
-    "ipg_learner": IPGLearner,
-    "jr_ppo_learner": JointRatioLearner,
-    "log_linear_ppo_learner": LogLinearPPOLearner,
-    "matrl_learner": MATRLLearner,
-    "independent_ratio_learner": IndependentRatioLearner,
+LEARNERS = {
+    "happo_learner": "epymarl_trust_region.learners.happo:HAPPOLearner",
+    "hatrpo_learner": "epymarl_trust_region.learners.hatrpo:HATRPOLearner",
+    "independent_ratio_learner": "epymarl_trust_region.learners.jr_ppo:IndependentRatioLearner",
+    "inpg_learner": "epymarl_trust_region.learners.inpg:INPGLearner",
+    "ipg_learner": "epymarl_trust_region.learners.inpg:IPGLearner",
+    "jr_ppo_learner": "epymarl_trust_region.learners.jr_ppo:JointRatioLearner",
+    "log_linear_ppo_learner": "epymarl_trust_region.learners.log_linear_ppo:LogLinearPPOLearner",
+    "matrl_learner": "epymarl_trust_region.learners.matrl:MATRLLearner",
 }
+
+#: Those that no host runs: they learn from recorded episodes.
+OFFLINE_LEARNERS = {"log_linear_offline": "epymarl_trust_region.offline.log_linear:LogLinearOffline"}

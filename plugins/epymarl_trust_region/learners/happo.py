@@ -5,14 +5,25 @@ Shape letters: B episodes, T steps, N agents.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from torch import Tensor
 
-from ..config import HAPPOConfig
+from ..config import PPOConfig, SequentialConfig
 from ..onpolicy.losses import clipped_loss
 from ..onpolicy.minibatch import Minibatch, minibatches
 from ..onpolicy.rollout import Rollout
 from ..onpolicy.sequential import SequentialLearner
 from ..onpolicy.turns import turns
+
+
+@dataclass(frozen=True, kw_only=True)
+class HAPPOConfig(SequentialConfig, PPOConfig):
+    """Keys of `happo_learner`."""
+
+    algorithm: ClassVar[str] = "HAPPO"
+    distance_keys: ClassVar[str] = "eps_clip"
 
 
 class HAPPOLearner(SequentialLearner):

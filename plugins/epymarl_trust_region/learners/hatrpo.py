@@ -6,11 +6,14 @@ Shape letters: B episodes, T steps, N agents, A actions, P parameters of one act
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..config import HATRPOConfig
+from ..config import SequentialConfig, key
 from ..numerics.conjugate_gradient import conjugate_gradient
 from ..numerics.gauss_newton import gauss_newton_product
 from ..numerics.line_search import backtrack
@@ -18,6 +21,31 @@ from ..onpolicy.optimiser import FlatParameters
 from ..onpolicy.rollout import Rollout
 from ..onpolicy.sequential import SequentialLearner
 from ..onpolicy.turns import turns
+
+
+@dataclass(frozen=True, kw_only=True)
+class HATRPOConfig(SequentialConfig):
+    """Keys of `hatrpo_learner`."""
+
+    algorithm: ClassVar[str] = "HATRPO"
+    distance_keys: ClassVar[str] = "kl_threshold"
+    step_size_keys: ClassVar[str] = "kl_threshold or critic_lr"
+    no_meaning: ClassVar[Mapping[str, str]] = {
+        "lr": "its actors' steps have the size that kl_threshold allows; critic_lr is the critic's step size"
+    }
+
+    kl_threshold: float = key(gt=0, why="a trust region without room lets no policy move")
+    accept_ratio: float = key(gt=0, lt=1, why="the share of the promised gain that a step has to bring")
+    backtrack_coef: float = key(gt=0, lt=1, why="each try of the line search is this times as long as the one before")
+    line_search_steps: int = key(ge=0)
+    cg_iters: int = key(ge=1, why="without an iteration there is no direction to step in")
+    cg_damping: float = key(ge=0)
+
+    def unread(self) -> dict[str, str]:
+        found = super().unread()
+        if self.line_search_steps == 0:
+            found["backtrack_coef"] = "line_search_steps=0 tries one step"
+        return found
 
 
 class HATRPOLearner(SequentialLearner):

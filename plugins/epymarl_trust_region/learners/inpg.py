@@ -8,11 +8,15 @@ actions, D observations.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..config import INPGConfig, IPGConfig
+from ..config import OnPolicyConfig, key
+from ..errors import CapabilityError
 from ..numerics.conjugate_gradient import conjugate_gradient
 from ..numerics.gauss_newton import gauss_newton_product
 from ..numerics.tabular import natural_direction, observed, project_to_simplex
@@ -22,6 +26,58 @@ from ..onpolicy.rollout import Rollout
 
 # The logit of a probability of 0: exp of it is 0, and KL divergences from what it was stay finite.
 _NEVER = -1e4
+
+
+@dataclass(frozen=True, kw_only=True)
+class IPGConfig(OnPolicyConfig):
+    """Keys of `ipg_learner`."""
+
+    algorithm: ClassVar[str] = "IPG"
+    joint_advantage: ClassVar[bool] = False
+    shared_actors: ClassVar[str | None] = (
+        "every agent follows the gradient of its own return, and one network cannot follow several; set "
+        "share_parameters=False"
+    )
+    step_size_keys: ClassVar[str] = "eta or critic_lr"
+    no_meaning: ClassVar[Mapping[str, str]] = {
+        "lr": "its actors' step size is eta, without Adam; critic_lr is the critic's step size"
+    }
+
+    gamma: float = key(gt=0, lt=1, why="the step is eta / (1 - gamma)")
+    eta: float = key(gt=0)
+    tabular: bool = key()
+
+    def check_capabilities(self, common_reward: bool) -> None:
+        super().check_capabilities(common_reward)
+        if self.tabular and self.use_rnn:
+            raise CapabilityError("a table (tabular=True) has no memory; set use_rnn=False, or tabular=False")
+        if self.tabular and self.actor_network is not None:
+            raise CapabilityError("a table (tabular=True) is no network; set actor_network=None, or tabular=False")
+
+    def check_continuous(self) -> None:
+        super().check_continuous()
+        if self.tabular:
+            raise CapabilityError("a table (tabular=True) has no continuous actions; set tabular=False")
+
+    def unread(self) -> dict[str, str]:
+        return super().unread() | ({"hidden_dim": "a table (tabular=True) has no layers"} if self.tabular else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class INPGConfig(IPGConfig):
+    """Keys of `inpg_learner`."""
+
+    algorithm: ClassVar[str] = "INPG"
+
+    cg_iters: int = key(ge=1, why="without an iteration there is no direction to step in")
+    cg_damping: float = key(ge=0)
+    kl_cap: float | None = key(gt=0, optional=True)
+
+    def unread(self) -> dict[str, str]:
+        found = super().unread()
+        if self.tabular:
+            found |= dict.fromkeys(("cg_iters", "cg_damping"), "a table (tabular=True) has its step in closed form")
+        return found
 
 
 class IPGLearner(OnPolicyLearner):

@@ -6,12 +6,14 @@ section 6. Shape letters: B episodes, T steps, N agents.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..config import IndependentRatioConfig, JRPPOConfig
+from ..config import PPOConfig, key
 from ..onpolicy.ascent import pulled_loss
 from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss
@@ -20,6 +22,34 @@ from ..onpolicy.rollout import Rollout
 
 # exp of it is far outside every clip range and far from overflowing.
 _LARGEST_LOG_RATIO = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class JRPPOConfig(PPOConfig):
+    """Keys of `jr_ppo_learner`."""
+
+    algorithm: ClassVar[str] = "JR-PPO"
+    individual_rewards: ClassVar[str | None] = (
+        "its joint ratio multiplies one advantage that all agents share; set common_reward=True, or use "
+        "--config=ir_ippo or the suite's ippo"
+    )
+
+    eps_clip: float = key(gt=0, le=1)  # up to 1 in the paper's experiments
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndependentRatioConfig(PPOConfig):
+    """Keys of `independent_ratio_learner`."""
+
+    algorithm: ClassVar[str] = "independent-ratio PPO"
+    joint_advantage: ClassVar[bool] = False
+
+    eps_clip: float = key(gt=0, le=1)
+    clip_scaling: str = key(choices=("none", "per_agent"))
+
+    def clip_range(self, n_agents: int) -> float:
+        """eps, or alpha / N (section 6.2 of the paper)."""
+        return self.eps_clip / n_agents if self.clip_scaling == "per_agent" else self.eps_clip
 
 
 class SimultaneousLearner(OnPolicyLearner):

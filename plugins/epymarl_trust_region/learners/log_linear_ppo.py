@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..config import LogLinearPPOConfig
+from ..config import LogLinearConfig
 from ..errors import ConfigError
 from ..numerics.ridge import ridge_by_action
 from ..onpolicy.diagnostics import explained_variance
@@ -24,6 +26,13 @@ from ..onpolicy.sequential import SequentialLearner
 from ..onpolicy.turns import turns
 
 _LARGEST_GRAM = 2 * 2**30  # bytes of one regression's matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLinearPPOConfig(LogLinearConfig):
+    """Keys of `log_linear_ppo_learner`."""
+
+    algorithm: ClassVar[str] = "log-linear PPO"
 
 
 class LogLinearPPOLearner(SequentialLearner):

@@ -6,13 +6,15 @@ agents, K valid steps of a batch.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import MATRLConfig
+from ..config import PPOConfig, key
 from ..numerics.equilibrium import SOLVERS, Equilibrium, solve
 from ..numerics.meta_game import BatchGame, deviation_gains
 from ..onpolicy.ascent import ascend, distil
@@ -20,6 +22,42 @@ from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss
 from ..onpolicy.minibatch import Minibatch
 from ..onpolicy.rollout import Rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class MATRLConfig(PPOConfig):
+    """Keys of `matrl_learner`."""
+
+    algorithm: ClassVar[str] = "MATRL"
+    joint_advantage: ClassVar[bool] = False
+    shared_actors: ClassVar[str | None] = (
+        "each player of its meta-game has a predicted policy of its own, and one network would move them all at once; "
+        "set share_parameters=False, or use --config=ir_ippo"
+    )
+
+    meta_game: str = key(choices=("nash", "predicted", "current"))
+    selection: str = key(choices=("random", "welfare"))
+    meta_ratio_clip: float = key(gt=0, lt=1, why="a ratio of 0 or less is none")
+    best_response: bool = key()
+    br_epochs: int = key(ge=1)
+    br_weight_clip: float = key(gt=0, lt=1, why="a weight of 0 or less would turn advantages around")
+    mixture: str = key(choices=("parameters", "distilled"))
+    distill_epochs: int = key(ge=1)
+
+    def unread(self) -> dict[str, str]:
+        found = super().unread()
+        if self.meta_game != "nash":
+            found["selection"] = f"meta_game={self.meta_game} solves no game"
+        if self.meta_game == "predicted" and not self.best_response:
+            found["meta_ratio_clip"] = "meta_game=predicted without best_response is the trial step alone"
+        if not self.best_response:
+            found |= dict.fromkeys(("br_epochs", "br_weight_clip"), "best_response=False responds to nothing")
+        if self.best_response or self.meta_game != "nash":
+            why = f"best_response={self.best_response} with meta_game={self.meta_game} moves to no mixture"
+            found |= dict.fromkeys(("mixture", "distill_epochs"), why)
+        elif self.mixture == "parameters":
+            found["distill_epochs"] = "mixture=parameters distils nothing"
+        return found
 
 
 class MATRLLearner(OnPolicyLearner):

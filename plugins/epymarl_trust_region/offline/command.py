@@ -2,7 +2,8 @@
 
     epymarl-tr offline --config=log_linear_ppo_offline --data data/spread-v0 --evaluate 100 with iterations=50
 
-PATH is what `save_episodes` named in `epymarl-tr run`. The result is a checkpoint of `log_linear_ppo` under
+PATH is what `save_episodes` named in `epymarl-tr run`. The result is a checkpoint of the algorithm that plays what was
+learnt (its learner's `plays_as`; `log_linear_ppo` of the one above) under
 `results/offline/<name>/<n>/`; `--evaluate N` plays N test episodes with it in the environment of the data, or in the
 one that `with env_args.KEY=VALUE` makes of it.
 """
@@ -20,22 +21,18 @@ from typing import Any
 import torch
 import yaml
 
-from ..config import check_learner, nearest
-from ..controllers import REGISTRY as CONTROLLERS
+from ..config import nearest
 from ..errors import ConfigError, DataError
-from ..learners import REGISTRY as LEARNERS
 from ..main import main as run
 from ..main import seed_everything
 from ..provenance import own_version
 from ..recordings.episodes import Episodes, read_episodes
 from ..run_config import check_run
+from ..suite import algorithms
 from ..suite.environments import check_environment, resolved
 from ..suite.host import config_root
 from ..suite.lite.registries import ENVIRONMENTS
-from .log_linear import LogLinearOffline
 
-LEARNER = "log_linear_offline"
-ONLINE = "log_linear_ppo"  # what plays, and trains on, what was learnt
 _FIXED = {"learner", "mac"}
 
 
@@ -53,7 +50,7 @@ def main(argv: list[str]) -> int:
         ConfigError, CapabilityError, DataError.
     """
     parser = argparse.ArgumentParser(prog="epymarl-tr offline", description=__doc__.splitlines()[0])
-    parser.add_argument("--config", required=True, help="algorithm: log_linear_ppo_offline")
+    parser.add_argument("--config", required=True, help="algorithm, such as log_linear_ppo_offline")
     parser.add_argument("--data", type=Path, required=True, help="recorded episodes (save_episodes)")
     parser.add_argument("--out", type=Path, default=Path("results/offline"), help="folder for results")
     parser.add_argument("--evaluate", type=int, default=0, metavar="N", help="test episodes to play afterwards")
@@ -66,12 +63,13 @@ def main(argv: list[str]) -> int:
     args, mac = build(config, episodes)
     if options.evaluate or config["env_args"]:
         check_task(episodes, args)
-    learner = LogLinearOffline(mac, episodes, LogLinearOffline.config_class.from_mapping(config))
+    make = algorithms.offline_learners()[config["learner"]]
+    learner = make(mac, episodes, make.schema.from_mapping(config))
     folder = _new_folder(options.out / config["name"])
     history = train(learner, config["iterations"])
     models = save(folder, args, mac, scheme(episodes.about), history, options.data)
     print(f"model        {models}")
-    return _evaluate(options.evaluate, models, args, config) if options.evaluate else 0
+    return _evaluate(options.config, options.evaluate, models, args, config) if options.evaluate else 0
 
 
 def configuration(name: str, rest: list[str]) -> dict[str, Any]:
@@ -80,29 +78,46 @@ def configuration(name: str, rest: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: an unknown algorithm, a key that is not in its yaml, or a value that is wrong.
     """
-    folder = config_root()
-    known = {file.stem: file for file in (folder / "algs").glob("*.yaml")}
-    offline = {n: yaml.safe_load(f.read_text()) for n, f in known.items() if LEARNER in f.read_text()}
-    if name not in offline:
-        raise ConfigError(
-            f"--config={name} does not learn from recorded episodes{nearest(name, offline)}; use {', '.join(offline)}"
-        )
-    defaults = yaml.safe_load((folder / "lite" / "default.yaml").read_text())
-    before = {**defaults, **yaml.safe_load(known[ONLINE].read_text()), "seed": 0, **offline[name]}
+    own = _own_keys(name)
+    defaults = yaml.safe_load((config_root() / "lite" / "default.yaml").read_text())
+    before = {**defaults, **algorithms.read_algorithm(_plays_as(own["learner"])), "seed": 0, **own}
     config = dict(before)
     for word in rest[1:] if rest[:1] == ["with"] else rest:
         key, is_set, value = word.partition("=")
         group, _, argument = key.rpartition(".")
         if is_set and group == "env_args" and argument:
             config["env_args"] = {**config["env_args"], argument: yaml.safe_load(value)}
-        elif is_set and key in (offline[name].keys() | {"seed"}) - _FIXED:
+        elif is_set and key in (own.keys() | {"seed"}) - _FIXED:
             config[key] = yaml.safe_load(value)
         else:
-            raise _not_taken(key, name, before, offline[name])
-    where = f"--config={name} or the command line"
+            raise _not_taken(key, name, before, own)
+    where = f"--config={name}{algorithms.of_package(algorithms.package_of(before))} or the command line"
     check_run(config, before, where)
-    check_learner(config, defaults, where, before)
+    algorithms.check_learner(config, defaults, where, before)
     return config
+
+
+def _own_keys(name: str) -> dict[str, Any]:
+    """The yaml of an algorithm that learns from recorded episodes."""
+    offline = algorithms.offline_algorithms()
+    if name in offline:
+        return offline[name]
+    if why := algorithms.listing().refused.get(("algorithm", name)):
+        raise ConfigError(f"--config={name} is not to be had: {why}")
+    if name in algorithms.algorithm_files():
+        algorithms.check_offered(algorithms.read_algorithm(name))
+    raise ConfigError(
+        f"--config={name} does not learn from recorded episodes{nearest(name, offline)}; use {', '.join(offline)}"
+    )
+
+
+def _plays_as(learner: str) -> str:
+    """The algorithm that plays, and trains on, what a learner has learnt from recorded episodes."""
+    part = algorithms.offline_learners()[learner]
+    name = getattr(part.load(), "plays_as", None)
+    if name not in algorithms.algorithm_files():
+        raise ConfigError(f"{part}: plays_as={name} is no algorithm; name the one that plays what it learns")
+    return name
 
 
 def _not_taken(key: str, name: str, known: Mapping[str, Any], own: Mapping[str, Any]) -> ConfigError:
@@ -127,7 +142,7 @@ def build(config: dict[str, Any], episodes: Episodes) -> tuple[SimpleNamespace, 
     env_args = {**about["env_args"], **config["env_args"]}
     facts["env_args"] = {key: value for key, value in env_args.items() if value is not None and key != "seed"}
     args = SimpleNamespace(**{**config, **facts, "use_cuda": False, "device": "cpu", "state_shape": about["state_dim"]})
-    return args, CONTROLLERS[args.mac](scheme(about), {"agents": about["n_agents"]}, args)
+    return args, algorithms.controllers()[args.mac](scheme(about), {"agents": about["n_agents"]}, args)
 
 
 def check_task(episodes: Episodes, args: SimpleNamespace) -> None:
@@ -156,7 +171,7 @@ def scheme(about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def train(learner: LogLinearOffline, iterations: int) -> list[dict[str, float]]:
+def train(learner: Any, iterations: int) -> list[dict[str, float]]:
     """Run them all, with a line for about every tenth."""
     history = []
     for k in range(iterations):
@@ -181,9 +196,9 @@ def save(folder: Path, args: SimpleNamespace, mac, sizes: dict, history: list[di
     """
     models = folder / "models"
     (models / str(len(history))).mkdir(parents=True)
-    online = yaml.safe_load((config_root() / "algs" / f"{ONLINE}.yaml").read_text())
+    online = algorithms.read_algorithm(_plays_as(args.learner))
     args = SimpleNamespace(**{**vars(args), "learner": online["learner"]})
-    LEARNERS[args.learner](mac, sizes, _Silence(), args).save_models(str(models / str(len(history))))
+    algorithms.learners()[args.learner](mac, sizes, _Silence(), args).save_models(str(models / str(len(history))))
     record = {"data": str(data), **own_version(), "config": vars(args), "iterations": history}
     (folder / "offline.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
     return models
@@ -196,14 +211,13 @@ def _new_folder(parent: Path) -> Path:
     return folder
 
 
-def _evaluate(count: int, models: Path, args: SimpleNamespace, config: dict[str, Any]) -> int:
+def _evaluate(name: str, count: int, models: Path, args: SimpleNamespace, config: dict[str, Any]) -> int:
     """Play test episodes in the environment of the data."""
-    same = ("conditioning", "policy_input", "features", "fourier_features", "fourier_width", "obs_agent_id",
-            "obs_last_action", "critic", "critic_hidden_dim", "obs_individual_obs", "value_norm", "seed",
-            "test_greedy")  # fmt: skip
-    given = {key: config[key] for key in same}
+    online = _plays_as(config["learner"])
+    both = _own_keys(name).keys() & algorithms.read_algorithm(online).keys()
+    given = {key: config[key] for key in sorted(both - {"name", *_FIXED} | {"seed"})}
     given |= {f"env_args.{key}": value for key, value in args.env_args.items()}
     given |= {"checkpoint_path": models, "evaluate": True, "test_nepisode": count}
     given |= dict.fromkeys(("batch_size_run", "batch_size", "buffer_size"), 1)  # a host plays `count` rollouts of these
-    flags = ["--suite=auto", f"--config={ONLINE}", f"--env-config={args.env}", "--quiet", "--progress=off"]
+    flags = ["--suite=auto", f"--config={online}", f"--env-config={args.env}", "--quiet", "--progress=off"]
     return run([*flags, "with", *(f"{key}={value}" for key, value in given.items())])

@@ -12,12 +12,14 @@ P features, D joint features.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import LogLinearOfflineConfig
+from ..config import LogLinearConfig, key
 from ..errors import ConfigError
 from ..numerics.pessimistic import Evaluation, confident_lam, lstd, noise_scale, pessimistic
 from ..numerics.ridge import ridge_by_action
@@ -26,10 +28,30 @@ from .transitions import transitions
 _LARGEST_TABLE = 4 * 2**30  # bytes of the joint features of all transitions
 
 
+@dataclass(frozen=True, kw_only=True)
+class LogLinearOfflineConfig(LogLinearConfig):
+    """Keys of `log_linear_offline`, which `epymarl-tr offline` trains."""
+
+    algorithm: ClassVar[str] = "offline log-linear PPO"
+
+    iterations: int = key(ge=1)
+    pessimism: float | str | None = key(gt=0, auto=True, optional=True)
+    z: float = key(gt=0)
+    action_samples: int = key(ge=1)
+    max_episodes: int | None = key(ge=1, optional=True)
+
+    def unread(self) -> dict[str, str]:
+        found = super().unread()
+        if self.pessimism != "auto":
+            found["z"] = f"pessimism={self.pessimism} is not chosen by it"
+        return found
+
+
 class LogLinearOffline:
-    """K iterations on fixed data."""
+    """K iterations on fixed data; what plays, and trains on, what was learnt is the algorithm `plays_as`."""
 
     config_class = LogLinearOfflineConfig
+    plays_as = "log_linear_ppo"
 
     def __init__(self, mac, episodes, config: LogLinearOfflineConfig) -> None:
         """

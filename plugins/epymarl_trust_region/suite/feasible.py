@@ -10,9 +10,9 @@ from typing import Any
 
 import gymnasium
 
-from ..config import SCHEMAS
 from ..errors import CapabilityError, ConfigError
 from ..runners.vector import cannot_draw
+from .algorithms import schema_of
 from .environments import resolve_key
 
 # Families of environments that keep no replays: `save_replay` of their wrappers does nothing, or fails.
@@ -50,7 +50,7 @@ def check_feasible(config: Mapping[str, Any]) -> None:
 def _check_continuous(config: Mapping[str, Any]) -> None:
     """Refuse what has no Gaussian policies, does not carry float actions, or keeps only actions that are numbered."""
     env, name = config["env"], config.get("name")
-    schema = SCHEMAS.get(config.get("learner"))
+    schema = schema_of(config.get("learner"))
     if schema is None:
         raise CapabilityError(
             f"env={env} has continuous actions, and {name} chooses among discrete ones; use an algorithm with Gaussian "

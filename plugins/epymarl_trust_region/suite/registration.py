@@ -10,23 +10,21 @@ import contextlib
 import functools
 import importlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import yaml
 
-from ..config import OFFLINE, check_learner
-from ..controllers import REGISTRY as CONTROLLERS
 from ..environments.contract import Contract, contract_of
 from ..environments.mamujoco import MaMuJoCoEnv
 from ..environments.smax import SMAXEnv
 from ..environments.spaces import check_spaces
 from ..errors import ConfigError, SuiteError, TrustRegionError
-from ..learners import REGISTRY as LEARNERS
 from ..recordings.recording import check_recording, record
 from ..run_config import check_run
+from . import algorithms
 from .checkpoints import check_folder
 from .ends import TeamEnds
 from .environment_code import add_current_folder
@@ -49,19 +47,29 @@ config_dir: Path = config_root()
 #: Keys that a patched EPyMARL adds to those of its default.yaml.
 defaults: dict[str, Any] = run_defaults()
 
+#: More such folders, of packages that extend this plugin (patches/0003); filled by `register`.
+more_config_dirs: list[Path] = []
 
-def add(registry: dict[str, Any], name: str, component: Any, kind: str) -> None:
-    """Register one component; the same one twice is fine.
+
+def add_all(additions: Iterable[tuple[dict[str, Any], str, Mapping[str, Any]]]) -> None:
+    """Register components, each under its name in a registry: all of them, or none. The same one twice is fine.
+
+    Args:
+        additions: registry, what its entries are called in messages, and what is added to it.
 
     Raises:
-        SuiteError: another component holds the name.
+        SuiteError: another component holds a name.
     """
-    if registry.get(name, component) is not component:
-        raise SuiteError(
-            f"the {kind} name `{name}` is taken by {registry[name]!r}; epymarl-trust-region cannot register its own: "
-            "uninstall one of the two plugins"
-        )
-    registry[name] = component
+    additions = list(additions)
+    for registry, kind, components in additions:
+        for name, component in components.items():
+            if registry.get(name, component) != component:
+                raise SuiteError(
+                    f"the {kind} name `{name}` is taken by {registry[name]!r}; epymarl-trust-region cannot register "
+                    "its own: uninstall one of the two plugins"
+                )
+    for registry, _, components in additions:
+        registry.update(components)
 
 
 def register_into(
@@ -73,24 +81,33 @@ def register_into(
     progress: Progress | None = None,
     runner_made: Callable[[Any], None] | None = None,
 ) -> None:
-    """Register this plugin's parts, and let the host's runners find this plugin's environments.
+    """Register this plugin's parts and those of packages, and let the host's runners find this plugin's environments.
+
+    Where a package has a name of the host's own, the host's stays.
 
     Args:
         vector_runner: the constructor of the runner `vector` on this host.
         runner_made: the host's, see `Host`.
     """
-    for name, learner in LEARNERS.items():
-        add(learners, name, learner, "learner")
-    for name, controller in CONTROLLERS.items():
-        add(controllers, name, controller, "controller")
-    add(environments, "smax", SMAXEnv, "environment")
-    add(environments, "mamujoco", MaMuJoCoEnv, "environment")
+    for kind, registry in (("learner", learners), ("offline learner", learners), ("controller", controllers)):
+        algorithms.yield_to_host(kind, (name for name, made in registry.items() if not _is_part(made)))
+    add_all(
+        [
+            (learners, "learner", algorithms.learners()),
+            (controllers, "controller", algorithms.controllers()),
+            (environments, "environment", {"smax": SMAXEnv, "mamujoco": MaMuJoCoEnv}),
+            ({name: _unwrapped(runner) for name, runner in runners.items()}, "runner", {"vector": vector_runner}),
+        ]
+    )
     if "gymma" in environments:
         environments["gymma"] = with_own_availability(environments["gymma"])
-    add({name: _unwrapped(runner) for name, runner in runners.items()}, "vector", vector_runner, "runner")
     runners.setdefault("vector", vector_runner)
     for name, make_runner in runners.items():
         runners[name] = _with_plugin(_unwrapped(make_runner), progress, runner_made)
+
+
+def _is_part(made: Any) -> bool:
+    return isinstance(getattr(made, "__wrapped__", made), algorithms.Part)
 
 
 def with_own_availability(make_env: Callable) -> Callable:
@@ -183,7 +200,7 @@ def _with_plugin(make_runner: Callable, progress: Progress | None, runner_made: 
 
 def _warn_of_own_limit(runner, args) -> None:
     """Where the runner does not say which ends are cuts, this plugin's learners take `time_limit` alone for one."""
-    if hasattr(runner, "extend_scheme") or getattr(args, "learner", None) not in LEARNERS:
+    if hasattr(runner, "extend_scheme") or getattr(args, "learner", None) not in algorithms.learners():
         return
     own, limit = own_limit(args.env, args.env_args), args.env_args.get("time_limit")
     if own is not None and limit is not None and own < limit:
@@ -200,6 +217,8 @@ def register() -> None:
 
     host = {kind: importlib.import_module(module).REGISTRY for module, kind in REGISTRIES.items()}
     register_into(**host, vector_runner=vector_runner, runner_made=let_extend_scheme)
+    found = algorithms.listing()
+    more_config_dirs[:] = dict.fromkeys(found.files[name].parents[1] for name in found.owners if name in found.files)
     host["learners"] |= {name: saving_last(learner) for name, learner in host["learners"].items()}
     _for_good.enter_context(stand_in())
     _watch_workers_for_good()
@@ -221,9 +240,13 @@ def check_config(config: Mapping[str, Any]) -> None:
     """
     from .epymarl import check_parts
 
+    check_online(config)
     check_parts(config)
-    run = importlib.import_module("run")
-    host_defaults = yaml.safe_load((Path(run.__file__).parent / "config" / "default.yaml").read_text())
+    folder = Path(importlib.import_module("run").__file__).parent / "config"
+    host_defaults = yaml.safe_load((folder / "default.yaml").read_text())
+    algorithms.yield_to_host("algorithm", (file.stem for file in (folder / "algs").glob("*.yaml")))
+    for problem in algorithms.listing().problems:
+        _log.warning(problem)
     check_all(config, host_defaults)
     if warning := shared_reward_warning(config):
         _log.warning(warning)
@@ -233,9 +256,10 @@ def check_online(config: Mapping[str, Any]) -> None:
     """Refuse an algorithm that no host can train.
 
     Raises:
-        ConfigError: it learns from recorded episodes.
+        ConfigError: it learns from recorded episodes, or two packages give it.
     """
-    if config.get("learner") in OFFLINE:
+    algorithms.check_offered(config)
+    if config.get("learner") in algorithms.offline_learners():
         name = config["name"]
         raise ConfigError(f"{name} learns from recorded episodes: use `epymarl-tr offline --config={name} --data PATH`")
 
@@ -243,30 +267,32 @@ def check_online(config: Mapping[str, Any]) -> None:
 def check_all(
     config: Mapping[str, Any],
     host_defaults: Mapping[str, Any],
-    where: str = "the configuration",
+    where: str | None = None,
     before: Mapping[str, Any] | None = None,
 ) -> None:
     """Every check that can be made before a run, for either host.
 
     Args:
+        where: names the source in messages; None: the configuration, and whose package it is of.
         before: the configuration as yaml files made it, before a user changed it; None: as the algorithm's own has it.
     """
     check_online(config)
+    where = where or f"the configuration{algorithms.of_package(algorithms.package_of(config))}"
     if config.get("actor_network") or config.get("critic_network"):
         add_current_folder()  # they may lie there
     before = before or {**host_defaults, **run_defaults(), **_of_the_algorithm(config)}
     check_run(config, before, where)
-    check_learner(config, host_defaults, where, before)
+    algorithms.check_learner(config, host_defaults, where, before)
     check_environment(config)
     check_feasible(config)
     check_recording(config)
     if config.get("checkpoint_path"):
         t_max = None if config.get("evaluate") or config.get("save_replay") else config.get("t_max")
-        learner = LEARNERS.get(config["learner"])
-        check_folder(config["checkpoint_path"], config.get("load_step", 0), learner, t_max)
+        part = algorithms.learners().get(config["learner"])
+        check_folder(config["checkpoint_path"], config.get("load_step", 0), part and part.load(), t_max)
 
 
 def _of_the_algorithm(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The yaml of this plugin that the configuration was made from; of a run that has another name it is not known."""
-    file = config_dir / "algs" / f"{config.get('name')}.yaml"
-    return yaml.safe_load(file.read_text()) if file.is_file() else dict(config)
+    """Our yaml that the configuration was made from, or a package's; of a run that has another name it is not known."""
+    file = algorithms.algorithm_files().get(config.get("name"))
+    return yaml.safe_load(file.read_text()) if file else dict(config)
