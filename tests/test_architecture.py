@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[1] / "plugins" / PACKAGE
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"main", "suite", "experiments", "extensions", "studies", "offline", "recordings", "git", "provenance"},
-    "main": {"suite", "config", "experiments", "provenance"},
+    "main": {"configuration", "seeding", "suite", "experiments"},
+    "configuration": {"config", "suite", "provenance"},
+    "seeding": set(),
     "config": {"extensions"},
     "run_config": {"config"},
     "extensions": set(),
@@ -36,9 +38,9 @@ MAY_IMPORT = {
     "runners": {"environments"},
     "recordings": set(),
     "offline": {
-        "main", "config", "run_config", "controllers", "learners", "numerics", "recordings", "suite", "provenance"
+        "main", "seeding", "config", "run_config", "controllers", "learners", "numerics", "recordings", "suite", "provenance"
     },
-    "experiments": {"main", "config", "suite", "provenance"},
+    "experiments": {"configuration", "seeding", "config", "suite", "provenance"},
     "studies": {"experiments", "games", "numerics"},
 }  # fmt: skip
 # The only third-party packages that these parts may import.

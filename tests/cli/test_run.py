@@ -12,10 +12,11 @@ from pathlib import Path
 
 import gymnasium
 import pytest
+from epymarl_trust_region.configuration import overrides
 from epymarl_trust_region.environments.games.matrix_env import MatrixGameEnv
 from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.games.normal_form import climbing_game
-from epymarl_trust_region.main import main, overrides, split_options
+from epymarl_trust_region.main import main, make_parser
 
 GAME = ("env_args.key=trust-region-climbing-v0", "env_args.time_limit=1")
 SHORT = ("t_max=60", "test_interval=20", "test_nepisode=10", "log_interval=20", "learner_log_interval=0")
@@ -290,9 +291,10 @@ def test_an_unforeseen_failure_names_itself_and_exits_with_one(capsys):
 
 
 def test_options_are_separated_and_the_rest_is_the_suites():
-    options = split_options(["--suite=lite", "--config=a", "--quiet", "-F", "x", "with", "k=v", "--progress=off"])
+    words = ["--suite=lite", "--config", "a", "--quiet", "-F", "x", "with", "k=v", "lr=-1", "--progress=off"]
+    options, params = make_parser().parse_known_args(words)
     assert (options.suite, options.progress, options.quiet, options.debug) == ("lite", "off", True, False)
-    assert options.params == ["--config=a", "-F", "x", "with", "k=v"]
+    assert (options.config, options.env_config, params) == ("a", None, ["-F", "x", "with", "k=v", "lr=-1"])
     assert overrides(["--x", "a=b", "with", "k=v", "env_args.key=m:i=j"]) == {"k": "v", "env_args.key": "m:i=j"}
 
 

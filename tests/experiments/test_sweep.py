@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from epymarl_trust_region import cli
+from epymarl_trust_region.configuration import overrides
 from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.experiments import sweep as module
 from epymarl_trust_region.experiments.sweep import read_sweep, sacred_run
-from epymarl_trust_region.main import overrides, split_options
+from epymarl_trust_region.main import make_parser
 from support import ROOT
 
 TWO = """
@@ -114,12 +115,10 @@ def test_dry_run_prints_commands_that_a_user_can_type(capsys, calls):
     assert calls == [] and not Path("results").exists()
     commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     assert [command[:2] for command in commands] == [["epymarl-tr", "run"]] * 3
-    options = [split_options(command[2:]) for command in commands]
+    options, params = zip(*(make_parser().parse_known_args(command[2:]) for command in commands), strict=True)
     assert [(o.suite, o.progress, o.quiet) for o in options] == [("lite", "off", True)] * 2 + [("auto", "off", True)]
-    assert [o.params[:2] for o in options] == [["--config=happo", "--env-config=gymma"]] * 2 + [
-        ["--config=qmix", "--env-config=mine"]
-    ]
-    given = [overrides(o.params) for o in options]
+    assert [(o.config, o.env_config) for o in options] == [("happo", "gymma")] * 2 + [("qmix", "mine")]
+    given = [overrides(of_one) for of_one in params]
     assert given[1] == {
         "t_max": 20,
         "env_args.time_limit": 1,

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from .. import errors  # noqa: F401 (quiets a warning of Sacred in the processes that are spawned)
-from ..main import assemble, seed_everything
+from ..configuration import read
+from ..seeding import seed_everything
 from ..suite.environments import resolved
 from ..suite.epymarl import load
 from ..suite.host import Host
@@ -79,7 +80,7 @@ def make_work(host: Host, work: Work) -> tuple[Callable[[], tuple[dict[str, floa
     Returns:
         A function that does the work once and gives seconds per phase and the steps played, and one that ends it.
     """
-    config, _, _ = assemble(host, [f"--config={work.algorithm}", f"--env-config={work.environment}"])
+    config, _ = read(host, work.algorithm, work.environment)
     sizes = dict.fromkeys(("batch_size", "batch_size_run", "buffer_size", "test_nepisode"), work.episodes)
     quiet = dict.fromkeys(("runner_log_interval", "learner_log_interval"), 10**12)
     config |= {**sizes, **quiet, "use_cuda": False, "device": "cpu", "seed": 1, **work.overrides}

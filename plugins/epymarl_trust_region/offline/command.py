@@ -24,10 +24,10 @@ import yaml
 from ..config import nearest
 from ..errors import ConfigError, DataError
 from ..main import main as run
-from ..main import seed_everything
 from ..provenance import own_version
 from ..recordings.episodes import Episodes, read_episodes
 from ..run_config import check_run
+from ..seeding import seed_everything
 from ..suite import algorithms
 from ..suite.environments import check_environment, resolved
 from ..suite.host import config_root
