@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "runners": {"environments"},
     "recordings": set(),
     "offline": {
-        "main", "seeding", "config", "run_config", "controllers", "learners", "numerics", "recordings", "suite", "provenance"
+        "main", "seeding", "config", "run_config", "controllers", "learners", "numerics", "recordings", "suite",
+        "provenance",
     },
     "experiments": {"configuration", "seeding", "config", "suite", "provenance"},
     "studies": {"experiments", "games", "numerics"},
