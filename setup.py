@@ -36,7 +36,7 @@ setup(
     package_dir={"": "plugins"},
     packages=find_packages("plugins"),
     # Not a package of ours: it goes on sys.path as a folder of its own.
-    package_data={PACKAGE: ["suite/stubs/smaclite/*.py"]},
+    package_data={PACKAGE: ["py.typed", "suite/stubs/smaclite/*.py"]},
     cmdclass={"build_py": BuildWithData},
     install_requires=[
         "torch",

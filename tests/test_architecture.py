@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1] / "plugins" / PACKAGE
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"main", "suite", "experiments", "extensions", "studies", "offline", "recordings", "git", "provenance"},
-    "main": {"configuration", "seeding", "suite", "experiments"},
+    "main": {"configuration", "seeding", "suite", "summary"},
+    "summary": set(),
     "configuration": {"config", "suite", "provenance"},
     "seeding": set(),
     "config": {"extensions"},

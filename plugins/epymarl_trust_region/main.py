@@ -119,7 +119,7 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
     finally:
         progress.close()
     if run is not None and (run.info or run.result):
-        from .experiments.summary import print_summary
+        from .summary import print_summary
 
         print_summary(observer.dir and Path(observer.dir), run.info, run.result)
 

@@ -11,7 +11,7 @@ import pytest
 from epymarl_trust_region import cli
 from epymarl_trust_region.experiments import made_by
 from epymarl_trust_region.experiments.report import read_curve
-from epymarl_trust_region.experiments.summary import plot_run, print_summary
+from epymarl_trust_region.summary import plot_run, print_summary
 
 pytest.importorskip("pandas")
 
