@@ -69,7 +69,7 @@ def random_actions(rng: np.random.Generator, avail: np.ndarray, continuous: bool
         ("simple_spread", {}, 120),
         ("simple_world_comm", {}, 30),  # unequal observations and actions
         ("balance", {"continuous_actions": True}, 100),
-        ("transport", {"continuous_actions": True}, 60),
+        ("navigation", {"continuous_actions": True, "n_agents": 3}, 60),
         ("simple_world_comm", {"continuous_actions": True}, 30),
     ],
     ids=str,

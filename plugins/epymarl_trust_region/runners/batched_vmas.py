@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from gymnasium.spaces import Box, Discrete
 
 from ..environments.actions import actions_of
 from ..errors import ConfigError, EnvironmentMissingError
@@ -159,7 +160,7 @@ class BatchedVMAS:
         self._obs_dim = max(int(np.prod(shape)) for shape in shapes)
         self._names = [agent.name for agent in self._env.agents]
         self.n_agents = len(self._names)
-        self._actions = actions_of(self._env.action_space)
+        self._actions = actions_of(_of_gymnasium(space) for space in self._env.action_space)
         n_actions = np.array(self._actions.sizes)
         avail = (np.arange(n_actions.max()) < n_actions[:, None]).astype(np.int64)
         self._avail = np.broadcast_to(avail, (len(seeds), *avail.shape))
@@ -200,6 +201,13 @@ class BatchedVMAS:
         padded = [th.nn.functional.pad(one, (0, self._obs_dim - one.shape[1])) for one in flat]
         joint = th.stack(padded, dim=1).cpu().numpy()
         return Seen(joint, joint.reshape(len(joint), -1), self._avail)
+
+
+def _of_gymnasium(space: Any) -> Box | Discrete:
+    """Without its wrappers VMAS has spaces of the older package gym."""
+    if hasattr(space, "low"):
+        return Box(space.low, space.high, dtype=space.dtype.type)
+    return Discrete(int(space.n))
 
 
 class _Infos(Sequence):
