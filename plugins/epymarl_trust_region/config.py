@@ -190,9 +190,6 @@ class OnPolicyConfig(LoopConfig):
             return
         if self.runner != "vector":
             raise ConfigError(f"rollout_steps={self.rollout_steps} needs runner=vector, not {self.runner}")
-        for name in ("use_rnn", "obs_last_action"):
-            if getattr(self, name):
-                raise ConfigError(f"rollout_steps carries no memory from one rollout to the next; set {name}=False")
 
     def _check_networks(self) -> None:
         if not self.log_std_min <= self.log_std_init <= self.log_std_max:

@@ -28,6 +28,11 @@ def originals(key, **arguments):
 def random_actions(rng, single, corner: bool) -> np.ndarray:
     """[B, N]; with `corner` those who can move mostly go left and down, so that they meet."""
     avail = np.array(single[0].get_avail_actions(), dtype=float)
+    if "action_low" in single[0].get_env_info():
+        pull = np.eye(5)[3] + np.eye(5)[1] if corner else 0.0  # some are beyond the bounds
+        actions = rng.normal(0.5, 0.4, (len(single), *avail.shape)).astype(np.float32)
+        actions[..., :5] += np.float32(0.5) * np.resize(pull, (5,))[: avail.shape[1]].astype(np.float32)
+        return actions
     if corner:
         avail[:, [1, 3]] *= np.where(avail.sum(1, keepdims=True) > 3, 25, 1)
     probs = avail / avail.sum(1, keepdims=True)
@@ -46,6 +51,10 @@ def random_actions(rng, single, corner: bool) -> np.ndarray:
         (SPEAKER, {"max_cycles": 60}, 10),
         (REFERENCE, {}, 60),
         (REFERENCE, {"local_ratio": 0.2, "max_cycles": 60}, 10),
+        (SPREAD, {"continuous_actions": True}, 20),
+        (SPREAD, {"continuous_actions": True, "N": 5}, 6),
+        (SPEAKER, {"continuous_actions": True}, 20),
+        (REFERENCE, {"continuous_actions": True}, 20),
     ],
     ids=str,
 )
@@ -88,6 +97,6 @@ def test_only_what_it_can_play_is_claimed():
     assert find(SPREAD, {}) is BatchedSpread
     assert find(f"epymarl_trust_region.environments.mpe:{SPREAD}", {"N": 8, "max_cycles": 50}) is BatchedSpread
     assert find(SPEAKER, {}) is BatchedSpeakerListener and find(REFERENCE, {"local_ratio": 1}) is BatchedReference
-    assert find(SPREAD, {"continuous_actions": True}) is None
+    assert find(SPREAD, {"continuous_actions": True}) is BatchedSpread
     assert find(SPEAKER, {"N": 3}) is None
     assert find("pz-mpe-simple-tag-v3", {}) is None

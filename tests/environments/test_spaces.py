@@ -18,7 +18,8 @@ from epymarl_trust_region.suite.environments import check_environment
 from epymarl_trust_region.suite.lite.gymma import GymmaEnv
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Sequence, Text, Tuple
 
-ONLY_DISCRETE = "only Discrete actions are supported: give each agent one Discrete space"
+SUPPORTED = "supported are one Discrete space per agent, say by numbering its choices, or one Box of floats per agent"
+BOX = Box(-1, 1, (2,))
 SPREAD = "pz-mpe-simple-spread-v3"
 
 
@@ -39,15 +40,21 @@ class Contained(Faulty):
 gym.register("Contained-v0", entry_point=Contained)
 
 
-def check(key: str, **env_args) -> None:
-    check_environment({"env": "gymma", "env_args": {"key": key, "time_limit": 9, **env_args}})
+def check(key: str, **env_args) -> bool:
+    return check_environment({"env": "gymma", "env_args": {"key": key, "time_limit": 9, **env_args}})
 
 
 BAD = [
-    (KEY, {"actions": (Discrete(3), Box(-1, 1, (2,)))}, rf"the action space of agent 1 is Box\(.*; {ONLY_DISCRETE}"),
-    (KEY, {"actions": (MultiBinary(2), Discrete(3))}, rf"of agent 0 is MultiBinary\(2\); {ONLY_DISCRETE}"),
-    (KEY, {"actions": (MultiDiscrete([3, 2]), Discrete(3))}, rf"of agent 0 is MultiDiscrete\(.*; {ONLY_DISCRETE}"),
-    (KEY, {"actions": (Discrete(3), Tuple([Discrete(2)]))}, rf"of agent 1 is Tuple\(Discrete\(2\)\); {ONLY_DISCRETE}"),
+    (KEY, {"actions": (Discrete(3), BOX)}, r"agent 1 is Box\(.*, and that of agent 0 Discrete\(3\); give all agents"),
+    (KEY, {"actions": (BOX, Discrete(3))}, r"agent 1 is Discrete\(3\), and that of agent 0 Box\(.*all of them Boxes"),
+    (KEY, {"actions": (BOX, Box(-np.inf, np.inf, (2,)))}, r"agent 1 is Box\(.*, without a bound at place 0; give it"),
+    (KEY, {"actions": (BOX, Box(np.zeros(2), np.array([1, np.inf])))}, "agent 1 .* without a bound at place 1"),
+    (KEY, {"actions": (Box(np.float32([[0, -np.inf]]), np.float32([[1, 1]])), BOX)}, "without a bound at place 0, 1;"),
+    (KEY, {"actions": (Box(0, 9, (2,), np.int64), BOX)}, rf"of agent 0 is Box\(.*int64\); {SUPPORTED}"),
+    (KEY, {"actions": (Box(-1, 1, (0,)), BOX)}, rf"of agent 0 is Box\(.*; {SUPPORTED}"),
+    (KEY, {"actions": (MultiBinary(2), Discrete(3))}, rf"of agent 0 is MultiBinary\(2\); {SUPPORTED}"),
+    (KEY, {"actions": (MultiDiscrete([3, 2]), Discrete(3))}, rf"of agent 0 is MultiDiscrete\(.*; {SUPPORTED}"),
+    (KEY, {"actions": (Discrete(3), Tuple([Discrete(2)]))}, rf"of agent 1 is Tuple\(Discrete\(2\)\); {SUPPORTED}"),
     (KEY, {"observations": (VECTORS[0], Graph(VECTORS[0], None))}, r"space of agent 1 is Graph\(.*cannot be flattened"),
     (KEY, {"observations": (VECTORS[0], Sequence(Discrete(2)))}, r"observation space of agent 1 is Sequence\("),
     (KEY, {"observations": VECTORS[:1]}, "n_agents=2, 2 action spaces and 1 observation spaces; give each agent one"),
@@ -58,7 +65,6 @@ BAD = [
     ("Contained-v0", {"n_agents": None}, "has no `n_agents`; set it on the environment to 2"),
     ("Contained-v0", {"state_size": 5}, r"has state_size=5, .*2 \* 2 = 4; set state_size to that, or leave it out"),
     ("CartPole-v1", {}, r"has the action space Discrete\(2\); needed is a Tuple of one observation space and"),
-    (SPREAD, {"continuous_actions": True}, rf"of agent 0 is Box\(0.0, 1.0, \(5,\), float32\); {ONLY_DISCRETE}"),
 ]  # fmt: skip
 
 
@@ -92,10 +98,13 @@ def test_epymarls_wrapper_says_it_in_the_same_words(key: str, env_args: dict, me
         (KEY, {"actions": ACTIONS[:1], "observations": VECTORS[:1]}),
         ("Contained-v0", {"state_size": 4}),
         ("pz-mpe-simple-v3", {}),  # one agent
+        (SPREAD, {"continuous_actions": True}),
+        (KEY, {"actions": (BOX, Box(-2, 3, (1, 2), np.float64))}),
     ],
 )
 def test_spaces_that_policies_can_use(key: str, env_args: dict) -> None:
-    check(key, **env_args)
+    continuous = "continuous_actions" in env_args or isinstance(env_args.get("actions", [0])[0], Box)
+    assert check(key, **env_args) == continuous
 
 
 class Restless(Faulty):
@@ -160,9 +169,7 @@ def test_a_run_is_refused_before_it_has_a_folder(suite: str, own_folder: Path, c
     if suite == "epymarl":
         request.getfixturevalue("of_epymarl")
     command = [f"--suite={suite}", "--quiet", "--progress=off", "--config=happo", "--env-config=gymma", "with"]
-    assert main([*command, f"env_args.key={SPREAD}", "env_args.continuous_actions=True", "env_args.time_limit=9"]) == 2
+    assert main([*command, "env_args.key=Contained-v0", "env_args.n_agents=3", "env_args.time_limit=9", "t_max=5"]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert line.startswith(
-        f"error: env_args.key={SPREAD}: the action space of agent 0 is Box(0.0, 1.0, (5,), float32); "
-    )
+    assert line.startswith("error: env_args.key=Contained-v0 has n_agents=3, 2 action spaces and 2 observation spaces")
     assert list(own_folder.iterdir()) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from epymarl_trust_region import cli
-from epymarl_trust_region.runners import batched_games
+from epymarl_trust_region.environments import batched_games
 from extensions import HAA2C
 from support import ROOT, make_batch, make_learner
 
@@ -55,7 +55,7 @@ def test_the_environment_of_the_page_runs_with_its_masks(environments):
 def test_the_game_of_the_page_is_stepped_as_one_and_plays_the_same(environments, monkeypatch):
     made = []
     monkeypatch.setattr(
-        "epymarl_trust_region.runners.choice.BatchedGame",
+        "epymarl_trust_region.runners.batched_form.BatchedGame",
         type(
             "Noted",
             (batched_games.BatchedGame,),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -54,11 +55,30 @@ def test_rows_are_the_table_of_the_readme_and_have_names_of_their_own():
         "spread-vector": 2.5,
         "spread-batched": 10,
         "smaclite-2s3z": 1.3,
+        "mujoco-happo": None,
+        "mujoco-hatrpo": None,
     }
     for row in bench.ROWS:
         assert row.ours.env_args == row.theirs.env_args and row.ours.episodes == row.theirs.episodes
         assert (row.ours.steps, row.ours.agents) == (row.theirs.steps, row.theirs.agents)
-        assert row.ours.overrides["hidden_dim"] == row.ours.overrides["critic_hidden_dim"] == 64
+        critic = 128 if row.needs == "mujoco" else 64
+        assert row.ours.overrides["hidden_dim"] == 64 and row.ours.overrides["critic_hidden_dim"] == critic
+
+
+def test_mujoco_is_played_in_streams_on_one_core(no_epymarl):
+    """The study's settings; a repetition is a rollout of 8 * 512 slots, and an update."""
+    pytest.importorskip("mujoco")
+    row = next(row for row in bench.ROWS if row.name == "mujoco-happo")
+    for work in (row.ours, row.theirs):
+        quick = work.overrides | {"epochs": 1, "critic_epochs": 1, "rollout_steps": 16}
+        measured = Side(dataclasses.replace(work, overrides=quick), None)
+        try:
+            measured.ready()
+            sample = measured.once()
+        finally:
+            measured.end()
+        assert sample.steps == 8 * 16 and sample.phases["environment"] > 0 < sample.phases["learner"]
+        assert not sample.phases["messages"]
 
 
 def test_a_line_shows_medians_ratio_spread_and_wishes():

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.integration
 TASKS = {
     "spread": "env_args.key=pz-mpe-simple-spread-v3 env_args.time_limit=25 t_max=1000 test_interval=400",
     "speaker": "env_args.key=pz-mpe-simple-speaker-listener-v4 env_args.time_limit=25 t_max=500 test_interval=250",
+    "continuous": "env_args.key=pz-mpe-simple-spread-v3 env_args.time_limit=25 env_args.continuous_actions=True "
+    "t_max=500 test_interval=250 rollout_steps=20 use_rnn=True obs_last_action=True normalise_inputs=True",
     "foraging": "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3 env_args.time_limit=50 t_max=900 test_interval=400 "
     "use_rnn=True",
     "congestion": "env_args.key=trust-region-congestion-v0 env_args.time_limit=4 t_max=120 test_interval=50 "

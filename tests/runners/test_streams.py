@@ -49,9 +49,11 @@ gym.register("Counting-v0", entry_point=Counting)
 
 
 class AlwaysOne:
-    recurrent = False
-
     def init_hidden(self, batch_size: int) -> None: ...
+
+    carry_on = init_hidden
+
+    def leave_off(self, ep_batch, t: int) -> None: ...
 
     def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False):
         return torch.ones(len(bs), 2, dtype=torch.long)
@@ -142,25 +144,9 @@ def test_recordings_are_of_whole_episodes() -> None:
         make_runner(save_episodes="there")
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"use_rnn": True}, "carries no memory .* set use_rnn=False"),
-        ({"obs_last_action": True}, "carries no memory .* set obs_last_action=False"),
-        ({"runner": "parallel"}, "rollout_steps=5 needs runner=vector, not parallel"),
-    ],
-)
-def test_what_only_whole_episodes_have_is_refused(setting, message) -> None:
-    with pytest.raises(ConfigError, match=message):
-        make_learner(make_batch(), rollout_steps=K, **setting)
-
-
-def test_networks_with_memory_are_refused() -> None:
-    runner, _ = make_runner()
-    remembering = AlwaysOne()
-    remembering.recurrent = True
-    with pytest.raises(ConfigError, match="carries no memory"):
-        runner.setup(record._scheme(runner.get_env_info(), True), {"agents": 2}, {}, remembering)
+def test_other_runners_are_refused() -> None:
+    with pytest.raises(ConfigError, match="rollout_steps=5 needs runner=vector, not parallel"):
+        make_learner(make_batch(), rollout_steps=K, runner="parallel")
 
 
 def test_a_stream_without_an_end_is_a_whole_episode_that_is_cut() -> None:

@@ -397,3 +397,15 @@ def test_the_patched_run_is_left_as_it_is(host_run: types.ModuleType) -> None:
     epymarl.let_extend_scheme(Extending("truncated"))
     patched = "extend_scheme" in host_run.run_sequential.__code__.co_names
     assert (host_run.ReplayBuffer is original) == patched
+
+
+def test_epymarls_lines_about_its_threads_are_left_out(capsys: pytest.CaptureFixture) -> None:
+    """In its own module alone, and only while it runs."""
+    names: dict = {}
+    exec('def run(_run, config, log):\n    print("Thread joined")\n    return len("ab")', names)  # noqa: S102
+    hosted = epymarl._hosted(names["run"], {"q_learner": None})
+    hosted(None, {"local_results_path": "results", "learner": "q_learner"}, None)
+    assert capsys.readouterr().out == ""
+    names["run"](None, {}, None)
+    print("mine")
+    assert capsys.readouterr().out == "Thread joined\nmine\n"

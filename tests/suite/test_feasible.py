@@ -186,13 +186,17 @@ def test_a_screen_that_is_not_there_is_named_before_the_run(monkeypatch):
         ("log_linear_ppo", {}, "log-linear PPO does not support continuous actions: .* use --config=happo"),
         ("inpg", {"tabular": True}, "tabular=True.* has no continuous actions"),
         ("happo", {"runner": "parallel"}, "runner=parallel cannot carry; set runner=vector"),
-        ("hatrpo", {"save_episodes": "there"}, "save_episodes does not record the continuous actions"),
     ],
 )
 def test_what_knows_discrete_actions_alone_is_refused_where_they_are_continuous(name, changes, message):
     sizes = dict.fromkeys(("batch_size", "batch_size_run", "buffer_size"), 4)
     config = algorithm(name) | sizes | {"env": "mamujoco", "env_processes": None, "batched_envs": "exact"}
-    if name in ("happo", "hatrpo"):
-        check_feasible(config)
-    with pytest.raises(CapabilityError, match=message):
+    own = {"env": "gymma", "env_args": {"key": "Own-v0"}}
+    if name == "happo":
+        check_feasible(config, continuous=True)
+        check_feasible(config | own | {"save_episodes": "there"}, continuous=True)
+    for task in ({}, own):
+        with pytest.raises(CapabilityError, match=message):
+            check_feasible(config | task | changes, continuous=True)
+    if name != "inpg":
         check_feasible(config | changes)

@@ -19,6 +19,7 @@ from ..modules.actors import Actor, ActorSet, GaussianActor, OwnNetwork, Tabular
 from ..modules.distributions import MaskedCategorical
 from ..modules.gaussian import DiagonalGaussian
 from ..modules.input_norm import RunningNorm
+from ..modules.memory import Carried, Memory, begins_of, stream_mask
 from ..modules.networks import make_module
 
 Policy = MaskedCategorical | DiagonalGaussian
@@ -59,6 +60,8 @@ class TrustRegionMAC:
             self.agent.add_module("input_norm", RunningNorm((self.n_agents, scheme["obs"]["vshape"])))
         self.action_selector = SampleSelector()
         self.hidden_states: Tensor | None = None
+        self.carried: Carried | None = None  # what the streams of the present rollout began with; None: with nothing
+        self._left_off: Carried | None = None  # what those of the next will
 
     def _actor_maker(self, input_dim: int) -> Callable[[], torch.nn.Module]:
         args = self.args
@@ -122,12 +125,36 @@ class TrustRegionMAC:
 
     def _step(self, ep_batch, t: int) -> tuple[Tensor, Tensor]:
         inputs = self._inputs(ep_batch, slice(t, t + 1)).squeeze(1)
+        if t > 0 and self.hidden_states is not None and (mask := stream_mask(ep_batch)) is not None:
+            self.hidden_states = self._forgotten(self.hidden_states, mask[:, t - 1, 0] == 0)
         outputs, self.hidden_states = self.agent(inputs, self.hidden_states)
         return outputs, ep_batch["avail_actions"][:, t]
 
     def init_hidden(self, batch_size: int) -> None:
         """Forget the past: zero hidden states for `batch_size` episodes."""
         self.hidden_states = self.agent.init_hidden(batch_size)
+
+    def _forgotten(self, hidden: Tensor, begins: Tensor) -> Tensor:
+        """[B, N, H] with the first state where an episode begins, [B]."""
+        return torch.where(begins[:, None, None], self.agent.init_hidden(len(hidden)), hidden)
+
+    def carry_on(self, batch_size: int) -> None:
+        """Go on where the last rollout of streams left off: with its hidden states and its last actions."""
+        self.carried, self._left_off = self._left_off, None
+        if self.carried is None:
+            self.init_hidden(batch_size)
+        else:
+            self.hidden_states = self.carried.hidden
+
+    @torch.no_grad()
+    def leave_off(self, ep_batch, t: int) -> None:
+        """Keep what the next rollout of these streams begins with; step t - 1 was this one's last."""
+        at = [ep_batch[key][:, t - 1, 0] != 0 for key in ("mask", "terminated", "truncated")]
+        begins = ~at[0] | at[1] | at[2]
+        hidden, actions = self.hidden_states, self._played(ep_batch)[:, t - 1]
+        hidden = None if hidden is None else self._forgotten(hidden, begins)
+        last_actions = torch.where(begins[:, None, None], torch.zeros_like(actions), actions)
+        self._left_off = Carried(hidden, last_actions, begins)
 
     # What learners use: whole sequences, one agent at a time ----------------------------------------------------
 
@@ -147,21 +174,40 @@ class TrustRegionMAC:
         actions = actions.permute(2, 0, 1, 3) if self.continuous else actions.squeeze(-1).permute(2, 0, 1)
         return actions.contiguous()
 
-    def policy(self, agent: int, inputs: Tensor, avail_actions: Tensor | None) -> Policy:
-        """pi_i over whole sequences from a zero hidden state.
+    @torch.no_grad()
+    def memory(self, ep_batch) -> Memory | None:
+        """All agents', of a batch of streams; None of whole episodes, or where nothing is remembered."""
+        mask = stream_mask(ep_batch)
+        if mask is None or not self.recurrent:
+            return None
+        if self.carried is None:
+            hidden, at_first = self.agent.init_hidden(len(mask)), torch.ones_like(mask[:, 0, 0], dtype=torch.bool)
+        else:
+            hidden, at_first = self.carried.hidden, self.carried.begins
+        return Memory(hidden.transpose(0, 1).contiguous(), begins_of(mask, at_first))
+
+    def policy(self, agent: int, inputs: Tensor, avail_actions: Tensor | None, memory: Memory | None = None) -> Policy:
+        """pi_i over whole sequences.
 
         Args:
             agent: index i of the agent.
             inputs: [B, T, D], row i of `build_inputs`.
             avail_actions: [B, T, A]; None: all actions are available.
+            memory: agent i's, of streams; None: of whole episodes.
         """
         actor = self.agent.actor(agent)
-        outputs, _ = actor(inputs) if torch.is_grad_enabled() else actor.vjp(inputs)
-        return self.policy_class(outputs, avail_actions)
+        if torch.is_grad_enabled():
+            return self.policy_class(actor.unrolled(inputs, memory), avail_actions)
+        return self.policy_class(actor.vjp(inputs, memory)[0], avail_actions)
 
     @torch.no_grad()
     def evaluate(
-        self, agent: int, inputs: Tensor, avail_actions: Tensor | None, actions: Tensor
+        self,
+        agent: int,
+        inputs: Tensor,
+        avail_actions: Tensor | None,
+        actions: Tensor,
+        memory: Memory | None = None,
     ) -> tuple[Tensor, Tensor, Callable]:
         """log pi_i(a) and the entropy of pi_i over whole sequences, with their vector-Jacobian product.
 
@@ -171,12 +217,13 @@ class TrustRegionMAC:
             inputs: [B, T, D], row i of `build_inputs`.
             avail_actions: [B, T, A]; None: all actions are available.
             actions: row i of `taken_actions`.
+            memory: as in `policy`.
 
         Returns:
             log pi_i(a) and H, each [B, T], and `pull(gradient of log pi_i(a), gradient of H, out)`, which writes the
             gradients of `agent_parameters(agent)` into the tensors `out`.
         """
-        outputs, pull_actor = self.agent.actor(agent).vjp(inputs)
+        outputs, pull_actor = self.agent.actor(agent).vjp(inputs, memory)
         log_prob, entropy, pull_policy = self.policy_class.evaluate(outputs, avail_actions, actions)
 
         @torch.no_grad()
@@ -187,7 +234,11 @@ class TrustRegionMAC:
 
     @torch.no_grad()
     def evaluate_all(
-        self, inputs: Tensor, avail_actions: Sequence[Tensor | None], actions: Tensor
+        self,
+        inputs: Tensor,
+        avail_actions: Sequence[Tensor | None],
+        actions: Tensor,
+        memory: Memory | None = None,
     ) -> tuple[Tensor, Tensor, Callable]:
         """`evaluate` for all agents at once, whether or not they share their network.
 
@@ -195,12 +246,13 @@ class TrustRegionMAC:
             inputs: [N, B, T, D], as `build_inputs` gives them.
             avail_actions: N times [B, T, A] or None.
             actions: as `taken_actions` gives them.
+            memory: all agents', as `memory` gives it.
 
         Returns:
             log pi_i(a_i) and H_i, each [N, B, T], and `pull(gradient of log pi, gradient of H, out)`; `out` has one
             sequence of tensors per network.
         """
-        outputs, pull_actors = self.agent.vjp(inputs)
+        outputs, pull_actors = self.agent.vjp(inputs, memory)
         avail = None
         if any(own is not None for own in avail_actions):
             full = torch.ones((*outputs.shape[1:-1], self.n_actions), dtype=torch.bool, device=outputs.device)
@@ -214,9 +266,11 @@ class TrustRegionMAC:
         return log_prob, entropy, pull
 
     @torch.no_grad()
-    def linearise(self, agent: int, inputs: Tensor, avail_actions: Tensor | None) -> tuple[Policy, Callable, Callable]:
+    def linearise(
+        self, agent: int, inputs: Tensor, avail_actions: Tensor | None, memory: Memory | None = None
+    ) -> tuple[Policy, Callable, Callable]:
         """pi_i over whole sequences, as `policy`, with the derivatives of its outputs both ways (`Actor.linearise`)."""
-        outputs, push, pull = self.agent.actor(agent).linearise(inputs)
+        outputs, push, pull = self.agent.actor(agent).linearise(inputs, memory)
         return self.policy_class(outputs, avail_actions), torch.no_grad()(push), torch.no_grad()(pull)
 
     def agent_parameters(self, agent: int) -> list[torch.nn.Parameter]:
@@ -236,10 +290,19 @@ class TrustRegionMAC:
         return torch.cat(parts, dim=-1) if len(parts) > 1 else obs
 
     def _last_actions(self, ep_batch, ts: slice) -> Tensor:
-        actions = ep_batch["actions" if self.continuous else "actions_onehot"]
+        actions, before = self._played(ep_batch), slice(max(ts.start - 1, 0), ts.stop - 1)
+        last = actions[:, before]
+        if (mask := stream_mask(ep_batch)) is not None:  # an episode's first has none before it
+            last = last * mask[:, before].unsqueeze(-1)
         if ts.start > 0:
-            return actions[:, ts.start - 1 : ts.stop - 1]
-        return torch.cat([torch.zeros_like(actions[:, :1]), actions[:, : ts.stop - 1]], dim=1)
+            return last
+        first = torch.zeros_like(actions[:, :1])
+        if mask is not None and self.carried is not None:
+            first = self.carried.last_actions.unsqueeze(1)
+        return torch.cat([first, last], dim=1)
+
+    def _played(self, ep_batch) -> Tensor:
+        return ep_batch["actions" if self.continuous else "actions_onehot"]
 
     # Parameters and files ---------------------------------------------------------------------------------------
 

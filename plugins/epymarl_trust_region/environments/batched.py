@@ -36,7 +36,10 @@ class BatchedEnv(Protocol):
         """Start a new episode in every copy."""
 
     def step(self, actions: np.ndarray) -> Played:
-        """Take one step in every copy: actions [B, N], int64; those of ended copies are available or 0."""
+        """Take one step in every copy: actions [B, N], int64; those of ended copies are available or 0.
+
+        Real-valued actions are [B, N, A], float32, as they were drawn: it clips them itself.
+        """
 
     def close(self) -> None:
         """Give back what the environments hold."""

@@ -2,7 +2,9 @@
 
 Stepping B copies of `mpe2`'s own environment takes most of a rollout's time, nearly all of it Python. Here each
 operation is done for all copies at once, in the order in which `mpe2` does it for one, so that not even the last bit
-differs. Shape letters: B environments, N agents, L landmarks, O observation (padded to the longest).
+differs. Shape letters: B environments, N agents, L landmarks, O observation (padded to the longest), A dimensions of an
+action where it is continuous: how far an agent is drawn to each of four sides (the first means nothing), then its
+message.
 """
 
 from __future__ import annotations
@@ -28,16 +30,19 @@ class BatchedMPE:
 
     n_agents: int
     n_actions: tuple[int, ...]  # per agent; set by the class, or before `__init__`
+    dimensions: tuple[int, ...]  # the same, of continuous actions
 
-    def __init__(self, seeds: Sequence[int], max_cycles: int = 25) -> None:
+    def __init__(self, seeds: Sequence[int], max_cycles: int = 25, continuous_actions: bool = False) -> None:
         """
         Args:
             seeds: one per copy, [B]; a copy is seeded by a first reset, as the suite seeds it.
             max_cycles: steps of an episode.
+            continuous_actions: float32 in [0, 1] instead of a choice.
         """
-        self.max_cycles = max_cycles
+        self.max_cycles, self.continuous = max_cycles, bool(continuous_actions)
         self._generators = [seeding.np_random(seed)[0] for seed in seeds]
-        actions = np.arange(max(self.n_actions)) < np.array(self.n_actions)[:, None]
+        counts = self.dimensions if self.continuous else self.n_actions
+        actions = np.arange(max(counts)) < np.array(counts)[:, None]
         self._avail = np.repeat(actions[None].astype(np.int32), len(seeds), axis=0)
         self._never, self._always = np.zeros(len(seeds), bool), np.ones(len(seeds), bool)
         self._infos: list[dict[str, Any]] = [{} for _ in seeds]
@@ -50,15 +55,15 @@ class BatchedMPE:
         return self._look()
 
     def step(self, actions: np.ndarray) -> Played:
-        """Take one step in every copy: actions [B, N], as in `mpe2`.
+        """Take one step in every copy: actions [B, N], as in `mpe2`; or [B, N, A] float32, which are clipped.
 
         The last step repeats the observations of the one before and pays nothing, as under the suite's wrapper; no
         task of MPE ends by itself.
         """
-        self._act(actions)
+        self._act(np.clip(actions, 0, 1) if self.continuous else actions)
         self._steps += 1
         if self._steps >= self.max_cycles:
-            return Played(self._seen, np.zeros(actions.shape), self._never, self._always, self._infos)
+            return Played(self._seen, np.zeros(actions.shape[:2]), self._never, self._always, self._infos)
         return Played(self._look(), self._rewards(), self._never, self._never, self._infos)
 
     def meeting_actions(self) -> np.ndarray:
@@ -81,6 +86,12 @@ class BatchedMPE:
         self._agents, self._landmarks = places[:, :n_agents].copy(), places[:, n_agents:]
         self._velocity = np.zeros_like(self._agents)
 
+    def _force(self, actions: np.ndarray) -> np.ndarray:
+        """[..., 2], of moves [...]; or of [..., A], whose differences `mpe2` takes in float32."""
+        if not self.continuous:
+            return _MOVES[actions]
+        return (actions[..., 2:5:2] - actions[..., 1:4:2]).astype(np.float64) * _SENSITIVITY
+
     def _integrate(self, force: np.ndarray) -> None:
         """Newton's laws with damping: force [B, N, 2]."""
         self._agents += self._velocity * _DT
@@ -96,21 +107,23 @@ class BatchedMPE:
 class BatchedSpread(BatchedMPE):
     """`simple_spread_v3`: N agents cover N landmarks and do not collide."""
 
-    def __init__(self, seeds: Sequence[int], N: int = 3, local_ratio: float = 0.5, max_cycles: int = 25) -> None:
+    def __init__(self, seeds: Sequence[int], N: int = 3, local_ratio: float = 0.5, **common: Any) -> None:
         """
         Args:
             N: agents, and as many landmarks.
             local_ratio: weight of an agent's own collisions; the rest goes to the distance to the landmarks.
+            common: as `BatchedMPE`.
         """
         self.n_agents, self.n_actions, self.local_ratio = N, N * (5,), local_ratio
+        self.dimensions = self.n_actions
         self._others = np.array([[j for j in range(N) if j != i] for i in range(N)], dtype=int).reshape(N, N - 1)
-        super().__init__(seeds, max_cycles)
+        super().__init__(seeds, **common)
 
     def _begin(self) -> None:
         self._place(self.n_agents, self.n_agents)
 
     def _act(self, actions: np.ndarray) -> None:
-        force = _MOVES[actions]
+        force = self._force(actions)
         for a in range(self.n_agents):
             for b in range(a + 1, self.n_agents):
                 delta = self._agents[:, a] - self._agents[:, b]
@@ -140,7 +153,7 @@ class BatchedSpread(BatchedMPE):
 class BatchedSpeakerListener(BatchedMPE):
     """`simple_speaker_listener_v4`: agent 0 sees the goal's colour and speaks, agent 1 hears it and moves."""
 
-    n_agents, n_actions = 2, (3, 5)
+    n_agents, n_actions, dimensions = 2, (3, 5), (3, 5)
     _COLOURS = np.array([[0.65, 0.15, 0.15], [0.15, 0.65, 0.15], [0.15, 0.15, 0.65]])
 
     def _begin(self) -> None:
@@ -150,9 +163,9 @@ class BatchedSpeakerListener(BatchedMPE):
 
     def _act(self, actions: np.ndarray) -> None:
         force = np.zeros_like(self._agents)
-        force[:, 1] = _MOVES[actions[:, 1]]
+        force[:, 1] = self._force(actions[:, 1])
         self._integrate(force)  # the speaker has no velocity and feels no force
-        self._message = np.eye(3)[actions[:, 0]]
+        self._message = actions[:, 0, :3] if self.continuous else np.eye(3)[actions[:, 0]]
 
     def _rewards(self) -> np.ndarray:
         goal = self._landmarks[np.arange(len(self._goal)), self._goal]
@@ -169,16 +182,17 @@ class BatchedSpeakerListener(BatchedMPE):
 class BatchedReference(BatchedMPE):
     """`simple_reference_v3`: each of two agents knows where the other is to go, and both move and speak."""
 
-    n_agents, n_actions = 2, (50, 50)
+    n_agents, n_actions, dimensions = 2, (50, 50), (15, 15)
     _COLOURS = np.array([[0.75, 0.25, 0.25], [0.25, 0.75, 0.25], [0.25, 0.25, 0.75]])
 
-    def __init__(self, seeds: Sequence[int], local_ratio: float = 0.5, max_cycles: int = 25) -> None:
+    def __init__(self, seeds: Sequence[int], local_ratio: float = 0.5, **common: Any) -> None:
         """
         Args:
             local_ratio: weight of an agent's own reward; the rest goes to the mean of both.
+            common: as `BatchedMPE`.
         """
         self.local_ratio = local_ratio
-        super().__init__(seeds, max_cycles)
+        super().__init__(seeds, **common)
 
     def _begin(self) -> None:
         self._goals = np.array([[int(g.integers(3)), int(g.integers(3))] for g in self._generators])
@@ -186,8 +200,9 @@ class BatchedReference(BatchedMPE):
         self._messages = np.zeros((len(self._generators), 2, 10))
 
     def _act(self, actions: np.ndarray) -> None:
-        self._integrate(_MOVES[actions % 5])
-        self._messages = np.eye(10)[actions // 5]
+        moves, words = (actions, actions[..., 5:]) if self.continuous else (actions % 5, np.eye(10)[actions // 5])
+        self._integrate(self._force(moves))
+        self._messages = words
 
     def _rewards(self) -> np.ndarray:
         goals = np.take_along_axis(self._landmarks, self._goals[:, :, None], axis=1)
@@ -205,11 +220,13 @@ def _norm(vectors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(vectors[..., 0]) + np.square(vectors[..., 1]))
 
 
+_COMMON = frozenset({"max_cycles", "continuous_actions"})
+
 #: Gymnasium id -> its batched form and the arguments that this form knows.
 TASKS: dict[str, tuple[type[BatchedMPE], frozenset[str]]] = {
-    "pz-mpe-simple-spread-v3": (BatchedSpread, frozenset({"N", "local_ratio", "max_cycles"})),
-    "pz-mpe-simple-speaker-listener-v4": (BatchedSpeakerListener, frozenset({"max_cycles"})),
-    "pz-mpe-simple-reference-v3": (BatchedReference, frozenset({"local_ratio", "max_cycles"})),
+    "pz-mpe-simple-spread-v3": (BatchedSpread, _COMMON | {"N", "local_ratio"}),
+    "pz-mpe-simple-speaker-listener-v4": (BatchedSpeakerListener, _COMMON),
+    "pz-mpe-simple-reference-v3": (BatchedReference, _COMMON | {"local_ratio"}),
 }
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch as th
+from gymnasium.spaces import Box, Discrete
 
+from ..environments.actions import actions_of
 from ..errors import ConfigError, EnvironmentMissingError
 from .batched import Played, Seen
 
@@ -28,7 +30,6 @@ _OTHER_TASKS = {"simple_adversary", "simple_push", "simple_reference", "simple_s
 _NOT_COMPARED = {"road_traffic"}
 # What this form sets itself, and a form of observation that it does not know.
 _NOT_TO_BE_SET = {
-    "continuous_actions",
     "dict_obs",
     "dict_spaces",
     "multidiscrete_actions",
@@ -104,13 +105,13 @@ def _states_of_vmas() -> list:
     return Environment.vmas_random_state
 
 
-def make(scenario: str, n_envs: int, **kwargs: Any) -> Any:
-    """A VMAS environment with discrete actions, or a wrapper of VMAS around it.
+def make(scenario: str, n_envs: int, continuous_actions: bool = False, **kwargs: Any) -> Any:
+    """A VMAS environment, or a wrapper of VMAS around it.
 
     Raises:
         EnvironmentMissingError: VMAS, or a package that it needs, is missing.
     """
-    fixed = {"continuous_actions": False, "dict_spaces": False, "terminated_truncated": True}
+    fixed = {"continuous_actions": continuous_actions, "dict_spaces": False, "terminated_truncated": True}
     try:
         import vmas
 
@@ -120,7 +121,7 @@ def make(scenario: str, n_envs: int, **kwargs: Any) -> Any:
 
 
 class BatchedVMAS:
-    """B copies of a scenario under discrete actions; a `BatchedEnv`.
+    """B copies of a scenario; a `BatchedEnv`.
 
     Each copy moves, is paid and is seen as an environment by itself, but for one thing. VMAS looks at a pair of bodies
     only if they are within reach of each other in some copy, and the reach of a line or box lacks the 0.0067 at which
@@ -159,7 +160,8 @@ class BatchedVMAS:
         self._obs_dim = max(int(np.prod(shape)) for shape in shapes)
         self._names = [agent.name for agent in self._env.agents]
         self.n_agents = len(self._names)
-        n_actions = np.array([space.n for space in self._env.action_space])
+        self._actions = actions_of(_of_gymnasium(space) for space in self._env.action_space)
+        n_actions = np.array(self._actions.sizes)
         avail = (np.arange(n_actions.max()) < n_actions[:, None]).astype(np.int64)
         self._avail = np.broadcast_to(avail, (len(seeds), *avail.shape))
         self._randomness.seed(seeds[0])
@@ -171,14 +173,19 @@ class BatchedVMAS:
             return self._seen(self._env.reset())
 
     def step(self, actions: np.ndarray) -> Played:
-        """Take one step in every copy: actions [B, N], int64.
+        """Take one step in every copy: actions [B, N], int64, or [B, N, A], float32.
 
         Infos are made when they are asked for: `"<agent>/<key>"` -> array, as the environment by itself gives them.
 
         Raises:
             AssertionError: an action does not exist.
         """
-        columns = th.as_tensor(actions, device=self._env.device).unsqueeze(-1).unbind(1)
+        if self._actions.continuous:
+            clipped = np.clip(actions, self._actions.low, self._actions.high).swapaxes(0, 1)
+            columns = [one[:, :size] for one, size in zip(clipped, self._actions.sizes, strict=True)]
+            columns = [th.as_tensor(one, device=self._env.device) for one in columns]
+        else:
+            columns = th.as_tensor(actions, device=self._env.device).unsqueeze(-1).unbind(1)
         with self._randomness:
             obs, rewards, terminated, truncated, infos = self._env.step(list(columns))
             # In float64, as Python's floats, so that a sum over agents rounds as it does for an environment by itself.
@@ -194,6 +201,13 @@ class BatchedVMAS:
         padded = [th.nn.functional.pad(one, (0, self._obs_dim - one.shape[1])) for one in flat]
         joint = th.stack(padded, dim=1).cpu().numpy()
         return Seen(joint, joint.reshape(len(joint), -1), self._avail)
+
+
+def _of_gymnasium(space: Any) -> Box | Discrete:
+    """Without its wrappers VMAS has spaces of the older package gym."""
+    if hasattr(space, "low"):
+        return Box(space.low, space.high, dtype=space.dtype.type)
+    return Discrete(int(space.n))
 
 
 class _Infos(Sequence):
@@ -218,7 +232,7 @@ def find(key: str, arguments: Mapping[str, Any]) -> Callable[..., BatchedVMAS] |
     None where the id or an argument is unknown, for scenarios that are another task when all copies start together, and
     for road_traffic.
     """
-    prefix, _, scenario = key.rpartition(":")[2].partition("vmas-")
+    prefix, _, scenario = key.rpartition(":")[2].removeprefix("epymarl_trust_region/").partition("vmas-")
     if prefix or scenario in _OTHER_TASKS | _NOT_COMPARED or not _NOT_TO_BE_SET.isdisjoint(arguments):
         return None
     return functools.partial(BatchedVMAS, scenario=scenario) if scenario in _scenarios() else None

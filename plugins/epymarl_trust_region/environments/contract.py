@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from .actions import actions_of
 from .scene import Scene
 from .spaces import Observations
 from .values import Availability, check_end, check_info, check_reward, is_over
@@ -20,11 +21,12 @@ from .values import Availability, check_end, check_info, check_reward, is_over
 class Contract(gym.Wrapper):
     """Lets through what an environment may give, and raises one clear line for everything else.
 
-    Actions count from 0 outside, and from each `Discrete` space's `start` inside. Of a step's info the numbers come
+    Actions count from 0 outside, and from each `Discrete` space's `start` inside; real-valued ones are clipped to each
+    `Box`, and have its shape and type. Of a step's info the numbers come
     through, for they alone are averaged.
 
     Args:
-        env: with a Tuple of one Discrete action space and one observation space per agent (`check_spaces`).
+        env: with a Tuple of one action space and one observation space per agent (`check_spaces`).
         name: of the task, for messages.
         common_reward: whether the run wants one reward for the team.
 
@@ -40,12 +42,12 @@ class Contract(gym.Wrapper):
         self._common_reward = common_reward
         self._n = len(env.observation_space)
         self._observations = Observations(env.observation_space)
-        starts = [int(space.start) for space in env.action_space]
-        self._starts = starts if any(starts) else None
+        #: How actions reach the environment.
+        self.actions = actions_of(env.action_space)
         self._over = False
         #: The environment's own `get_avail_actions`, checked; None if it has none.
         self.available = self._available if hasattr(env.unwrapped, "get_avail_actions") else None
-        counts = np.array([space.n for space in env.action_space])
+        counts = np.array(self.actions.sizes)
         self._availability = Availability(np.arange(counts.max()) < counts[:, None])
         _guard_core(self)
 
@@ -59,11 +61,9 @@ class Contract(gym.Wrapper):
         return result
 
     def step(self, action) -> tuple[Any, Any, Any, Any, dict]:
-        """Take one action index per agent, counted from 0; gives what it gives, and the numbers of its info."""
+        """Take one action per agent (see `actions_of`); gives what it gives, and the numbers of its info."""
         scene = self.scene
-        if self._starts:
-            action = [one + start for one, start in zip(action, self._starts, strict=True)]
-        observations, reward, terminated, truncated, info = five(self.env.step(action), scene)
+        observations, reward, terminated, truncated, info = five(self.env.step(self.actions(action)), scene)
         reward = check_reward(reward, self._n, self._common_reward, scene)
         if not (terminated is False and truncated is False):  # as in most steps
             terminated = check_end(terminated, "terminated", self._n, scene)

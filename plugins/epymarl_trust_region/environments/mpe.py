@@ -68,7 +68,7 @@ class ParallelMPE(gym.Env):
         return self._last_obs, info
 
     def step(self, actions) -> tuple[tuple, list[float], bool, bool, dict]:
-        """Take one action index per agent; gives one reward per agent (a list) and flags for the whole team."""
+        """Take one action per agent; gives one reward per agent (a list) and flags for the whole team."""
         for space, action in zip(self.action_space, actions, strict=True):
             if action not in space:
                 raise ValueError(f"action {action} is not in {space}")

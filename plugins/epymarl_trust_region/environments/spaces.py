@@ -13,12 +13,9 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple, flatdim
 
 from ..errors import ConfigError
+from .actions import why_not
 from .scene import Scene, short
 from .values import array_of_numbers, first_not_finite, told
-
-#: The action spaces that policies here can choose from, and how to say so.
-ACTION_SPACES: tuple[type[Space], ...] = (Discrete,)
-_WANTED = "only Discrete actions are supported: give each agent one Discrete space, say by numbering its choices"
 
 
 def check_spaces(env: gym.Env, key: str) -> None:
@@ -29,19 +26,19 @@ def check_spaces(env: gym.Env, key: str) -> None:
         key: its id, for messages.
 
     Raises:
-        ConfigError: it is no multi-agent environment with one space per agent; an agent's actions are not Discrete; its
-            observations cannot be flattened; or its `n_agents` or `state_size` contradict its spaces.
+        ConfigError: it is no multi-agent environment with one space per agent; agents' actions are neither all Discrete
+            nor all of bounded Boxes of floats; observations cannot be flattened; or its `n_agents` or `state_size`
+            contradict its spaces.
     """
     actions, observations = env.action_space, env.observation_space
     for kind, spaces in (("action", actions), ("observation", observations)):
         if not isinstance(spaces, Tuple):
             raise ConfigError(
                 f"env_args.key={key} has the {kind} space {short(spaces)}; needed is a Tuple of one observation space "
-                "and one Discrete action space per agent"
+                "and one Discrete action space (or bounded Box) per agent"
             )
-    for agent, space in enumerate(actions):
-        if not isinstance(space, ACTION_SPACES):
-            raise ConfigError(f"env_args.key={key}: the action space of agent {agent} is {short(space)}; {_WANTED}")
+    if found := why_not(actions):
+        raise ConfigError(f"env_args.key={key}: {found}")
     _check_count(key, env, len(actions), len(observations))
     _check_sizes(key, env, [_flat_size(key, agent, space) for agent, space in enumerate(observations)])
 

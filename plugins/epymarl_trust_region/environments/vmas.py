@@ -32,7 +32,7 @@ _WELL_KNOWN = (
 
 
 class VMASEnv(gym.Env):
-    """One environment of VMAS with discrete actions, which plays as under EPyMARL's wrapper.
+    """One environment of VMAS, which plays as under EPyMARL's wrapper, with discrete actions unless told otherwise.
 
     Seeding is by `reset(seed=...)`. VMAS resets one environment by its index, and then simple_adversary, simple_push,
     simple_reference and simple_speaker_listener keep for ever the goals that they drew when they were made: here from
@@ -41,7 +41,7 @@ class VMASEnv(gym.Env):
     Args:
         scenario: name of a scenario, such as "balance".
         render_mode: "human", which opens a window when it is drawn, "rgb_array" or None.
-        kwargs: handed to `vmas.make_env`, such as `max_steps=100` or what the scenario knows.
+        kwargs: handed to `vmas.make_env`, such as `max_steps=100` or `continuous_actions=True`, or the scenario's.
 
     Raises:
         EnvironmentMissingError: VMAS, or a package that it needs, is missing or too old.
@@ -69,7 +69,7 @@ class VMASEnv(gym.Env):
         return obs, _flat(info)
 
     def step(self, actions) -> tuple[list, list[float], bool, bool, dict]:
-        """Take one action index per agent; gives one reward per agent (a list) and flags for the whole team.
+        """Take one action per agent; gives one reward per agent (a list) and flags for the whole team.
 
         Raises:
             AssertionError: from VMAS, an action does not exist.
@@ -102,10 +102,11 @@ def _scenarios() -> list[str]:
 
 
 def register() -> None:
-    """Register every id that is still free. Calling it again changes nothing."""
+    """Register every id that is still free, and all under this plugin's own name. Calling it again changes nothing."""
     for scenario in _scenarios():
-        if f"vmas-{scenario}" not in gym.registry:
-            gym.register(f"vmas-{scenario}", entry_point=f"{__name__}:VMASEnv", kwargs={"scenario": scenario})
+        for name in (f"vmas-{scenario}", f"epymarl_trust_region/vmas-{scenario}"):
+            if name not in gym.registry:
+                gym.register(name, entry_point=f"{__name__}:VMASEnv", kwargs={"scenario": scenario})
 
 
 register()

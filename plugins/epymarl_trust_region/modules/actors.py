@@ -11,6 +11,7 @@ from ..numerics.autograd import autograd_linear, autograd_vjp
 from ..numerics.flat import flatten, is_flat
 from ..numerics.gru import gru_linear
 from ..numerics.mlp import ACTIVATIONS, Pull, Push, affine_pull, affine_push, mlp_linear
+from .memory import Memory, unrolled
 from .networks import linear
 
 # A small head keeps the first policy near uniform, so that the first ratios are near 1.
@@ -55,21 +56,26 @@ class Actor(nn.Module):
         x, last = self.rnn(x, None if hidden is None else hidden.unsqueeze(0))
         return self.head(x), last.squeeze(0)
 
-    def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
-        """The same from a zero hidden state, much faster, with its vector-Jacobian product; under `torch.no_grad`.
+    def unrolled(self, inputs: Tensor, memory: Memory | None = None) -> Tensor:
+        """`forward`'s logits of streams, [B, T, D] -> [B, T, A]; without `memory` of whole episodes."""
+        return unrolled(self, inputs, memory, self.init_hidden(len(inputs)))
+
+    def vjp(self, inputs: Tensor, memory: Memory | None = None) -> tuple[Tensor, Pull]:
+        """`unrolled`, much faster, with its vector-Jacobian product; under `torch.no_grad`.
 
         Args:
             inputs: [B, T, D].
+            memory: this agent's, of streams; None: episodes from their beginning.
 
         Returns:
             logits [B, T, A], and `pull(gradient of the logits, out)`, which writes the parameters' gradients.
         """
         if self.rnn is not None and inputs.is_cuda:  # cuDNN's own does all steps in one launch
-            return autograd_vjp(lambda: self(inputs)[0], self.in_order)
-        logits, _, pull = self.linearise(inputs)
+            return autograd_vjp(lambda: self.unrolled(inputs, memory), self.in_order)
+        logits, _, pull = self.linearise(inputs, memory)
         return logits, pull
 
-    def linearise(self, inputs: Tensor) -> tuple[Tensor, Push, Pull]:
+    def linearise(self, inputs: Tensor, memory: Memory | None = None) -> tuple[Tensor, Push, Pull]:
         """`vjp` and the Jacobian-vector product beside it: what a Gauss-Newton product is made of.
 
         Returns:
@@ -77,8 +83,9 @@ class Actor(nn.Module):
             Both read the parameters: they hold until these move.
         """
         if self.rnn is not None:
-            on_gpu = inputs.is_cuda
-            return autograd_linear(lambda: self(inputs)[0], self.in_order) if on_gpu else self._gru_linear(inputs)
+            if inputs.is_cuda:
+                return autograd_linear(lambda: self.unrolled(inputs, memory), self.in_order)
+            return self._gru_linear(inputs, memory)
         logits, push, pull = mlp_linear(inputs.flatten(0, 1), self.in_order, self.activation)
         shape = (*inputs.shape[:2], -1)
         return (
@@ -87,7 +94,7 @@ class Actor(nn.Module):
             lambda gradient, out: pull(gradient.flatten(0, 1), out),
         )
 
-    def _gru_linear(self, inputs: Tensor) -> tuple[Tensor, Push, Pull]:
+    def _gru_linear(self, inputs: Tensor, memory: Memory | None) -> tuple[Tensor, Push, Pull]:
         body, body_bias, weight_x, weight_h, bias_x, bias_h, head, head_bias = self.in_order
         inputs = inputs.transpose(0, 1)  # [T, B, D], as the GRU goes through it
         flat, shape = inputs.flatten(0, 1), (*inputs.shape[:2], self.hidden_dim)
@@ -100,7 +107,10 @@ class Actor(nn.Module):
             return torch.baddbmm(bias.view(3, 1, -1), x.expand(3, -1, -1), by_gate(weight).transpose(1, 2))
 
         gates = gates_of(x, weight_x, bias_x).view(3, *shape)
-        hidden, push_gru, pull_gru = gru_linear(gates, inputs.new_zeros(shape[1:]), weight_h, bias_h)
+        before, keep = inputs.new_zeros(shape[1:]), None
+        if memory is not None:
+            before, keep = memory.hidden, (~memory.begins).t().to(inputs.dtype).unsqueeze(-1)
+        hidden, push_gru, pull_gru = gru_linear(gates, before, weight_h, bias_h, keep)
         logits = torch.addmm(head_bias, hidden.flatten(0, 1), head.t())
 
         def to_batch(of_logits: Tensor) -> Tensor:
@@ -178,12 +188,16 @@ class TabularActor(nn.Module):
         """inputs [B, T, D] -> logits [B, T, A], and no hidden state."""
         return inputs @ self.table.t(), None
 
-    def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
+    def unrolled(self, inputs: Tensor, memory: None = None) -> Tensor:
+        """As `Actor.unrolled`."""
+        return self(inputs)[0]
+
+    def vjp(self, inputs: Tensor, memory: None = None) -> tuple[Tensor, Pull]:
         """As `Actor.vjp`."""
         logits, _, pull = self.linearise(inputs)
         return logits, pull
 
-    def linearise(self, inputs: Tensor) -> tuple[Tensor, Push, Pull]:
+    def linearise(self, inputs: Tensor, memory: None = None) -> tuple[Tensor, Push, Pull]:
         """As `Actor.linearise`; the logits are linear in the table, so it holds wherever that moves."""
         flat = inputs.flatten(0, 1)
 
@@ -223,13 +237,17 @@ class OwnNetwork(nn.Module):
             return self.network(inputs), None
         return self.network(inputs, self.init_hidden(len(inputs)) if hidden is None else hidden)
 
-    def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
-        """As `Actor.vjp`."""
-        return autograd_vjp(lambda: self(inputs)[0], self.in_order)
+    def unrolled(self, inputs: Tensor, memory: Memory | None = None) -> Tensor:
+        """As `Actor.unrolled`."""
+        return unrolled(self, inputs, memory, self.init_hidden(len(inputs)))
 
-    def linearise(self, inputs: Tensor) -> tuple[Tensor, Push, Pull]:
+    def vjp(self, inputs: Tensor, memory: Memory | None = None) -> tuple[Tensor, Pull]:
+        """As `Actor.vjp`."""
+        return autograd_vjp(lambda: self.unrolled(inputs, memory), self.in_order)
+
+    def linearise(self, inputs: Tensor, memory: Memory | None = None) -> tuple[Tensor, Push, Pull]:
         """As `Actor.linearise`."""
-        return autograd_linear(lambda: self(inputs)[0], self.in_order)
+        return autograd_linear(lambda: self.unrolled(inputs, memory), self.in_order)
 
     def init_hidden(self, batch_size: int) -> Tensor | None:
         """As `Actor.init_hidden`."""
@@ -260,14 +278,18 @@ class GaussianActor(nn.Module):
         mean, hidden = self.network(inputs, hidden)
         return self._with(mean, self.log_std), hidden
 
-    def vjp(self, inputs: Tensor) -> tuple[Tensor, Pull]:
+    def unrolled(self, inputs: Tensor, memory: Memory | None = None) -> Tensor:
+        """As `Actor.unrolled`."""
+        return self._with(self.network.unrolled(inputs, memory), self.log_std)
+
+    def vjp(self, inputs: Tensor, memory: Memory | None = None) -> tuple[Tensor, Pull]:
         """As `Actor.vjp`."""
-        mean, pull_mean = self.network.vjp(inputs)
+        mean, pull_mean = self.network.vjp(inputs, memory)
         return self._with(mean, self.log_std), self._pull(pull_mean)
 
-    def linearise(self, inputs: Tensor) -> tuple[Tensor, Push, Pull]:
+    def linearise(self, inputs: Tensor, memory: Memory | None = None) -> tuple[Tensor, Push, Pull]:
         """As `Actor.linearise`."""
-        mean, push_mean, pull_mean = self.network.linearise(inputs)
+        mean, push_mean, pull_mean = self.network.linearise(inputs, memory)
         inside = self._inside()
 
         def push(direction: Sequence[Tensor]) -> Tensor:
@@ -354,11 +376,14 @@ class ActorSet(nn.Module):
             if isinstance(actor, GaussianActor):
                 actor.project()
 
-    def vjp(self, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor, Sequence[Sequence[Tensor]]], None]]:
+    def vjp(
+        self, inputs: Tensor, memory: Memory | None = None
+    ) -> tuple[Tensor, Callable[[Tensor, Sequence[Sequence[Tensor]]], None]]:
         """All agents' logits over whole sequences, as `Actor.vjp` for one.
 
         Args:
             inputs: [N, B, T, D].
+            memory: all agents'.
 
         Returns:
             logits [N, B, T, A], and `pull(gradient of the logits, out)` with one sequence of tensors in `out` per
@@ -366,7 +391,8 @@ class ActorSet(nn.Module):
         """
         shape = inputs.shape[:3]
         by_network = inputs.reshape(len(self.agents), shape[0] * shape[1] // len(self.agents), *inputs.shape[2:])
-        parts = [actor.vjp(own) for actor, own in zip(self.agents, by_network, strict=True)]
+        memories = [self._memory(memory, network) for network in range(len(self.agents))]
+        parts = [actor.vjp(*own) for actor, *own in zip(self.agents, by_network, memories, strict=True)]
 
         def pull(gradient: Tensor, out: Sequence[Sequence[Tensor]]) -> None:
             of_networks = gradient.reshape(len(parts), -1, *gradient.shape[2:])
@@ -374,6 +400,12 @@ class ActorSet(nn.Module):
                 pull_actor(of_own, places)
 
         return torch.stack([logits for logits, _ in parts]).view(*shape, -1), pull
+
+    def _memory(self, memory: Memory | None, network: int) -> Memory | None:
+        """A network's own, of all agents'; of a shared one that of all agents, one behind the other."""
+        if memory is None or len(self.agents) > 1:
+            return memory and memory.of(network)
+        return Memory(memory.hidden.flatten(0, 1), memory.begins.repeat(self.n_agents, 1))
 
     def init_hidden(self, batch_size: int) -> Tensor | None:
         """Hidden states before the first step, [B, N, H]; None where networks have no memory."""

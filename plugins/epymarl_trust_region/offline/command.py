@@ -22,10 +22,11 @@ import torch
 import yaml
 
 from ..config import nearest
-from ..errors import ConfigError, DataError
+from ..errors import CapabilityError, ConfigError, DataError
 from ..main import main as run
 from ..provenance import own_version
 from ..recordings.episodes import Episodes, read_episodes
+from ..recordings.layout import is_continuous
 from ..run_config import check_run
 from ..seeding import seed_everything
 from ..suite import algorithms
@@ -60,6 +61,7 @@ def main(argv: list[str]) -> int:
     config = configuration(options.config, options.rest)
     seed_everything(config["seed"])
     episodes = read_episodes(options.data, count=config["max_episodes"])
+    check_actions(episodes, config["learner"])
     args, mac = build(config, episodes)
     if options.evaluate or config["env_args"]:
         check_task(episodes, args)
@@ -143,6 +145,20 @@ def build(config: dict[str, Any], episodes: Episodes) -> tuple[SimpleNamespace, 
     facts["env_args"] = {key: value for key, value in env_args.items() if value is not None and key != "seed"}
     args = SimpleNamespace(**{**config, **facts, "use_cuda": False, "device": "cpu", "state_shape": about["state_dim"]})
     return args, algorithms.controllers()[args.mac](scheme(about), {"agents": about["n_agents"]}, args)
+
+
+def check_actions(episodes: Episodes, learner: str) -> None:
+    """Refuse recorded actions of a kind that the learner has not.
+
+    Raises:
+        CapabilityError: they are real-valued.
+    """
+    schema = algorithms.schema_of(learner)
+    if is_continuous(episodes.about) and schema.continuous_actions:
+        raise CapabilityError(
+            f"the recorded actions are continuous, and {schema.algorithm} does not support them: its policies are "
+            "softmaxes over the features of each action; record episodes with discrete actions"
+        )
 
 
 def check_task(episodes: Episodes, args: SimpleNamespace) -> None:

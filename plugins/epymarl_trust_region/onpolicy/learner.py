@@ -160,7 +160,7 @@ class OnPolicyLearner:
 
     @torch.no_grad()
     def _log(self, statistics: dict[str, float], rollout: Rollout, t_env: int) -> None:
-        policies = [self.mac.policy(i, rollout.inputs[i], rollout.avail_actions[i]) for i in range(self.n_agents)]
+        policies = [rollout.policy(self.mac, i) for i in range(self.n_agents)]
         statistics |= policy_statistics(rollout, policies, self.config.clip_range(self.n_agents), self.joint_ratio)
         statistics |= value_statistics(rollout)
         statistics["critic_grad_norm"] = self.critic_optimiser.grad_norm

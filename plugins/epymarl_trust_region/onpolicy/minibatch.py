@@ -11,6 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ..modules.memory import Memory
 from .rollout import Rollout
 
 
@@ -46,6 +47,10 @@ class Minibatch:
     def old_log_probs(self) -> Tensor:
         return self.pick_all(self.rollout.old_log_probs)
 
+    @cached_property
+    def memory(self) -> Memory | None:
+        return self.rollout.memory and self.rollout.memory.pick(self.index)
+
     def advantage(self, agent: int) -> Tensor:
         """As `Rollout.advantage`."""
         return self.pick(self.rollout.advantage(agent))
@@ -61,12 +66,13 @@ class Minibatch:
     def evaluate(self, mac, agent: int) -> tuple[Tensor, Tensor, Callable]:
         """As `Rollout.evaluate`."""
         inputs, actions = self.pick(self.rollout.inputs[agent]), self.pick(self.rollout.actions[agent])
-        return mac.evaluate(agent, inputs, self._available(agent), actions)
+        return mac.evaluate(agent, inputs, self._available(agent), actions, self.memory and self.memory.of(agent))
 
     def evaluate_all(self, mac) -> tuple[Tensor, Tensor, Callable]:
         """As `Rollout.evaluate_all`."""
         avail = [self._available(agent) for agent in range(self.n_agents)]
-        return mac.evaluate_all(self.pick_all(self.rollout.inputs), avail, self.pick_all(self.rollout.actions))
+        inputs, actions = self.pick_all(self.rollout.inputs), self.pick_all(self.rollout.actions)
+        return mac.evaluate_all(inputs, avail, actions, self.memory)
 
 
 def minibatches(rollout: Rollout, epochs: int, count: int) -> Iterator[Rollout | Minibatch]:

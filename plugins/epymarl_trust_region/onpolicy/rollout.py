@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NonFiniteError
+from ..modules.memory import Memory, stream_mask
 from .returns import gae, standardise, step_mask, true_terminations
 
 
@@ -33,6 +34,7 @@ class Rollout:
     raw_advantage_std: Tensor  # scalar, before standardisation
     critic_inputs: Tensor  # [B, T, ...]
     recurrent: bool = False  # whether policies depend on the steps before
+    memory: Memory | None = None  # of streams, where they do: all agents'
 
     @property
     def n_agents(self) -> int:
@@ -55,19 +57,24 @@ class Rollout:
 
     def evaluate(self, mac, agent: int) -> tuple[Tensor, Tensor, Callable]:
         """log pi_i of the actions taken and pi_i's entropy, [B, T], under the MAC's present parameters, and `pull`."""
-        return mac.evaluate(agent, self.inputs[agent], self.avail_actions[agent], self.actions[agent])
+        return mac.evaluate(
+            agent, self.inputs[agent], self.avail_actions[agent], self.actions[agent], self._memory(agent)
+        )
 
     def evaluate_all(self, mac) -> tuple[Tensor, Tensor, Callable]:
         """`evaluate` for all agents at once, [N, B, T]; `pull` takes one sequence of tensors per network."""
-        return mac.evaluate_all(self.inputs, self.avail_actions, self.actions)
+        return mac.evaluate_all(self.inputs, self.avail_actions, self.actions, self.memory)
 
     def linearise(self, mac, agent: int) -> tuple[Any, Callable, Callable]:
         """pi_i under the MAC's present parameters, and the derivatives of its logits: `push` and `pull`."""
-        return mac.linearise(agent, self.inputs[agent], self.avail_actions[agent])
+        return mac.linearise(agent, self.inputs[agent], self.avail_actions[agent], self._memory(agent))
 
     def policy(self, mac, agent: int) -> Any:
         """pi_i under the MAC's present parameters, over [B, T]."""
-        return mac.policy(agent, self.inputs[agent], self.avail_actions[agent])
+        return mac.policy(agent, self.inputs[agent], self.avail_actions[agent], self._memory(agent))
+
+    def _memory(self, agent: int) -> Memory | None:
+        return self.memory and self.memory.of(agent)
 
     def ratio(self, mac, agent: int) -> Tensor:
         """pi_i / pi_old of the actions taken, under the MAC's present parameters; [B, T], 1 at masked steps."""
@@ -93,7 +100,7 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
     Raises:
         NonFiniteError: a reward of a valid step, or an observation or state, the last included, is NaN or infinite.
     """
-    truncated, mask = _field(batch, "truncated"), _field(batch, "mask")
+    truncated, mask = _field(batch, "truncated"), stream_mask(batch)
     if mask is None:  # whole episodes
         mask = step_mask(batch["filled"], batch["terminated"], truncated)
     else:  # streams, which say themselves where an action counted
@@ -105,7 +112,8 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
     inputs = mac.build_inputs(batch)
     actions = mac.taken_actions(batch)
     avail = _availability(batch["avail_actions"][:, :-1], mask)
-    policies = tuple(mac.policy(i, inputs[i], avail[i]) for i in range(len(inputs)))
+    memory = mac.memory(batch)
+    policies = tuple(mac.policy(i, inputs[i], avail[i], memory and memory.of(i)) for i in range(len(inputs)))
 
     critic_inputs = critic.inputs(batch)
     values = critic.denormalise(critic.vjp(critic_inputs)[0])
@@ -128,6 +136,7 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
         raw_advantage_std=_std(advantages, mask),
         critic_inputs=critic_inputs[:, :-1],
         recurrent=mac.recurrent,
+        memory=memory,
     )
 
 

@@ -20,7 +20,7 @@ import torch
 from ..errors import DataError
 from .hdf5 import add_array, add_group, add_number, library
 from .journal import change, put_back
-from .layout import OURS, data_file, make_place, new_metadata, read_metadata, write_metadata
+from .layout import OURS, data_file, is_continuous, make_place, new_metadata, read_metadata, write_metadata
 
 _WAIT_S = 600  # for another process that reads the file: a run must not die of being looked at
 _log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Episode:
     obs: np.ndarray  # [L+1, N, O], float32; the last is seen after the last step
     state: np.ndarray  # [L+1, S], float32
     avail_actions: np.ndarray  # [L+1, N, A], int8: 0 or 1
-    actions: np.ndarray  # [L, N], int64
+    actions: np.ndarray  # [L, N], int64; real-valued ones [L, N, A], float32, as they were drawn
     rewards: np.ndarray  # [L], or [L, N] where rewards are individual; float32
     truncated: bool  # cut by a time limit; else it ended by itself
     marked: bool  # the suite's batch has `terminated` at its last step
@@ -136,7 +136,8 @@ class Episodes(dict):
     the runner gave them, but for the actions that it chooses at an episode's last observation and never plays: they
     are 0. `terminated` is 1 at the last step also where the suite took a time limit for an end. Beside them are
     truncated [B, T+1, 1] (uint8), 1 at the last step of an episode that a time limit cut, and log_probs [B, T+1, N]
-    where every episode has them.
+    where every episode has them. Real-valued actions are [B, T+1, N, A] (float32), as they were drawn, and have no
+    actions_onehot; what was played is `played_actions`.
     """
 
     device = "cpu"
@@ -163,6 +164,14 @@ class Episodes(dict):
     def lengths(self) -> torch.Tensor:
         """Steps of each episode, [B]."""
         return self["filled"].sum((1, 2)) - 1
+
+    def played_actions(self) -> torch.Tensor:
+        """What reached the environments, [B, T+1, N, 1 or A]: real-valued actions clipped to their bounds."""
+        if not is_continuous(self.about):
+            return self["actions"]
+        dtype = getattr(torch, self.about["action_dtype"])
+        low, high = (torch.tensor(self.about[key], dtype=dtype) for key in ("action_low", "action_high"))
+        return self["actions"].to(dtype).clamp(low, high)
 
     def part(self, indices: Sequence[int] | torch.Tensor) -> Episodes:
         """These episodes, padded to the longest of them."""
@@ -260,7 +269,7 @@ def _empty(B: int, T: int, about: dict[str, Any]) -> dict[str, np.ndarray]:
         "obs": ((N, O), np.float32),
         "state": ((S,), np.float32),
         "avail_actions": ((N, A), np.int32),
-        "actions": ((N, 1), np.int64),
+        "actions": ((N, A), np.float32) if is_continuous(about) else ((N, 1), np.int64),
         "reward": ((1 if about["common_reward"] else N,), np.float32),
         "terminated": ((1,), np.uint8),
         "truncated": ((1,), np.uint8),
@@ -274,10 +283,7 @@ def _fill(fields: dict[str, np.ndarray], row: int, group, L: int, about: dict[st
     """Copy one episode in; drops the field log_probs where the episode has none."""
     for key in ("obs", "state", "avail_actions"):
         fields[key][row, : L + 1] = _array(group["observations"], key, fields[key][row, : L + 1].shape, place)
-    actions = _array(group, "actions", (L, about["n_agents"]), place)
-    if L < 1 or actions.min() < 0 or actions.max() >= about["n_actions"]:
-        raise DataError(f"{place}: it has no actions, or some outside 0 to {about['n_actions'] - 1}; record it again")
-    fields["actions"][row, :L, :, 0] = actions
+    fields["actions"][row, :L] = _actions(group, L, about, place)
     shape = (L,) if about["common_reward"] else (L, about["n_agents"])
     fields["reward"][row, :L] = _array(group, "rewards", shape, place).reshape(L, -1)
     ends = {key: _array(group, key, (L,), place) for key in ("terminations", "truncations")}
@@ -292,6 +298,20 @@ def _fill(fields: dict[str, np.ndarray], row: int, group, L: int, about: dict[st
         fields["log_probs"][row, :L] = _array(group["infos"], "log_probs", (L, about["n_agents"]), place)
 
 
+def _actions(group, L: int, about: dict[str, Any], place: str) -> np.ndarray:
+    """[L, N, 1] choices, or [L, N, A] draws."""
+    N, A = about["n_agents"], about["n_actions"]
+    if is_continuous(about):
+        actions = _array(group, "actions", (L, N, A), place)
+        if L < 1 or actions.dtype != np.float32 or not np.isfinite(actions).all():
+            raise DataError(f"{place}: it has no actions, or some that are no finite float32; record it again")
+        return actions
+    actions = _array(group, "actions", (L, N), place)
+    if L < 1 or actions.min() < 0 or actions.max() >= A:
+        raise DataError(f"{place}: it has no actions, or some outside 0 to {A - 1}; record it again")
+    return actions[..., None]
+
+
 def _array(group, key: str, shape: tuple[int, ...], place: str) -> np.ndarray:
     array = group[key][()]
     if array.shape != shape:
@@ -301,6 +321,8 @@ def _array(group, key: str, shape: tuple[int, ...], place: str) -> np.ndarray:
 
 def _finished(fields: dict[str, np.ndarray], about: dict[str, Any]) -> Episodes:
     tensors = {key: torch.from_numpy(field) for key, field in fields.items()}
+    if is_continuous(about):
+        return Episodes(tensors, about)
     onehot = torch.zeros(tensors["avail_actions"].shape)
     played = (torch.arange(onehot.shape[1]) < tensors["filled"].sum(1) - 1)[..., None, None]
     tensors["actions_onehot"] = onehot.scatter_(-1, tensors["actions"], 1.0) * played

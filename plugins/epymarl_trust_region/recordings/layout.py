@@ -24,6 +24,11 @@ MINARI_VERSION = "0.5.4"  # whose layout this is
 _FACTS = {"n_agents": int, "n_actions": int, "obs_dim": int, "state_dim": int, "common_reward": bool}
 
 
+def is_continuous(about: dict[str, Any]) -> bool:
+    """Whether the recorded actions are real-valued."""
+    return "action_low" in about
+
+
 def metadata_file(path: str | Path) -> Path:
     return Path(path) / "data" / "metadata.json"
 
@@ -72,7 +77,8 @@ def new_metadata(path: str | Path, about: dict[str, Any]) -> dict[str, Any]:
     """The contents of metadata.json for no episodes yet.
 
     Args:
-        about: the facts of the run (see docs/offline.md); n_agents, n_actions, obs_dim, state_dim among them.
+        about: the facts of the run (see docs/offline.md); n_agents, n_actions, obs_dim, state_dim among them, and
+            action_low and action_high, [N, A], with action_dtype where actions are real-valued.
     """
     N, A, O, S = (about[key] for key in ("n_agents", "n_actions", "obs_dim", "state_dim"))  # noqa: E741
     observations = {
@@ -80,7 +86,9 @@ def new_metadata(path: str | Path, about: dict[str, Any]) -> dict[str, Any]:
         "state": _box([S]),
         "avail_actions": {"type": "MultiBinary", "n": [N, A]},
     }
-    actions = {"type": "MultiDiscrete", "dtype": "int64", "nvec": [A] * N, "start": [0] * N}
+    actions: dict[str, Any] = {"type": "MultiDiscrete", "dtype": "int64", "nvec": [A] * N, "start": [0] * N}
+    if is_continuous(about):
+        actions = {**_box([N, A]), "low": about["action_low"], "high": about["action_high"]}
     return {
         "total_episodes": 0,
         "total_steps": 0,
@@ -141,7 +149,17 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
             "record the episodes again, or read them with the plugin that wrote them"
         )
     missing = [key for key, kind in _FACTS.items() if type(ours.get(key)) is not kind]
+    missing += [key for key in ("action_low", "action_high") if is_continuous(ours) and not _fits(ours, key)]
+    missing += ["action_dtype"] * (is_continuous(ours) and ours.get("action_dtype") not in ("float32", "float64"))
     missing += [key for key in ("total_episodes", "total_steps") if type(metadata.get(key)) is not int]
     if missing:
         raise DataError(f"{file} is damaged: it does not say {', '.join(missing)}; record the episodes again")
     return metadata
+
+
+def _fits(about: dict[str, Any], key: str) -> bool:
+    """Whether it is a list of N lists of A numbers."""
+    rows = about.get(key)
+    if not isinstance(rows, list) or len(rows) != about.get("n_agents"):
+        return False
+    return all(isinstance(row, list) and len(row) == about.get("n_actions") for row in rows)

@@ -85,8 +85,17 @@ def facts(runner, args) -> dict[str, Any]:
         "obs_dim": int(info["obs_shape"]),
         "state_dim": int(info["state_shape"]),
         "episode_limit": int(info["episode_limit"]),
+        **_bounds(info),
         "ends": "reported" if hasattr(runner, "cut") else "inferred",
     }
+
+
+def _bounds(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Of real-valued actions: what they are clipped to, and in which type, when they are played."""
+    if "action_low" not in info:
+        return {}
+    bounds = {key: info[key].tolist() for key in ("action_low", "action_high")}
+    return bounds | {"action_dtype": info["action_low"].dtype.name}
 
 
 def _plain(value: Any) -> Any:
@@ -121,6 +130,8 @@ def episodes_of(
     keys = ("obs", "state", "avail_actions", "actions", "reward", "terminated", "filled")
     fields = {key: batch[key].cpu().numpy() for key in keys}
     lengths = fields["filled"].sum((1, 2)) - 1
+    if fields["actions"].dtype.kind != "f":
+        fields["actions"] = fields["actions"][..., 0]
     episodes = []
     for b, L in enumerate(lengths.tolist()):
         marked = bool(fields["terminated"][b, L - 1, 0])
@@ -130,7 +141,7 @@ def episodes_of(
                 obs=fields["obs"][b, : L + 1],
                 state=fields["state"][b, : L + 1],
                 avail_actions=(fields["avail_actions"][b, : L + 1] != 0).astype(np.int8),
-                actions=fields["actions"][b, :L, :, 0],
+                actions=fields["actions"][b, :L],
                 rewards=rewards[:, 0] if common_reward else rewards,
                 truncated=bool(cut[b]) if cut is not None else not marked or L == episode_limit,
                 marked=marked,
@@ -145,18 +156,18 @@ def episodes_of(
 def acting_log_probs(mac, batch, greedy: bool) -> torch.Tensor | None:
     """log pi_i of the actions in `batch`, [B, T, N], under the MAC's present parameters, which have just acted.
 
-    Only this plugin's MAC can say them for whole episodes; None for another.
+    Only this plugin's MAC can say them for whole episodes; None for another. A certain action among real-valued ones
+    has no density: None too.
 
     Args:
         greedy: the likeliest action was taken, with certainty.
     """
-    if not hasattr(mac, "evaluate_all"):
+    if not hasattr(mac, "evaluate_all") or (greedy and mac.continuous):
         return None
-    actions = batch["actions"][:, :-1].squeeze(-1)
     if greedy:
-        return torch.zeros(actions.shape)
+        return torch.zeros(batch["actions"][:, :-1].shape[:3])
     avail = (batch["avail_actions"][:, :-1] != 0).permute(2, 0, 1, 3)
     # After an episode's end nothing is available, and there is no such distribution; nobody reads those steps.
     avail = avail | ~avail.any(-1, keepdim=True)
-    log_probs, _, _ = mac.evaluate_all(mac.build_inputs(batch), list(avail), actions.permute(2, 0, 1).contiguous())
+    log_probs, _, _ = mac.evaluate_all(mac.build_inputs(batch), list(avail), mac.taken_actions(batch))
     return log_probs.permute(1, 2, 0)

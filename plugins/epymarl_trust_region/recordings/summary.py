@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import DataError
 from .episodes import damage, open_data
-from .layout import OURS, read_metadata
+from .layout import OURS, is_continuous, read_metadata
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +41,7 @@ def summary(path: str | Path) -> list[str]:
         "ends": f"{count - cut.sum()} terminated, {cut.sum()} cut by a time limit ({about['ends']})",
         "environment": f"{about['env']}, {_words(about['env_args'])}",
         "algorithm": f"{about['algorithm']}, seed {about['seed']}, {steps} {_whole(about)}",
-        "sizes": f"{about['n_agents']} agents, {about['n_actions']} actions, observations of {about['obs_dim']}, "
+        "sizes": f"{about['n_agents']} agents, {_actions(about)}, observations of {about['obs_dim']}, "
         f"states of {about['state_dim']}",
         "reward": ("common" if about["common_reward"] else "one per agent") + f", gamma {about['gamma']}",
         "written by": f"epymarl-trust-region {about['plugin_version']}{commit} on {about['host']}, format version "
@@ -52,6 +52,10 @@ def summary(path: str | Path) -> list[str]:
 
 def _whole(about: dict[str, Any]) -> str:
     return about["checkpoint_path"] if about["evaluation"] else f"t_max={about['t_max']}"
+
+
+def _actions(about: dict[str, Any]) -> str:
+    return f"{about['n_actions']} {'action dimensions' if is_continuous(about) else 'actions'}"
 
 
 def _words(env_args: dict[str, Any]) -> str:

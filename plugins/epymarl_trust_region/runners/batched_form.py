@@ -97,6 +97,12 @@ def wanted_rewards(
     return total / rewards.shape[1] if scalarisation == "mean" else total
 
 
+def _draws(moves: np.ndarray, width: int, t: int) -> np.ndarray:
+    """Moves [B, N] as real-valued actions [B, N, width], some beyond the bounds, with something in every dimension."""
+    drawn = 0.4 * np.sin(t + np.arange(width)) + 0.3 + 0.8 * (np.arange(width) == moves[..., None])
+    return drawn.astype(np.float32)
+
+
 def _same(batched, single, reward: Callable) -> bool:
     """Whether both play the same episode, bit for bit, in which all who move meet, and say all that can be said."""
     seen, _ = batched.reset(), single.reset()
@@ -106,6 +112,8 @@ def _same(batched, single, reward: Callable) -> bool:
             return False
         messages = np.maximum((last_action + 1) // 5, 1)  # five moves for each of them
         actions = np.minimum(batched.meeting_actions(), last_action) + 5 * (t % messages)
+        if batched.continuous:
+            actions = _draws(batched.meeting_actions(), len(single.get_avail_actions()[0]), t)
         played = batched.step(actions)
         _, paid, *ends, _ = single.step(actions[0])
         limited = t + 1 == single.episode_limit  # where the single one is under a limit of the run, too

@@ -145,6 +145,9 @@ class BatchedEnvGroup:
     def attach(self, fields: dict[str, Field]) -> None:
         """As `EnvGroup.attach`."""
         self.views = _views(fields)
+        self.actions = self.views["actions"]
+        if self.actions.dtype.kind != "f":
+            self.actions = self.actions[..., 0]
 
     def reset(self) -> None:
         """As `EnvGroup.reset`."""
@@ -156,7 +159,7 @@ class BatchedEnvGroup:
         """As `EnvGroup.step`."""
         # A slice where all play: indexing by a list copies.
         rows = slice(None) if len(self.alive) == self.size else self.alive
-        played = self.env.step(self.views["actions"][:, t, :, 0])
+        played = self.env.step(self.actions[:, t])
         rewards = self.reward(played.rewards)
         if not is_finite(rewards[rows]):
             self._report(rewards, "the reward {}", t)

@@ -91,8 +91,6 @@ class StreamRunner(VectorRunner):
 
     def setup(self, scheme, groups, preprocess, mac) -> None:
         super().setup(scheme, groups, preprocess, mac)
-        if mac.recurrent:  # a network of the user's own, say
-            raise ConfigError("rollout_steps carries no memory from one rollout to the next; use networks without one")
         self.tester.setup({key: value for key, value in scheme.items() if key != "mask"}, groups, preprocess, mac)
 
     def run(self, test_mode: bool = False):
@@ -105,7 +103,7 @@ class StreamRunner(VectorRunner):
     def _play(self, test_mode: bool) -> list[Ended]:
         self._clear()
         self._all("reset")
-        self.mac.init_hidden(batch_size=self.batch_size)
+        self.mac.carry_on(self.batch_size)
         everyone, episodes = list(range(self.batch_size)), []
         for t in range(self.steps):
             self._show(t)
@@ -114,6 +112,7 @@ class StreamRunner(VectorRunner):
             self._store(actions, everyone, t)
             episodes += self._all("step", t)
         self._show(self.steps)
+        self.mac.leave_off(self.shown, self.steps)
         return episodes
 
     def _steps_taken(self, episodes: list[Ended]) -> int:

@@ -214,7 +214,7 @@ class VectorRunner:
             for key, field in self.shown.data.transition_data.items():
                 field.copy_(self.live[key])
         recent = slice(max(t - 1, 0), t + 1)
-        for key in ("state", "obs", "avail_actions", "filled", "reward", "terminated", "truncated"):
+        for key in ("state", "obs", "avail_actions", "filled", "reward", "terminated", "truncated", "mask"):
             if key in self.shown.scheme:
                 self.shown[key][:, recent] = self.live[key][:, recent].to(self.shown.device)
 

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 
 from ..environments import mamujoco_tasks
+from ..environments.actions import is_continuous
 from ..environments.spaces import check_spaces
 from ..errors import ConfigError, EnvironmentMissingError, TrustRegionError
 from .apart import apart
@@ -24,6 +25,7 @@ _REGISTERED_BY = {
     "trust-region-": "epymarl_trust_region.environments.games",
     "vmas-": "epymarl_trust_region.environments.vmas",
 }
+_OWN = "epymarl_trust_region/"  # in front of ids of ours that a host may have, too
 # Of env_args; the rest is handed to the environment.
 _OF_THE_WRAPPER = {"key", "time_limit", "seed", "pretrained_wrapper", "common_reward", "reward_scalarisation"}
 _STUBS = Path(__file__).resolve().parent / "stubs"
@@ -45,6 +47,8 @@ def resolved(env_args: Mapping[str, Any]) -> dict[str, Any]:
     copy = dict(env_args)
     if isinstance(copy.get("key"), str):
         copy["key"] = resolve_key(copy["key"])
+        if copy.get("continuous_actions") and copy["key"].startswith("vmas-"):  # EPyMARL's has discrete ones alone
+            copy["key"] = f"{_REGISTERED_BY['vmas-']}:{_OWN}{copy['key']}"
     return copy
 
 
@@ -56,8 +60,9 @@ def task_name(env: str | None, env_args: Mapping[str, Any]) -> str | None:
     return str(name) if name else None
 
 
-def check_environment(config: Mapping[str, Any]) -> None:
-    """Refuse a `gymma`, `smaclite` or `mamujoco` environment that does not exist or has no time limit.
+def check_environment(config: Mapping[str, Any]) -> bool:
+    """Refuse a `gymma`, `smaclite` or `mamujoco` environment that does not exist or has no time limit; say of others
+    whether their actions are real-valued.
 
     Others the host checks.
 
@@ -71,10 +76,10 @@ def check_environment(config: Mapping[str, Any]) -> None:
     env, env_args = config.get("env"), config.get("env_args", {})
     if env == "mamujoco":
         mamujoco_tasks.check(**env_args)
-        return
+        return True
     name = {"gymma": "key", "smaclite": "map_name"}.get(env)
     if name is None:
-        return
+        return False
     if not isinstance(env_args.get(name), str):
         example = {"key": "pz-mpe-simple-spread-v3", "map_name": "2s3z"}[name]
         raise ConfigError(f"env_args.{name} is missing; say which environment, as in `with env_args.{name}={example}`")
@@ -85,14 +90,13 @@ def check_environment(config: Mapping[str, Any]) -> None:
             "as in `with env_args.time_limit=25`"
         )
     load_environment(env_args["key"] if env == "gymma" else f"smaclite:smaclite/{env_args['map_name']}-v0")
-    if env == "gymma":
-        _check_made(env_args)
+    return env == "gymma" and _check_made(env_args)
 
 
-def _check_made(env_args: Mapping[str, Any]) -> None:
+def _check_made(env_args: Mapping[str, Any]) -> bool:
     key = env_args["key"]
     try:
-        apart(functools.partial(_make_and_check, dict(env_args)))
+        return apart(functools.partial(_make_and_check, dict(env_args)))
     except TrustRegionError:
         raise
     except Exception as error:
@@ -102,16 +106,17 @@ def _check_made(env_args: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _make_and_check(env_args: dict[str, Any]) -> None:
+def _make_and_check(env_args: dict[str, Any]) -> bool:
     env = make_bare(env_args)
     check_spaces(env, env_args["key"])
     env.close()
+    return is_continuous(env.action_space)
 
 
 def make_bare(env_args: Mapping[str, Any]) -> gymnasium.Env:
     """The environment as the hosts' `gymma` makes it, without their wrappers."""
     arguments = {key: value for key, value in env_args.items() if key not in _OF_THE_WRAPPER}
-    return gymnasium.make(resolve_key(env_args["key"]), **{"disable_env_checker": True, **arguments})
+    return gymnasium.make(resolved(env_args)["key"], **{"disable_env_checker": True, **arguments})
 
 
 def _in_a_line(error: Exception) -> str:

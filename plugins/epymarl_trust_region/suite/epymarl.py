@@ -5,6 +5,7 @@ The checkout is only ever read: results, caches and models go to the current fol
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -236,10 +237,21 @@ def _hosted(run: Callable[..., None], learners: dict[str, Any]) -> Callable[...,
 
     @functools.wraps(run)
     def hosted(_run, config: dict[str, Any], log) -> str | None:
-        with tensorboard.stand_in(Path(config["local_results_path"]) / "tb_logs"):
+        with _without_goodbye(run), tensorboard.stand_in(Path(config["local_results_path"]) / "tb_logs"):
             return saving(_run, config, log)
 
     return hosted
+
+
+@contextlib.contextmanager
+def _without_goodbye(run: Callable) -> Iterator[None]:
+    """All that EPyMARL's module `run` prints is which threads it has joined, and that it exits, once it has ended."""
+    names = run.__globals__
+    names["print"] = lambda *_: None
+    try:
+        yield
+    finally:
+        names.pop("print", None)
 
 
 def check_parts(config: Mapping[str, Any]) -> None:

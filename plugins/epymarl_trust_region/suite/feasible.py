@@ -18,9 +18,6 @@ from .environments import resolve_key
 # Families of environments that keep no replays: `save_replay` of their wrappers does nothing, or fails.
 _WITHOUT_REPLAYS = ("gymma", "smaclite", "smax", "mamujoco")
 
-# Families of environments whose actions are floats.
-_CONTINUOUS = ("mamujoco",)
-
 # Of `env_args`, what the host's wrapper takes; the rest is the environment's own.
 _OF_THE_WRAPPER = ("key", "time_limit", "pretrained_wrapper", "seed")
 
@@ -28,8 +25,11 @@ _OF_THE_WRAPPER = ("key", "time_limit", "pretrained_wrapper", "seed")
 _TWO_SIDES = ("simple-adversary", "simple-crypto", "simple-push", "simple-tag", "simple-world-comm")
 
 
-def check_feasible(config: Mapping[str, Any]) -> None:
+def check_feasible(config: Mapping[str, Any], continuous: bool = False) -> None:
     """Refuse what would be left undone without a word, or would end a run that has begun.
+
+    Args:
+        continuous: whether the environment's actions are real-valued.
 
     Raises:
         ConfigError: `evaluate`, `save_replay`, `render`, `use_tensorboard` or `use_wandb` lacks what it needs.
@@ -37,7 +37,7 @@ def check_feasible(config: Mapping[str, Any]) -> None:
             something that is asked for knows discrete ones alone.
     """
     _check_evaluation(config)
-    if config.get("env") in _CONTINUOUS:
+    if continuous:
         _check_continuous(config)
     if config.get("render"):
         check_drawing(config.get("env"), config.get("env_args", {}))
@@ -49,20 +49,19 @@ def check_feasible(config: Mapping[str, Any]) -> None:
 
 def _check_continuous(config: Mapping[str, Any]) -> None:
     """Refuse what has no Gaussian policies, does not carry float actions, or keeps only actions that are numbered."""
-    env, name = config["env"], config.get("name")
+    name, env_args = config.get("name"), config.get("env_args", {})
+    task = f"env_args.key={env_args['key']}" if config["env"] == "gymma" else f"env={config['env']}"
     schema = schema_of(config.get("learner"))
     if schema is None:
         raise CapabilityError(
-            f"env={env} has continuous actions, and {name} chooses among discrete ones; use an algorithm with Gaussian "
+            f"{task} has continuous actions, and {name} chooses among discrete ones; use an algorithm with Gaussian "
             "policies, such as --config=happo"
         )
     schema.from_mapping(config).check_continuous()
     if config.get("runner") != "vector":
         raise CapabilityError(
-            f"env={env} has continuous actions, which runner={config['runner']} cannot carry; set runner=vector"
+            f"{task} has continuous actions, which runner={config['runner']} cannot carry; set runner=vector"
         )
-    if config.get("save_episodes"):
-        raise CapabilityError(f"save_episodes does not record the continuous actions of env={env} yet; set it to null")
 
 
 def _check_evaluation(config: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import gymnasium
 import yaml
 
+from ..environments.actions import is_continuous
 from ..environments.contract import Contract, contract_of
 from ..environments.mamujoco import MaMuJoCoEnv
 from ..environments.smax import SMAXEnv
@@ -32,6 +33,7 @@ from .environments import check_environment, make_bare, own_limit, resolved
 from .feasible import check_feasible, shared_reward_warning
 from .host import config_root, run_defaults
 from .last_policy import saving_last
+from .lite.gymma import GymmaEnv
 from .progress import Progress, follow
 from .tensorboard import stand_in
 
@@ -128,8 +130,9 @@ def _made_with_own_availability(make_env: Callable, **env_args: Any):
     except TrustRegionError:
         raise
     except Exception:
-        _look_again(env_args)
-        raise
+        env = _look_again(env_args)
+        if env is None:
+            raise
     contract = contract_of(env) or _sign(env, env_args)
     if isinstance(getattr(env, "_env", None), gymnasium.Env):
         env._env = TeamEnds(env._env)
@@ -141,11 +144,18 @@ def _made_with_own_availability(make_env: Callable, **env_args: Any):
     return env
 
 
-def _look_again(env_args: Mapping[str, Any]) -> None:
-    """Say what is wrong if it is the environment: EPyMARL's wrapper resets it before it can have a contract."""
+def _look_again(env_args: Mapping[str, Any]) -> GymmaEnv | None:
+    """What stands in for EPyMARL's wrapper where actions are real-valued, which it cannot count; None elsewhere.
+
+    Says what is wrong if it is the environment: EPyMARL's wrapper resets it before it can have a contract.
+    """
     env = make_bare(env_args)
     check_spaces(env, env_args["key"])
+    if is_continuous(env.action_space):
+        env.close()
+        return GymmaEnv(**env_args)
     Contract(env, _task(env_args), env_args["common_reward"]).reset(seed=env_args["seed"])
+    return None
 
 
 def _task(env_args: Mapping[str, Any]) -> str:
@@ -283,8 +293,7 @@ def check_all(
     before = before or {**host_defaults, **run_defaults(), **_of_the_algorithm(config)}
     check_run(config, before, where)
     algorithms.check_learner(config, host_defaults, where, before)
-    check_environment(config)
-    check_feasible(config)
+    check_feasible(config, continuous=check_environment(config))
     check_recording(config)
     if config.get("checkpoint_path"):
         t_max = None if config.get("evaluate") or config.get("save_replay") else config.get("t_max")

@@ -1,7 +1,7 @@
 """Any Gymnasium environment with one action and observation space per agent, behind EPyMARL's environment interface.
 
-Shapes: N agents, A = the most actions of any agent, O = the longest flat observation, S = N*O unless the environment
-names its `state_size`.
+Shapes: N agents, A = the most actions of any agent (or dimensions of one's action, where it is real-valued), O = the
+longest flat observation, S = N*O unless the environment names its `state_size`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class GymmaEnv:
     """One multi-agent environment; behaves as EPyMARL's `gymma`.
 
     Observations are flattened and padded with zeros to O; the state is all of them in a row. Agents with fewer than A
-    actions have the rest unavailable; an environment with a method `get_avail_actions()` (N lists of 0 and 1) decides
-    for itself. A `time_limit` shows as `truncated`; flags per agent are folded into one pair for the team. All that the
-    environment gives is under `Contract`.
+    actions, or dimensions, have the rest unavailable; an environment with a method `get_avail_actions()` (N lists of 0
+    and 1) decides for itself. A `time_limit` shows as `truncated`; flags per agent are folded into one pair for the
+    team. All that the environment gives is under `Contract`.
 
     Args:
         key: Gymnasium id, with the module that registers it where need be: "lbforaging:Foraging-8x8-2p-3f-v3".
@@ -40,8 +40,8 @@ class GymmaEnv:
         kwargs: handed to `gymnasium.make`.
 
     Raises:
-        ConfigError: a value above is missing or has no meaning here, or the environment's spaces are none for agents
-            with discrete actions.
+        ConfigError: a value above is missing or has no meaning here, or the environment's spaces are none that policies
+            can choose from.
         EnvironmentMissingError: no such id, or the code behind it is missing or cannot be imported.
     """
 
@@ -65,7 +65,7 @@ class GymmaEnv:
         self._mean = reward_scalarisation == "mean"
         self._obs_spaces = tuple(self._env.observation_space)
         self._obs_dim = max(flatdim(space) for space in self._obs_spaces)
-        n_actions = [int(space.n) for space in self._env.action_space]
+        self._actions, n_actions = contract.actions, contract.actions.sizes
         self._n_actions = max(n_actions)
         self._avail = [[1] * n + [0] * (self._n_actions - n) for n in n_actions]
         self._own_avail = contract.available
@@ -86,8 +86,10 @@ class GymmaEnv:
         return self._obs, info
 
     def step(self, actions) -> tuple[np.ndarray, float | Iterable, bool, bool, dict]:
-        """Take one action index per agent; gives (obs [N, O], reward, terminated, truncated, info)."""
-        obs, reward, terminated, truncated, info = self._env.step([int(action) for action in actions])
+        """Take N indices, or [N, A] floats; gives (obs [N, O], reward, terminated, truncated, info)."""
+        if not self._actions.continuous:
+            actions = [int(action) for action in actions]
+        obs, reward, terminated, truncated, info = self._env.step(actions)
         self._keep(obs)
         return self._obs, self._share(reward), *fold(terminated, truncated), info
 
@@ -117,9 +119,12 @@ class GymmaEnv:
         """N lists of A zeros and ones."""
         return self._own_avail() if self._own_avail else self._avail
 
-    def get_env_info(self) -> dict[str, int]:
-        """The sizes that a runner, a MAC and a learner are built from."""
-        return {
+    def get_env_info(self) -> dict[str, Any]:
+        """The sizes that a runner, a MAC and a learner are built from; the bounds [N, A] of real-valued actions."""
+        bounds = (
+            {"action_low": self._actions.low, "action_high": self._actions.high} if self._actions.continuous else {}
+        )
+        return bounds | {
             "state_shape": getattr(self._env.unwrapped, "state_size", self.n_agents * self._obs_dim),
             "obs_shape": self._obs_dim,
             "n_actions": self._n_actions,
