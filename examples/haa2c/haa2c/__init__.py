@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from epymarl_trust_region.config import SequentialConfig, key
-from epymarl_trust_region.onpolicy.order import turns
+from epymarl_trust_region.onpolicy.turns import turns
 from epymarl_trust_region.onpolicy.sequential import SequentialLearner
 
 
