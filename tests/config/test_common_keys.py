@@ -14,7 +14,9 @@ from support import ROOT
 MATRL = ("il", "il_pp", "matrl", "matrl_no_br")
 RATIOS = ("ir_ippo", "ir_mappo", "jr_ppo")
 LINEAR = ("log_linear_ppo", "log_linear_ppo_offline")
-FILES = {file.stem: file.read_text() for file in sorted((ROOT / "configs/algs").glob("*.yaml"))}
+PRESETS = "_paper"  # ends the names of files with a paper's settings for its own tasks: different by purpose
+ALL = {file.stem: file.read_text() for file in sorted((ROOT / "configs/algs").glob("*.yaml"))}
+FILES = {name: text for name, text in ALL.items() if not name.endswith(PRESETS)}
 OWN = {"name", "learner"}  # of each file
 
 #: Key -> the files whose default differs from that of all others, and why.
@@ -86,3 +88,10 @@ def test_the_tables_name_common_keys_and_files_that_have_them():
 def test_every_key_is_seen():
     for name, text in FILES.items():
         assert list(KEYS[name]) == re.findall(r"^([a-z_]+):", text, re.M), name
+
+
+def test_a_preset_has_the_keys_of_its_algorithm():
+    presets = {name: entries(text) for name, text in ALL.items() if name not in FILES}
+    assert presets
+    for name, found in presets.items():
+        assert set(found) == set(KEYS[name.partition("_")[0]]), name

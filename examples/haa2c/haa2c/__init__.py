@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from epymarl_trust_region.config import SequentialConfig, key
-from epymarl_trust_region.onpolicy.turns import turns
 from epymarl_trust_region.onpolicy.sequential import SequentialLearner
+from epymarl_trust_region.onpolicy.turns import turns
 
 
 @dataclass(frozen=True, kw_only=True)
