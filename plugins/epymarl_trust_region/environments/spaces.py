@@ -105,12 +105,17 @@ class Observations:
                 f"gave {count} observation{'s' * (count != 1)} for {n_agents} agents",
                 "return one per agent, in the order of its spaces",
             )
-        for agent, (one, vector) in enumerate(zip(observations, self._vectors, strict=True)):
-            # The short cut: a float vector of the right length whose squares have a finite sum.
-            if not (
-                type(one) is np.ndarray and one.shape == vector and one.dtype in _FLOATS and np.vdot(one, one) <= 3e38
-            ):
+        if not self._are_plain(observations):
+            for agent, one in enumerate(observations):
                 _check_one(self._spaces[agent], one, agent, scene)
+
+    def _are_plain(self, observations: Any) -> bool:
+        """The short cut: all are float vectors of the right lengths, and their squares together have a finite sum."""
+        for one, vector in zip(observations, self._vectors, strict=True):
+            if type(one) is not np.ndarray or one.shape != vector or one.dtype not in _FLOATS:
+                return False
+        row = np.concatenate(observations)
+        return bool(np.vdot(row, row) <= 3e38)
 
 
 def _length(observations: Any) -> int | None:
