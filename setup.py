@@ -33,6 +33,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
+    classifiers=[  # those that continuous integration tests
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+    ],
     package_dir={"": "plugins"},
     packages=find_packages("plugins"),
     # Not a package of ours: it goes on sys.path as a folder of its own.

@@ -17,7 +17,7 @@ from epymarl_trust_region.environments.mamujoco_sight import local_sight
 from epymarl_trust_region.errors import CapabilityError, ConfigError, EnvironmentMissingError
 
 if importlib.util.find_spec("gymnasium_robotics") is None or importlib.util.find_spec("mujoco") is None:
-    pytest.skip("gymnasium-robotics or mujoco is not installed", allow_module_level=True)
+    pytest.skip("gymnasium-robotics or mujoco is not installed; mujoco 4 needs Python 3.11", allow_module_level=True)
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[2] / "configs/envs/mamujoco.yaml").read_text())
 TEAM = {"common_reward": True, "reward_scalarisation": "sum"}

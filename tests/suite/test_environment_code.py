@@ -218,7 +218,7 @@ def train(folder: Path, suite: str, start: str, *params: str) -> subprocess.Comp
     command += ["--config=happo", "--env-config=gymma", "--quiet", "--progress=off", "with", *SMALL]
     command += [f"env_args.key={KEY}", "env_args.time_limit=5", *params]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins"), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def python(folder: Path, *command: str, **variables: str) -> str:
     path = os.pathsep.join(map(str, (ROOT / "plugins", ROOT / "tests")))
     env = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **variables}
     command = [sys.executable, "-W", "ignore", *command]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stderr + done.stdout
 

@@ -81,10 +81,11 @@ def serve(remote, fate: str) -> None:
 
 
 @pytest.fixture
-def module() -> Iterator[types.SimpleNamespace]:
+def module(monkeypatch) -> Iterator[types.SimpleNamespace]:
     """Stands in for `runners.parallel_runner`. A test that waits for ever is ended."""
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail("still waiting"))
     signal.alarm(300)
+    monkeypatch.setattr(worker_watch, "_ENDING_S", 250)
     yield types.SimpleNamespace(Pipe=multiprocessing.Pipe, Process=multiprocessing.Process)
     signal.alarm(0)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -99,6 +100,8 @@ def start_method(request) -> Iterator[str]:
 
 
 def assert_ended(runner: Runner) -> None:
+    for process in runner.processes:
+        process.join(30)  # a busy machine buries its dead late; one that has not been ended lives longer than this
     assert [process.is_alive() for process in runner.processes] == [False] * len(runner.processes)
 
 
@@ -180,6 +183,7 @@ def test_a_worker_that_nobody_needs_any_more_is_not_reported(module):
 @pytest.mark.parametrize("fate", ["stop", "raise-linger"])
 def test_a_process_that_does_not_end_by_itself_is_ended(fate, module, monkeypatch):
     monkeypatch.setattr(worker_watch, "_GRACE_S", 0.3)
+    monkeypatch.setattr(worker_watch, "_ENDING_S", 0.3)
     with watch_workers(module):
         runner = Runner(module, [fate, "exit:3" if fate == "stop" else "well"])
         with pytest.raises(WorkerDiedError):

@@ -19,6 +19,7 @@ from .env_group import Ended, EnvGroup, Field
 
 _RESET, _STEP, _CLOSE = b"r", b"s", b"c"
 _FAILED = b"!"  # no pickle begins with it
+_ENDING_S = 30.0  # for a process that is ending: on a busy machine that takes its time
 
 
 class Worker:
@@ -72,7 +73,7 @@ class Worker:
         """End the process."""
         try:
             self.connection.send_bytes(_CLOSE)
-            self.process.join(5)
+            self.process.join(_ENDING_S)
         except OSError:
             pass  # it is gone already
         self.process.terminate()
@@ -85,7 +86,7 @@ class Worker:
             self._report_death()
 
     def _report_death(self) -> None:
-        self.process.join(5)
+        self.process.join(_ENDING_S)
         raise WorkerDiedError(
             f"{self.title} ended with exit code {self.process.exitcode}; a negative one is a signal (-9: killed, often "
             "for want of memory). Free memory or lower batch_size_run; env_processes=1 runs everything in one process"

@@ -23,7 +23,8 @@ from .last_words import last_words
 
 _CLOSE = "close"  # EPyMARL's word for a worker that may end
 _LOOK_EVERY_S = 1.0  # while one worker is waited for, all are looked at this often
-_GRACE_S = 5.0  # for a process to end
+_GRACE_S = 5.0  # for a process that is told to end, before it is killed
+_ENDING_S = 30.0  # for one that is ending: on a busy machine that takes its time
 
 
 @contextmanager
@@ -74,7 +75,7 @@ class _Watch:
         """End all workers, and name those that had ended before. `seen` is gone, whatever its process seems to do."""
         if not self._verdict:  # else the first one holds: by now all have ended
             if seen:
-                seen.process.join(_GRACE_S)  # its pipe closes a moment before its exit code is known
+                seen.process.join(_ENDING_S)  # its pipe closes a moment before its exit code is known
             died = {n: p.process.exitcode for n, p in enumerate(self.pipes) if p is seen or p.has_died()}
             self.end_workers()
             named = " and ".join(f"worker {n} ended with exit code {code}" for n, code in died.items())
@@ -91,7 +92,7 @@ class _Watch:
             process.join(max(deadline - time.monotonic(), 0))
         for process in processes:
             process.kill()  # a stopped process heeds nothing else
-            process.join(_GRACE_S)
+            process.join(_ENDING_S)
 
 
 class _WatchedPipe:
