@@ -109,7 +109,7 @@ class EpisodeWriter:
             ) from error
 
 
-def _write(file, number: int, episode: Episode) -> None:
+def _write(file: Any, number: int, episode: Episode) -> None:
     group = add_group(file, f"episode_{number}")
     add_number(group, "id", number)
     add_number(group, "total_steps", episode.length)
@@ -244,16 +244,16 @@ def open_data(path: str | Path) -> Iterator[Any]:
         yield file
 
 
-def _damaged(path, what: str) -> str:
+def _damaged(path: str | Path, what: str) -> str:
     return f"{data_file(path)} is damaged or truncated ({what}): was its run killed while it wrote? Record it again"
 
 
-def _at_odds(path, what: str) -> str:
+def _at_odds(path: str | Path, what: str) -> str:
     return f"{data_file(path)} is at odds with itself: it holds {what}; record the episodes again"
 
 
 @contextmanager
-def damage(path, what: str) -> Iterator[None]:
+def damage(path: str | Path, what: str) -> Iterator[None]:
     """What h5py raises on the way through a broken file becomes a DataError."""
     try:
         yield
@@ -279,7 +279,7 @@ def _empty(B: int, T: int, about: dict[str, Any]) -> dict[str, np.ndarray]:
     return {key: np.zeros((B, T + 1, *shape), dtype) for key, (shape, dtype) in shapes.items()}
 
 
-def _fill(fields: dict[str, np.ndarray], row: int, group, L: int, about: dict[str, Any], place: str) -> None:
+def _fill(fields: dict[str, np.ndarray], row: int, group: Any, L: int, about: dict[str, Any], place: str) -> None:
     """Copy one episode in; drops the field log_probs where the episode has none."""
     for key in ("obs", "state", "avail_actions"):
         fields[key][row, : L + 1] = _array(group["observations"], key, fields[key][row, : L + 1].shape, place)
@@ -298,7 +298,7 @@ def _fill(fields: dict[str, np.ndarray], row: int, group, L: int, about: dict[st
         fields["log_probs"][row, :L] = _array(group["infos"], "log_probs", (L, about["n_agents"]), place)
 
 
-def _actions(group, L: int, about: dict[str, Any], place: str) -> np.ndarray:
+def _actions(group: Any, L: int, about: dict[str, Any], place: str) -> np.ndarray:
     """[L, N, 1] choices, or [L, N, A] draws."""
     N, A = about["n_agents"], about["n_actions"]
     if is_continuous(about):
@@ -312,7 +312,7 @@ def _actions(group, L: int, about: dict[str, Any], place: str) -> np.ndarray:
     return actions[..., None]
 
 
-def _array(group, key: str, shape: tuple[int, ...], place: str) -> np.ndarray:
+def _array(group: Any, key: str, shape: tuple[int, ...], place: str) -> np.ndarray:
     array = group[key][()]
     if array.shape != shape:
         raise DataError(f"{place}: {key} has the shape {[*array.shape]} and not {[*shape]}; record the episodes again")

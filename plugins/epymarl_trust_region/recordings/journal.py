@@ -17,11 +17,12 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 try:
     import fcntl
 except ImportError:  # no such locks there: two processes at once are the user's care
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module, elsewhere
 
 _HEADER, _PIECE = struct.Struct("<qq"), struct.Struct("<qq")
 
@@ -82,7 +83,7 @@ def _pieces(kept: bytes) -> Iterator[tuple[int, bytes]]:
         at += length
 
 
-def _lock(file) -> None:
+def _lock(file: io.FileIO) -> None:
     """As HDF5 does it, so that its processes and ours respect each other."""
     if fcntl is None:
         return
@@ -109,7 +110,7 @@ class _Recorded(io.FileIO):
             raise
         self._note(_HEADER.pack(self._old_size, mark))
 
-    def write(self, data) -> int:
+    def write(self, data: Any, /) -> int:
         data, start = memoryview(data).cast("B"), self.tell()
         self._keep(start, start + len(data))
         written = 0

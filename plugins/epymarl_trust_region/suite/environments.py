@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 
@@ -77,7 +77,7 @@ def check_environment(config: Mapping[str, Any]) -> bool:
     if env == "mamujoco":
         mamujoco_tasks.check(**env_args)
         return True
-    name = {"gymma": "key", "smaclite": "map_name"}.get(env)
+    name = {"gymma": "key", "smaclite": "map_name"}.get(str(env))
     if name is None:
         return False
     if not isinstance(env_args.get(name), str):
@@ -110,7 +110,7 @@ def _make_and_check(env_args: dict[str, Any]) -> bool:
     env = make_bare(env_args)
     check_spaces(env, env_args["key"])
     env.close()
-    return is_continuous(env.action_space)
+    return is_continuous(cast(Sequence, env.action_space))
 
 
 def make_bare(env_args: Mapping[str, Any]) -> gymnasium.Env:
