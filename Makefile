@@ -20,7 +20,7 @@ help:
 	@echo "make train [STEPS=$(STEPS)] [TRAIN_ARGS='seed=1 ...']   train HAPPO on MPE simple_spread"
 	@echo "make test  [JOBS=$(JOBS)] [PYTEST_ARGS='-m \"not slow\"']   lint, then every test, JOBS at a time"
 	@echo "make bench                     HAPPO against EPyMARL's mappo_ns, in seconds, on this machine"
-	@echo "make lint                      ruff alone"
+	@echo "make lint                      ruff and mypy: style, format and types"
 	@echo "make fetch                     get EPyMARL at the tested commit into the cache"
 	@echo "make venv [PYTHON=$(PYTHON)]      only the virtual environment $(VENV), with all that the tests need"
 	@echo "make clean                     remove $(VENV), builds and caches (results stay)"
@@ -54,6 +54,7 @@ bench: fetch
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy
 
 # One thread a process: NumPy's would fight with those of the tests beside. In order, in small portions: those that start
 # JAX stand last, and no worker may be handed others after them.
@@ -61,5 +62,5 @@ test: lint $(ALL_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist load --maxschedchunk 8 $(PYTEST_ARGS)
 
 clean:
-	rm -rf $(VENV) build dist plugins/*.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist plugins/*.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +

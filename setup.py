@@ -63,7 +63,18 @@ setup(
         "mujoco": ["gymnasium-robotics>=1.4.2", "mujoco"],
         "offline": ["h5py>=3.8"],
         # Minari, which recorded episodes are tested to load in, needs Python 3.11.
-        "dev": ["pytest", "pytest-xdist", "ruff", "scipy", "pandas", "build", "minari; python_version >= '3.11'"],
+        "dev": [
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "types-tqdm",
+            "scipy",
+            "pandas",
+            "build",
+            "minari; python_version >= '3.11'",
+        ],
     },
     entry_points={
         "console_scripts": ["epymarl-tr = epymarl_trust_region.cli:main"],

@@ -16,7 +16,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from .errors import CapabilityError, ConfigError
 from .extensions import load_class
@@ -59,6 +59,9 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """` (did you mean X?)` for the closest known word; empty if none is as similar as `cutoff`, in [0, 1]."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f" (did you mean {match[0]}?)" if match else ""
+
+
+ConfigT = TypeVar("ConfigT", bound="OnPolicyConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +138,7 @@ class OnPolicyConfig(LoopConfig):
     huber_delta: float | None = key(gt=0, optional=True)
 
     @classmethod
-    def from_mapping(cls, config: Mapping[str, Any], where: str = "the configuration"):
+    def from_mapping(cls: type[ConfigT], config: Mapping[str, Any], where: str = "the configuration") -> ConfigT:
         """Checked values of this learner's keys; other keys are ignored here (see `check_known_keys`).
 
         Raises:
@@ -145,10 +148,10 @@ class OnPolicyConfig(LoopConfig):
         for f in dataclasses.fields(cls):
             if f.name not in config:
                 raise ConfigError(f"key `{f.name}` is missing from {where}; add it, as in configs/algs")
-            values[f.name] = checked(f, kinds(cls)[f.name], config[f.name])
-        config = cls(**values)
-        config.check_fresh_batch()
-        return config
+            values[f.name] = checked(f, kinds(cast(Any, cls))[f.name], config[f.name])
+        made = cls(**values)
+        made.check_fresh_batch()
+        return made
 
     def check_fresh_batch(self) -> None:
         """On-policy data only: the buffer holds exactly the episodes of the last rollout."""
@@ -309,7 +312,7 @@ class LogLinearConfig(SequentialConfig):
 
 
 @functools.cache
-def kinds(schema: type) -> dict[str, type]:
+def kinds(schema: type[Any]) -> dict[str, type]:
     """The type of each field's values: int of `int | None`, float of `float | str`.
 
     Read as types and not as text, so that a module may postpone its annotations (PEP 563) or not.

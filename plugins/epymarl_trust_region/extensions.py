@@ -43,6 +43,7 @@ def packages() -> list[Package]:
     found: dict[str, list[tuple[str, str, str]]] = {}
     for kind, group in GROUPS.items():
         for point in metadata.entry_points(group=group):
+            assert point.dist is not None  # of what is installed
             owner = f"{point.dist.name} {point.dist.version}"
             found.setdefault(owner, []).append((kind, point.name, point.value))
     return [Package(name, tuple(parts), _files(parts)) for name, parts in sorted(found.items())]

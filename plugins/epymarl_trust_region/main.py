@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from sacred import SETTINGS, Experiment
@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--progress", choices=("auto", "off"), default="auto", help="off: no progress bar")
     parser.add_argument("--quiet", action="store_true", help="progress and summary only")
     parser.add_argument("-d", "--debug", action="store_true", help="tracebacks of errors")
-    parser.error = _refuse
+    parser.error = _refuse  # type: ignore[method-assign]  # argparse would end the process
     return parser
 
 
@@ -128,14 +128,16 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
         print_summary(observer.dir and Path(observer.dir), run.info, run.result)
 
 
-def _make_experiment(host: Host, config: dict, before: dict, updates: dict, defaults: dict, logger: logging.Logger):
+def _make_experiment(
+    host: Host, config: dict, before: dict, updates: dict, defaults: dict, logger: logging.Logger
+) -> Any:
     """Sacred's experiment, which checks the final configuration before it makes a folder, and its observer.
 
     Args:
         config: what Sacred starts from, and `updates` go over.
         before: the same without what the user has changed.
     """
-    experiment = Experiment("epymarl_trust_region", save_git_info=False)
+    experiment: Any = Experiment("epymarl_trust_region", save_git_info=False)
     experiment.logger = logger
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
     experiment.add_config(config)
@@ -144,7 +146,7 @@ def _make_experiment(host: Host, config: dict, before: dict, updates: dict, defa
     where = f"--config={before['name']}{algorithms.of_package(algorithms.package_of(before))} or the command line"
 
     @experiment.config_hook
-    def check(config, command_name, logger):
+    def check(config: dict, command_name: str, logger: logging.Logger) -> dict:
         check_online(config)
         host.check(config)
         check_all(config, defaults, where, before)
@@ -153,7 +155,7 @@ def _make_experiment(host: Host, config: dict, before: dict, updates: dict, defa
         return {}
 
     @experiment.main
-    def train(_run, _config, _log):
+    def train(_run: Any, _config: dict, _log: logging.Logger) -> Any:
         config = deepcopy(dict(_config))
         seed_everything(config["seed"])
         config["env_args"]["seed"] = config["seed"]

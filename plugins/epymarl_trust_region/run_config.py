@@ -82,7 +82,7 @@ def check_run(config: Mapping[str, Any], before: Mapping[str, Any], where: str =
 
 def unread(config: Mapping[str, Any]) -> dict[str, str]:
     """Keys that do nothing beside these values of the others -> which others, and why."""
-    found = {}
+    found: dict[str, str] = {}
     if not config.get("save_model"):
         found |= dict.fromkeys(("save_model_interval", "wandb_save_model"), "save_model=False saves no model")
     if not config.get("use_wandb"):

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..interfaces import Args, Batch, Scheme
 from ..modules.distributions import MaskedCategorical
 from ..modules.features import JointFeatures, make_features
-from .trust_region_mac import TrustRegionMAC
+from .trust_region_mac import Rows, TrustRegionMAC
 
 
 class LogLinearMAC(TrustRegionMAC):
@@ -26,13 +27,13 @@ class LogLinearMAC(TrustRegionMAC):
 
     always_tabular = True
 
-    def __init__(self, scheme: dict, groups: dict, args) -> None:
+    def __init__(self, scheme: Scheme, groups: dict, args: Args) -> None:
         self.autoregressive = args.conditioning == "autoregressive"
         super().__init__(scheme, groups, args)
         self.agent.add_module("features", self.features)  # its random numbers belong to the checkpoint
         self.joint = JointFeatures(self.n_agents, self.features.size, self.n_actions)  # of what agents see together
 
-    def _input_dim(self, scheme: dict) -> int:
+    def _input_dim(self, scheme: Scheme) -> int:
         of_state = self.args.policy_input == "state"
         self.features = make_features(scheme["state"]["vshape"] if of_state else super()._input_dim(scheme), self.args)
         return self.width(self.n_agents)
@@ -42,7 +43,9 @@ class LogLinearMAC(TrustRegionMAC):
         return self.features.size + (agent * self.n_actions if self.autoregressive else 0)
 
     @torch.no_grad()
-    def select_actions(self, ep_batch, t_ep: int, t_env: int, bs=slice(None), test_mode: bool = False) -> Tensor:
+    def select_actions(
+        self, ep_batch: Batch, t_ep: int, t_env: int, bs: Rows = slice(None), test_mode: bool = False
+    ) -> Tensor:
         """As TrustRegionMAC's, agent by agent."""
         if not self.autoregressive:
             return super().select_actions(ep_batch, t_ep, t_env, bs, test_mode)
@@ -69,7 +72,7 @@ class LogLinearMAC(TrustRegionMAC):
             earlier.scatter_(1, m * self.n_actions + chosen[m], 1.0)
         return torch.cat(chosen, dim=1)
 
-    def _inputs(self, ep_batch, ts: slice) -> Tensor:
+    def _inputs(self, ep_batch: Batch, ts: slice) -> Tensor:
         features = self.features_of(ep_batch, ts)
         if not self.autoregressive:
             return features
@@ -78,7 +81,7 @@ class LogLinearMAC(TrustRegionMAC):
         earlier = earlier[..., None] * actions.unsqueeze(2)  # [B, T', N, N, A]
         return torch.cat([features, earlier.flatten(-2)], -1)
 
-    def features_of(self, ep_batch, ts: slice) -> Tensor:
+    def features_of(self, ep_batch: Batch, ts: slice) -> Tensor:
         """psi, [B, T', N, P]."""
         if self.args.policy_input == "state":
             return self.features(ep_batch["state"][:, ts]).unsqueeze(2).expand(-1, -1, self.n_agents, -1)

@@ -1,12 +1,12 @@
 """The multi-agent controller (MAC) of all trust-region learners, for the runners of any host.
 
 Shape letters: B episodes, T steps, N agents, A actions (or the dimensions of one, where they are real-valued), O
-observation, D actor inputs, H hidden units. `Policy` below is a `MaskedCategorical` or a `DiagonalGaussian`.
+observation, D actor inputs, H hidden units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,15 +14,18 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, NonFiniteError
+from ..interfaces import Args, Batch, Scheme
 from ..modules import files
-from ..modules.actors import Actor, ActorSet, GaussianActor, OwnNetwork, TabularActor
+from ..modules.actors import Actor, ActorSet, AnyActor, GaussianActor, OwnNetwork, TabularActor
 from ..modules.distributions import MaskedCategorical
 from ..modules.gaussian import DiagonalGaussian
 from ..modules.input_norm import RunningNorm
 from ..modules.memory import Carried, Memory, begins_of, stream_mask
 from ..modules.networks import make_module
+from ..modules.policy import Policy
 
-Policy = MaskedCategorical | DiagonalGaussian
+#: Which rows of a batch: a list of them, or a slice.
+Rows = Sequence[int] | slice
 
 
 class SampleSelector:
@@ -40,7 +43,7 @@ class TrustRegionMAC:
     always_tabular = False  # logits are a table times the inputs
     step_size_keys = "the step size"  # what to lower when training diverges; the learner knows its keys
 
-    def __init__(self, scheme: dict, groups: dict, args) -> None:
+    def __init__(self, scheme: Scheme, groups: dict, args: Args) -> None:
         """
         Args:
             scheme: the suite's batch scheme; `obs` gives O, and the type of `actions` says what policies are over.
@@ -53,7 +56,9 @@ class TrustRegionMAC:
         """
         self.args = args
         self.continuous = scheme.get("actions", {}).get("dtype", torch.long).is_floating_point
-        self.policy_class = DiagonalGaussian if self.continuous else MaskedCategorical
+        self.policy_class: type[MaskedCategorical] | type[DiagonalGaussian] = (
+            DiagonalGaussian if self.continuous else MaskedCategorical
+        )
         self.n_agents, self.n_actions = args.n_agents, args.n_actions
         self.agent = ActorSet(self.n_agents, self._actor_maker(self._input_dim(scheme)), args.share_parameters)
         if args.normalise_inputs:  # in the agent, so that it belongs to the checkpoint
@@ -63,7 +68,7 @@ class TrustRegionMAC:
         self.carried: Carried | None = None  # what the streams of the present rollout began with; None: with nothing
         self._left_off: Carried | None = None  # what those of the next will
 
-    def _actor_maker(self, input_dim: int) -> Callable[[], torch.nn.Module]:
+    def _actor_maker(self, input_dim: int) -> Callable[[], AnyActor]:
         args = self.args
         if self.always_tabular or getattr(args, "tabular", False):  # only some learners have the key
             if input_dim == 0:
@@ -71,7 +76,9 @@ class TrustRegionMAC:
                     "tabular=True learns for each observation, and the observations have length 0; set tabular=False"
                 )
             return partial(TabularActor, input_dim, self.n_actions)
-        make = partial(Actor, input_dim, self.n_actions, args.hidden_dim, args.use_rnn, args.activation)
+        make: Callable[[], Actor | OwnNetwork] = partial(
+            Actor, input_dim, self.n_actions, args.hidden_dim, args.use_rnn, args.activation
+        )
         if args.actor_network is not None:
             make = lambda: OwnNetwork(make_module(args, "actor", input_dim, self.n_actions))  # noqa: E731
         if not self.continuous:
@@ -79,7 +86,7 @@ class TrustRegionMAC:
         spread = (args.log_std_init, args.log_std_min, args.log_std_max)
         return lambda: GaussianActor(make(), self.n_actions, *spread)
 
-    def _input_dim(self, scheme: dict) -> int:
+    def _input_dim(self, scheme: Scheme) -> int:
         """D: the width of `_inputs`."""
         last_action = self.n_actions if self.args.obs_last_action else 0
         return scheme["obs"]["vshape"] + last_action + (self.n_agents if self.args.obs_agent_id else 0)
@@ -92,7 +99,9 @@ class TrustRegionMAC:
     # What runners use: one step of all agents -------------------------------------------------------------------
 
     @torch.no_grad()
-    def select_actions(self, ep_batch, t_ep: int, t_env: int, bs=slice(None), test_mode: bool = False) -> Tensor:
+    def select_actions(
+        self, ep_batch: Batch, t_ep: int, t_env: int, bs: Rows = slice(None), test_mode: bool = False
+    ) -> Tensor:
         """Actions [len(bs), N], or [len(bs), N, A], at step `t_ep`: sampled, or the mode in tests with `test_greedy`.
 
         Raises:
@@ -118,12 +127,12 @@ class TrustRegionMAC:
                 "checkpoint_path"
             ) from error
 
-    def forward(self, ep_batch, t: int, test_mode: bool = False) -> Tensor:
+    def forward(self, ep_batch: Batch, t: int, test_mode: bool = False) -> Tensor:
         """Action probabilities, or means, [B, N, A] at step `t`; advances the hidden state."""
         policy = self.policy_class(*self._step(ep_batch, t))
-        return policy.mode() if self.continuous else policy.probs
+        return policy.probs if isinstance(policy, MaskedCategorical) else policy.mode()
 
-    def _step(self, ep_batch, t: int) -> tuple[Tensor, Tensor]:
+    def _step(self, ep_batch: Batch, t: int) -> tuple[Tensor, Tensor]:
         inputs = self._inputs(ep_batch, slice(t, t + 1)).squeeze(1)
         if t > 0 and self.hidden_states is not None and (mask := stream_mask(ep_batch)) is not None:
             self.hidden_states = self._forgotten(self.hidden_states, mask[:, t - 1, 0] == 0)
@@ -136,7 +145,9 @@ class TrustRegionMAC:
 
     def _forgotten(self, hidden: Tensor, begins: Tensor) -> Tensor:
         """[B, N, H] with the first state where an episode begins, [B]."""
-        return torch.where(begins[:, None, None], self.agent.init_hidden(len(hidden)), hidden)
+        fresh = self.agent.init_hidden(len(hidden))
+        assert fresh is not None  # where there are hidden states
+        return torch.where(begins[:, None, None], fresh, hidden)
 
     def carry_on(self, batch_size: int) -> None:
         """Go on where the last rollout of streams left off: with its hidden states and its last actions."""
@@ -147,7 +158,7 @@ class TrustRegionMAC:
             self.hidden_states = self.carried.hidden
 
     @torch.no_grad()
-    def leave_off(self, ep_batch, t: int) -> None:
+    def leave_off(self, ep_batch: Batch, t: int) -> None:
         """Keep what the next rollout of these streams begins with; step t - 1 was this one's last."""
         at = [ep_batch[key][:, t - 1, 0] != 0 for key in ("mask", "terminated", "truncated")]
         begins = ~at[0] | at[1] | at[2]
@@ -158,24 +169,24 @@ class TrustRegionMAC:
 
     # What learners use: whole sequences, one agent at a time ----------------------------------------------------
 
-    def build_inputs(self, ep_batch) -> Tensor:
+    def build_inputs(self, ep_batch: Batch) -> Tensor:
         """Inputs of all agents over all T = max_seq_length - 1 steps with an action, agent by agent: [N, B, T, D]."""
         inputs = self._inputs(ep_batch, slice(0, ep_batch.max_seq_length - 1))
         return inputs.permute(2, 0, 1, 3).contiguous()
 
-    def take_in(self, ep_batch) -> None:
+    def take_in(self, ep_batch: Batch) -> None:
         """Let the batch's observations have their part in the normalisation of inputs, from the next rollout on."""
         if self.args.normalise_inputs:
             self.agent.input_norm.update(ep_batch["obs"][ep_batch["filled"].squeeze(-1).bool()])
 
-    def taken_actions(self, ep_batch) -> Tensor:
+    def taken_actions(self, ep_batch: Batch) -> Tensor:
         """The actions of all T steps with one, agent by agent: [N, B, T] int64, or [N, B, T, A] as they were drawn."""
         actions = ep_batch["actions"][:, :-1]
         actions = actions.permute(2, 0, 1, 3) if self.continuous else actions.squeeze(-1).permute(2, 0, 1)
         return actions.contiguous()
 
     @torch.no_grad()
-    def memory(self, ep_batch) -> Memory | None:
+    def memory(self, ep_batch: Batch) -> Memory | None:
         """All agents', of a batch of streams; None of whole episodes, or where nothing is remembered."""
         mask = stream_mask(ep_batch)
         if mask is None or not self.recurrent:
@@ -184,6 +195,7 @@ class TrustRegionMAC:
             hidden, at_first = self.agent.init_hidden(len(mask)), torch.ones_like(mask[:, 0, 0], dtype=torch.bool)
         else:
             hidden, at_first = self.carried.hidden, self.carried.begins
+        assert hidden is not None  # of recurrent policies
         return Memory(hidden.transpose(0, 1).contiguous(), begins_of(mask, at_first))
 
     def policy(self, agent: int, inputs: Tensor, avail_actions: Tensor | None, memory: Memory | None = None) -> Policy:
@@ -277,7 +289,7 @@ class TrustRegionMAC:
         """The parameters that agent `agent` acts with; the same for every agent where actors are shared."""
         return list(self.agent.actor(agent).parameters())
 
-    def _inputs(self, ep_batch, ts: slice) -> Tensor:
+    def _inputs(self, ep_batch: Batch, ts: slice) -> Tensor:
         """[B, T', N, D]: observation, then last action and agent id where the configuration asks for them."""
         obs = ep_batch["obs"][:, ts]
         if self.args.normalise_inputs:
@@ -289,7 +301,7 @@ class TrustRegionMAC:
             parts.append(torch.eye(self.n_agents, device=obs.device).expand(*obs.shape[:2], -1, -1))
         return torch.cat(parts, dim=-1) if len(parts) > 1 else obs
 
-    def _last_actions(self, ep_batch, ts: slice) -> Tensor:
+    def _last_actions(self, ep_batch: Batch, ts: slice) -> Tensor:
         actions, before = self._played(ep_batch), slice(max(ts.start - 1, 0), ts.stop - 1)
         last = actions[:, before]
         if (mask := stream_mask(ep_batch)) is not None:  # an episode's first has none before it
@@ -301,12 +313,12 @@ class TrustRegionMAC:
             first = self.carried.last_actions.unsqueeze(1)
         return torch.cat([first, last], dim=1)
 
-    def _played(self, ep_batch) -> Tensor:
+    def _played(self, ep_batch: Batch) -> Tensor:
         return ep_batch["actions" if self.continuous else "actions_onehot"]
 
     # Parameters and files ---------------------------------------------------------------------------------------
 
-    def parameters(self):
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
         """All actors' parameters."""
         return self.agent.parameters()
 

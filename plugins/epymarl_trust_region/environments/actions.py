@@ -96,5 +96,5 @@ class BoxActions:
 
 def actions_of(spaces: Iterable[Space]) -> DiscreteActions | BoxActions:
     """Of spaces that `why_not` lets pass."""
-    spaces = tuple(spaces)
-    return BoxActions(spaces) if is_continuous(spaces) else DiscreteActions(spaces)
+    given: Any = tuple(spaces)
+    return BoxActions(given) if is_continuous(given) else DiscreteActions(given)

@@ -66,7 +66,7 @@ def find(key: str, arguments: Mapping[str, Any]) -> Callable[..., GameEnv] | Non
     return make if arguments.keys() <= known else None
 
 
-def _creator(entry_point: str) -> Callable[..., GameEnv] | None:
+def _creator(entry_point: str) -> Any:
     if entry_point.startswith(_OURS):
         return load_env_creator(entry_point)
     module, _, name = entry_point.partition(":")  # where it is someone else's game, its module was imported with the id

@@ -9,7 +9,7 @@ message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,10 @@ class BatchedMPE:
     n_agents: int
     n_actions: tuple[int, ...]  # per agent; set by the class, or before `__init__`
     dimensions: tuple[int, ...]  # the same, of continuous actions
+    _begin: Callable[[], None]
+    _act: Callable[[np.ndarray], None]
+    _rewards: Callable[[], np.ndarray]
+    _observe: Callable[[], np.ndarray]
 
     def __init__(self, seeds: Sequence[int], max_cycles: int = 25, continuous_actions: bool = False) -> None:
         """

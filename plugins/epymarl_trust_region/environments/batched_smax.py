@@ -14,7 +14,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -164,7 +164,7 @@ def _game(map_name: str, options: tuple[tuple[str, Any], ...]) -> _Game:
     return _Game(env, *_compiled(env))
 
 
-def _package():
+def _package() -> Any:
     try:
         with _streams_kept():
             from jaxmarl.environments import smax
@@ -178,32 +178,32 @@ def _package():
 @contextlib.contextmanager
 def _streams_kept() -> Iterator[None]:
     """Importing jaxmarl prints two lines, and its mabrax part sets sys.stdout and sys.stderr to the process's own."""
-    streams = sys.stdout, sys.stderr, sys.__stdout__
-    sys.stdout = sys.__stdout__ = io.StringIO()
+    streams, system = (sys.stdout, sys.stderr, sys.__stdout__), cast(Any, sys)
+    sys.stdout = system.__stdout__ = io.StringIO()
     try:
         yield
     finally:
-        sys.stdout, sys.stderr, sys.__stdout__ = streams
+        sys.stdout, sys.stderr, system.__stdout__ = streams
 
 
-def _compiled(env) -> tuple[Callable, Callable]:
+def _compiled(env: Any) -> tuple[Callable, Callable]:
     """The package's `reset` and `step_env` over all copies; its `step` would replace the last observations."""
     import jax
     import jax.numpy as jnp
 
-    def see(obs, battle) -> Seen:
+    def see(obs: Any, battle: Any) -> Seen:
         avail = env.get_avail_actions(battle)
-        rows = [jnp.stack([of[agent] for agent in env.agents]) for of in (obs, avail)]
+        rows: list[Any] = [jnp.stack([of[agent] for agent in env.agents]) for of in (obs, avail)]
         return Seen(rows[0], obs["world_state"], rows[1])
 
-    def reset(key, episode):
+    def reset(key: Any, episode: Any) -> Any:
         reset_key, steps_key = jax.random.split(jax.random.fold_in(key, episode))
         obs, battle = env.reset(reset_key)
         # The package leaves a weakly typed number, which a step makes a strong one: `step` would be compiled twice.
         battle = jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), battle)
         return (battle, steps_key), see(obs, battle)
 
-    def step(battle_and_key, actions):
+    def step(battle_and_key: Any, actions: Any) -> Any:
         battle, steps_key = battle_and_key
         key = jax.random.fold_in(steps_key, battle.state.step)
         obs, battle, rewards, _, _ = env.step_env(key, battle, dict(zip(env.agents, actions, strict=True)))

@@ -17,7 +17,7 @@ import numpy as np
 import torch as th
 from gymnasium.spaces import Box, Discrete
 
-from ..environments.actions import actions_of
+from ..environments.actions import BoxActions, actions_of
 from ..errors import ConfigError, EnvironmentMissingError
 from .batched import Played, Seen
 
@@ -60,7 +60,7 @@ class OwnRandomness:
         self._cuda = device if device.type == "cuda" else None
         self._of_vmas = _states_of_vmas()
         self._own = _global_states()
-        self._own_cuda = th.cuda.get_rng_state(device) if self._cuda else None
+        self._own_cuda: Any = th.cuda.get_rng_state(device) if self._cuda else None
 
     def seed(self, seed: int) -> None:
         """Begin anew as `Environment.seed` does, in [0, 2**32), but without a touch of the process's generators."""
@@ -180,18 +180,19 @@ class BatchedVMAS:
         Raises:
             AssertionError: an action does not exist.
         """
-        if self._actions.continuous:
+        columns: Sequence[th.Tensor]
+        if isinstance(self._actions, BoxActions):
             clipped = np.clip(actions, self._actions.low, self._actions.high).swapaxes(0, 1)
-            columns = [one[:, :size] for one, size in zip(clipped, self._actions.sizes, strict=True)]
-            columns = [th.as_tensor(one, device=self._env.device) for one in columns]
+            parts = [one[:, :size] for one, size in zip(clipped, self._actions.sizes, strict=True)]
+            columns = [th.as_tensor(one, device=self._env.device) for one in parts]
         else:
             columns = th.as_tensor(actions, device=self._env.device).unsqueeze(-1).unbind(1)
         with self._randomness:
             obs, rewards, terminated, truncated, infos = self._env.step(list(columns))
             # In float64, as Python's floats, so that a sum over agents rounds as it does for an environment by itself.
             paid = th.stack(rewards, dim=1).double().cpu().numpy()
-            ends = [flags.bool().cpu().numpy() for flags in (terminated, truncated)]
-            return Played(self._seen(obs), paid, *ends, _Infos(self._names, infos, len(paid)))
+            ended, cut = (flags.bool().cpu().numpy() for flags in (terminated, truncated))
+            return Played(self._seen(obs), paid, ended, cut, _Infos(self._names, infos, len(paid)))
 
     def close(self) -> None:
         """VMAS holds nothing that would have to be given back."""
@@ -219,7 +220,7 @@ class _Infos(Sequence):
     def __len__(self) -> int:
         return self._size
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, index: Any) -> Any:
         if not -self._size <= index < self._size:
             raise IndexError(index)
         named = [(f"{name}/{key}", values) for name, info in self._named for key, values in info.items()]
@@ -240,5 +241,5 @@ def find(key: str, arguments: Mapping[str, Any]) -> Callable[..., BatchedVMAS] |
 
 def _scenarios() -> Iterator[str]:
     spec = importlib.util.find_spec("vmas")  # finds the folder without importing the package
-    folders = spec.submodule_search_locations if spec else []
+    folders = (spec and spec.submodule_search_locations) or []
     return (path.stem for folder in folders for path in Path(folder).glob("scenarios/**/*.py"))

@@ -38,12 +38,13 @@ class Contract(gym.Wrapper):
 
     def __init__(self, env: gym.Env, name: str, common_reward: bool) -> None:
         super().__init__(env)
+        spaces: Any = env.observation_space, env.action_space  # `check_spaces` has seen them
         self.scene = Scene(name)
         self._common_reward = common_reward
-        self._n = len(env.observation_space)
-        self._observations = Observations(env.observation_space)
+        self._n = len(spaces[0])
+        self._observations = Observations(spaces[0])
         #: How actions reach the environment.
-        self.actions = actions_of(env.action_space)
+        self.actions = actions_of(spaces[1])
         self._over = False
         #: The environment's own `get_avail_actions`, checked; None if it has none.
         self.available = self._available if hasattr(env.unwrapped, "get_avail_actions") else None
@@ -60,7 +61,7 @@ class Contract(gym.Wrapper):
         self._observations.check(result[0], self.scene)
         return result
 
-    def step(self, action) -> tuple[Any, Any, Any, Any, dict]:
+    def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict]:
         """Take one action per agent (see `actions_of`); gives what it gives, and the numbers of its info."""
         scene = self.scene
         observations, reward, terminated, truncated, info = five(self.env.step(self.actions(action)), scene)
@@ -75,7 +76,8 @@ class Contract(gym.Wrapper):
         return observations, reward, terminated, truncated, info
 
     def _available(self) -> Any:
-        rows = self.env.unwrapped.get_avail_actions()
+        core: Any = self.env.unwrapped
+        rows = core.get_avail_actions()
         self._availability.check(rows, self._over, self.scene)
         return rows
 
@@ -99,13 +101,14 @@ class _Five(gym.Wrapper):
         super().__init__(env)
         self._scene = scene
 
-    def step(self, action) -> Any:
+    def step(self, action: Any) -> Any:
         return five(self.env.step(action), self._scene)
 
 
 def _guard_core(contract: Contract) -> None:
     """Gymnasium's two wrappers that every environment has hand things on as they are; others, a limit say, do not."""
-    wrapper, handing_on = contract, True
+    wrapper: gym.Wrapper = contract
+    handing_on = True
     while isinstance(wrapper.env, gym.Wrapper):
         wrapper = wrapper.env
         handing_on &= isinstance(wrapper, gym.wrappers.OrderEnforcing | gym.wrappers.PassiveEnvChecker)

@@ -51,7 +51,7 @@ class Checked:
         self._scene.t, self._over = 0, False
         return result
 
-    def step(self, actions) -> tuple[Any, Any, Any, Any, dict]:
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict]:
         scene = self._scene
         seen, reward, terminated, truncated, info = five(self._wrapped.step(actions), scene)
         n_rewards = self._shapes["reward"][0]  # one for the team; none of these environments pays agents one by one
@@ -85,6 +85,7 @@ class Checked:
             raise self._scene.fault(f"gave {got} from get_{field}()", f"return numbers of shape {shape}")
         if not is_finite(array):
             place = first_not_finite(array)
+            assert place is not None
             what = f"agent {place[0]} an observation" if field == "obs" else "a state"
             raise self._scene.not_finite(f"gave {what} with {told(array[place])} at place {place[-1]}")
         return array

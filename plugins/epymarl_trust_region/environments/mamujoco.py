@@ -62,7 +62,8 @@ class MaMuJoCoEnv:
         package = mamujoco_tasks.make(scenario, partition, obsk, options)
         self._simulator = package.single_agent_env
         self.episode_limit, self.common_reward = time_limit, common_reward
-        self._render_mode, self._seed, self._steps = render_mode, seed, 0
+        self._seed: int | None = seed  # None: it has been used
+        self._render_mode, self._steps = render_mode, 0
         joints = [[joint.act_ids for joint in part] for part in package.agent_action_partitions]
         self.n_agents = len(joints)
         self._share_out(joints)
@@ -89,7 +90,7 @@ class MaMuJoCoEnv:
         self._see(state)
         return self._obs, {}
 
-    def step(self, actions) -> tuple[np.ndarray, float | list[float], bool, bool, dict]:
+    def step(self, actions: Any) -> tuple[np.ndarray, float | list[float], bool, bool, dict]:
         """Move all joints; gives (obs [N, O], reward, terminated, truncated, info).
 
         `terminated` and `truncated` may both be True. Where a step is only truncated, info is {"episode_limit": True},

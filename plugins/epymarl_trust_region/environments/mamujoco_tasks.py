@@ -118,6 +118,13 @@ def _shares(partition: Any) -> tuple[int, int] | None:
     return (int(match[1]), int(match[2])) if match else None
 
 
+def _shared(partition: str) -> tuple[int, int]:
+    """`_shares` of a partition that was checked to have them."""
+    found = _shares(partition)
+    assert found is not None
+    return found
+
+
 def _check_partition(scenario: Any, partition: Any) -> None:
     if broken := _BROKEN.get(str(scenario)):
         raise ConfigError(f"env_args.scenario={scenario} cannot be played: {broken}; choose another")
@@ -194,14 +201,14 @@ def _package() -> Any:
 def _simulator_class(robot: str) -> Any:
     from gymnasium.envs import registration
 
-    return registration.load_env_creator(registration.spec(f"{robot}-v5").entry_point)
+    return registration.load_env_creator(str(registration.spec(f"{robot}-v5").entry_point))
 
 
 def _simulator(package: Any, scenario: str, partition: str, options: Mapping[str, Any]) -> Any:
     """The single-agent environment; a chain's model is written, for a moment, where no other process writes."""
     if scenario not in _CHAINS:
         return _made(_simulator_class(scenario), options)
-    agents, segments = _shares(partition)
+    agents, segments = _shared(partition)
     snake = {"ManySegmentAnt": "many_segment_ant", "ManySegmentSwimmer": "many_segment_swimmer"}[scenario]
     writer = importlib.import_module(f"{package.__name__}.envs.multiagent_mujoco.{snake}")
     with tempfile.TemporaryDirectory() as folder:
@@ -225,7 +232,7 @@ def _consecutive(package: Any, scenario: str, partition: str) -> dict[str, Any]:
     """The package's joints of a robot, shared out in the order of the simulator's actuators."""
     parts, edges, globals_ = package.mamujoco_v1.get_parts_and_edges(scenario, _NAMED[scenario][0])
     joints = sorted((joint for part in parts for joint in part), key=lambda joint: joint.act_ids)
-    agents, each = _shares(partition)
+    agents, each = _shared(partition)
     shared_out = [tuple(joints[i * each : (i + 1) * each]) for i in range(agents)]
     return {"partition": shared_out, "edges": edges, "globals": globals_}
 

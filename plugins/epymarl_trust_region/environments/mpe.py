@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ class ParallelMPE(gym.Env):
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": 5}
+    action_space: gym.spaces.Tuple
+    observation_space: gym.spaces.Tuple
 
     def __init__(self, module: str, **kwargs: Any) -> None:
         self._env = _make(module, kwargs)
@@ -67,7 +70,9 @@ class ParallelMPE(gym.Env):
         self._last_obs = tuple(obs[agent] for agent in self._env.agents)
         return self._last_obs, info
 
-    def step(self, actions) -> tuple[tuple, list[float], bool, bool, dict]:
+    def step(  # type: ignore[override]  # Gymnasium knows one reward alone
+        self, actions: Sequence[Any]
+    ) -> tuple[tuple, list[float], bool, bool, dict]:
         """Take one action per agent; gives one reward per agent (a list) and flags for the whole team."""
         for space, action in zip(self.action_space, actions, strict=True):
             if action not in space:
@@ -82,14 +87,14 @@ class ParallelMPE(gym.Env):
         info = {f"{agent}_{key}": value for agent in agents for key, value in infos[agent].items()}
         return self._last_obs, [rewards[agent] for agent in agents], terminated, truncated, info
 
-    def render(self):
+    def render(self) -> Any:
         return self._env.render()
 
     def close(self) -> None:
         self._env.close()
 
 
-def _make(module: str, kwargs: dict):
+def _make(module: str, kwargs: dict) -> Any:
     try:
         source = importlib.import_module(f"mpe2.{module}")
         from pettingzoo.utils.conversions import parallel_wrapper_fn
@@ -108,7 +113,7 @@ def _gym_id(module: str) -> str:
 
 def _modules() -> list[str]:
     spec = importlib.util.find_spec("mpe2")  # finds the folder without importing the package
-    if spec is None:
+    if spec is None or spec.submodule_search_locations is None:
         return list(_WELL_KNOWN)
     return sorted(path.stem for path in Path(spec.submodule_search_locations[0]).glob("*_v[0-9].py"))
 

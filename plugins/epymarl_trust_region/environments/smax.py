@@ -6,6 +6,7 @@ Shapes: N agents, A actions, O observation, S state.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class SMAXEnv:
         self._seen = self._batched.reset()
         return self.get_obs(), {}
 
-    def step(self, actions) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, actions: Iterable[Any]) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Take one action index per agent; gives (obs [N, O], reward, terminated, truncated, info)."""
         played = self._batched.step(np.array([[int(action) for action in actions]]))
         self._seen = played.seen

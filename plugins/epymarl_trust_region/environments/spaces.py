@@ -5,7 +5,7 @@ Shape letters: N agents, O the longest flat observation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -37,6 +37,7 @@ def check_spaces(env: gym.Env, key: str) -> None:
                 f"env_args.key={key} has the {kind} space {short(spaces)}; needed is a Tuple of one observation space "
                 "and one Discrete action space (or bounded Box) per agent"
             )
+    assert isinstance(actions, Tuple) and isinstance(observations, Tuple)
     if found := why_not(actions):
         raise ConfigError(f"env_args.key={key}: {found}")
     _check_count(key, env, len(actions), len(observations))
@@ -128,7 +129,7 @@ def _length(observations: Any) -> int | None:
         return None
 
 
-def _vector(space: Space) -> tuple[int] | None:
+def _vector(space: Space) -> tuple[int, ...] | None:
     """The shape of a space of float vectors, None for another space."""
     is_vector = isinstance(space, Box) and len(space.shape) == 1 and space.dtype.kind == "f"
     return space.shape if is_vector else None
@@ -151,7 +152,7 @@ def _check_one(space: Space, one: Any, agent: int, scene: Scene) -> None:
             )
 
 
-def _parts(space: Space, one: Any, name: str = ""):
+def _parts(space: Space, one: Any, name: str = "") -> Iterator[tuple[Space, Any, str]]:
     """The parts of an observation with their spaces: itself, unless it is a Dict or Tuple of several."""
     if isinstance(space, Dict) and isinstance(one, Mapping) and set(space) <= set(one):
         for key, part in space.items():

@@ -115,7 +115,7 @@ def check_end(value: Any, field: str, n_agents: int, scene: Scene) -> Any:
     fits = array is not None and array.shape in ((), (n_agents,)) and ((array == 0) | (array == 1)).all()
     if not fits:
         raise scene.fault(f"gave {field}={short(value)}", f"return True or False, or a list of {n_agents} of them")
-    return value if array.ndim else bool(array)
+    return value if array is not None and array.ndim else bool(array)
 
 
 def is_over(terminated: Any, truncated: Any) -> bool:

@@ -10,6 +10,7 @@ The import is light (no torch, no vmas), so worker processes may name it in the 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ class VMASEnv(gym.Env):
             obs, info = self._env.reset()
         return obs, _flat(info)
 
-    def step(self, actions) -> tuple[list, list[float], bool, bool, dict]:
+    def step(  # type: ignore[override]  # Gymnasium knows one reward alone
+        self, actions: Sequence[Any]
+    ) -> tuple[list, list[float], bool, bool, dict]:
         """Take one action per agent; gives one reward per agent (a list) and flags for the whole team.
 
         Raises:
@@ -78,7 +81,7 @@ class VMASEnv(gym.Env):
             obs, rewards, terminated, truncated, info = self._env.step(actions)
         return obs, rewards, terminated, truncated, _flat(info)
 
-    def render(self):
+    def render(self) -> Any:
         """Draw it as `render_mode` says; None without one."""
         if self.render_mode is None:
             return None
@@ -95,7 +98,7 @@ def _flat(info: dict[str, dict]) -> dict:
 
 def _scenarios() -> list[str]:
     spec = importlib.util.find_spec("vmas")  # finds the folder without importing the package
-    if spec is None:
+    if spec is None or spec.submodule_search_locations is None:
         return list(_WELL_KNOWN)
     files = Path(spec.submodule_search_locations[0]).glob("scenarios/**/*.py")
     return sorted(path.stem for path in files if "__" not in path.stem)

@@ -68,7 +68,13 @@ def _update_row(
     overrides: dict[str, Any] = _UPDATE,
     against: str = "mappo_ns",
 ) -> Row:
-    made = {"environment": "gymma", "env_args": _SPREAD, "agents": agents, "steps": steps, "made_batch": True}
+    made: dict[str, Any] = {
+        "environment": "gymma",
+        "env_args": _SPREAD,
+        "agents": agents,
+        "steps": steps,
+        "made_batch": True,
+    }
     made["in_a_row"] = 5 if steps < 100 else 2
     kind = "GRU" if use_rnn else "MLP"
     name, title = ("", "") if algorithm == "happo" else (f"{algorithm}-", f"{algorithm} ")
@@ -88,7 +94,8 @@ def _update_row(
 def _matrl_row(name: str, title: str, task: dict) -> Row:
     """Whole iterations of MATRL against independent learners, its trial step alone; 1.2 times as long at most."""
     overrides = _SAME_NETWORKS | {"batched_envs": "none"}
-    return Row(name, title, 1 / 1.2, None, *(Work(one, **task, overrides=overrides) for one in ("matrl", "il")))
+    ours, theirs = (Work(one, **task, overrides=overrides) for one in ("matrl", "il"))
+    return Row(name, title, 1 / 1.2, None, ours, theirs)
 
 
 def _iteration_row(
@@ -98,11 +105,11 @@ def _iteration_row(
     return Row(name, title, must, aim, *sides, needs=needs)
 
 
-_ON_SPREAD = {"environment": "gymma", "env_args": _SPREAD, "in_a_row": 4}
+_ON_SPREAD: dict[str, Any] = {"environment": "gymma", "env_args": _SPREAD, "in_a_row": 4}
 _ON_SPEAKER = _ON_SPREAD | {"env_args": {"key": "pz-mpe-simple-speaker-listener-v4", "time_limit": 25}}
 _ON_SMACLITE = {"environment": "smaclite", "env_args": {"map_name": "2s3z", "time_limit": 150}}
 # The study results/mamujoco's: 8000 steps a second are 125 ms per 1000.
-_ON_MUJOCO = {
+_ON_MUJOCO: dict[str, Any] = {
     "environment": "mamujoco",
     "env_args": {"scenario": "HalfCheetah", "partition": "6x1"},
     "episodes": 8,
@@ -114,8 +121,8 @@ _MUJOCO_CLIPPED = _MUJOCO | {"lr": 3e-4, "epochs": 10, "actor_num_mini_batch": 4
 
 def _mujoco_row(name: str, title: str, ours: tuple[str, dict], theirs: tuple[str, dict]) -> Row:
     """Whole iterations on one core of HalfCheetah 6x1, in 8 streams of 512 steps, of two of ours."""
-    sides = (Work(one, **_ON_MUJOCO, overrides=overrides) for one, overrides in (ours, theirs))
-    return Row(name, f"{title}, HalfCheetah 6x1", None, None, *sides, repetitions=7, needs="mujoco")
+    first, second = (Work(one, **_ON_MUJOCO, overrides=overrides) for one, overrides in (ours, theirs))
+    return Row(name, f"{title}, HalfCheetah 6x1", None, None, first, second, repetitions=7, needs="mujoco")
 
 
 ROWS = (
@@ -223,7 +230,8 @@ def line(result: Result) -> str:
     """A result as a line of the table."""
     if result.skipped:
         return f"{result.title:46}  skipped: {result.skipped}"
-    ours, theirs = result.ours, result.theirs
+    ours: Any = result.ours
+    theirs = result.theirs
     text = f"{result.title:46}"
     if theirs is None:
         return f"{text}{'-':>10}{_ms(ours):>10}{'-':>8}"
@@ -350,10 +358,16 @@ def _growth(checkout: Path | None) -> list[dict[str, Any]]:
 
 def _made_by(options: argparse.Namespace, checkout: Path | None) -> dict[str, Any]:
     status = epymarl.check(checkout) if checkout else None
-    return made_by(options, version("epymarl", status and status.commit, status.dirty if status else ()))
+    return made_by(options, version("epymarl", status.commit if status else None, status.dirty if status else ()))
 
 
-def _write(options: argparse.Namespace, made: dict[str, Any], results, iterations, growth) -> None:
+def _write(
+    options: argparse.Namespace,
+    made: dict[str, Any],
+    results: list[Result],
+    iterations: list[Result],
+    growth: list[dict[str, Any]],
+) -> None:
     if options.json:
         rows = [
             dataclasses.asdict(result) | {"ratio": None if math.isnan(result.ratio) else result.ratio}

@@ -24,14 +24,19 @@ def works(axis: str, value: int, use_rnn: bool) -> dict[str, Work]:
     at = {"agents": 3, "episodes": 10, "steps": 25, "hidden_dim": 64} | {axis: value}
     units = {"hidden_dim": at["hidden_dim"], "critic_hidden_dim": at["hidden_dim"], "use_rnn": use_rnn}
     env_args = {"key": _SPREAD, "time_limit": at["steps"], "max_cycles": at["steps"], "N": at["agents"]}
-    common = {
+    common: dict[str, Any] = {
         "algorithm": "happo",
         "environment": "gymma",
         "episodes": at["episodes"],
         "overrides": units,
         "in_a_row": 3,
     }
-    made = {"agents": at["agents"], "steps": at["steps"], "made_batch": True, "env_args": {"key": _SPREAD}}
+    made: dict[str, Any] = {
+        "agents": at["agents"],
+        "steps": at["steps"],
+        "made_batch": True,
+        "env_args": {"key": _SPREAD},
+    }
     update = {"update": Work(**common, **made)}
     return update if use_rnn else update | {"rollout": Work(**common, env_args=env_args)}
 

@@ -24,7 +24,7 @@ from ..configuration import read
 from ..seeding import seed_everything
 from ..suite.environments import resolved
 from ..suite.epymarl import load
-from ..suite.host import Host
+from ..suite.host import BatchParts, Host
 from ..suite.registration import register_into
 from ..suite.selection import lite_host
 
@@ -70,11 +70,15 @@ class _Silence:
 
     console_logger = logging.getLogger("bench")
 
-    def log_stat(self, *_, **__) -> None:
+    def log_stat(self, *_: Any, **__: Any) -> None:
         pass
 
 
-def make_work(host: Host, work: Work) -> tuple[Callable[[], tuple[dict[str, float], int]], Callable[[], None]]:
+#: What does a work once, and what ends it.
+Once = tuple[Callable[[], tuple[dict[str, float], int]], Callable[[], None]]
+
+
+def make_work(host: Host, work: Work) -> Once:
     """Build one side on a host.
 
     Returns:
@@ -90,7 +94,7 @@ def make_work(host: Host, work: Work) -> tuple[Callable[[], tuple[dict[str, floa
     return _update(host, work, args) if work.made_batch else _iteration(host, args)
 
 
-def _update(host: Host, work: Work, args: SimpleNamespace):
+def _update(host: Host, work: Work, args: SimpleNamespace) -> Once:
     """The learner's `train` on one random batch of full episodes."""
     size = 6 * work.agents  # an observation as long as spread's
     info = {"n_agents": work.agents, "n_actions": _ACTIONS, "obs_shape": size, "state_shape": work.agents * size}
@@ -119,7 +123,7 @@ def _update(host: Host, work: Work, args: SimpleNamespace):
     return once, lambda: None
 
 
-def _iteration(host: Host, args: SimpleNamespace):
+def _iteration(host: Host, args: SimpleNamespace) -> Once:
     """One turn of the suite's loop: a rollout, into the buffer and out of it, an update."""
     runner = host.runners[args.runner](args=args, logger=_Silence())
     info, parts = runner.get_env_info(), host.batch_parts()
@@ -146,7 +150,7 @@ def _iteration(host: Host, args: SimpleNamespace):
     return once, runner.close_env
 
 
-def _scheme(args: SimpleNamespace, info: dict[str, int], parts) -> tuple[dict, dict, dict]:
+def _scheme(args: SimpleNamespace, info: dict[str, int], parts: BatchParts) -> tuple[dict, dict, dict]:
     """As the suite's `run` makes them."""
     args.n_agents, args.n_actions, args.state_shape = info["n_agents"], info["n_actions"], info["state_shape"]
     scheme = {
@@ -161,7 +165,7 @@ def _scheme(args: SimpleNamespace, info: dict[str, int], parts) -> tuple[dict, d
     return scheme, {"agents": info["n_agents"]}, preprocess
 
 
-def _learner(host: Host, args: SimpleNamespace, scheme: dict, groups: dict):
+def _learner(host: Host, args: SimpleNamespace, scheme: dict, groups: dict) -> tuple[Any, Any]:
     mac = host.controllers[args.mac](scheme, groups, args)
     return host.learners[args.learner](mac, scheme, _Silence(), args), mac
 
@@ -186,11 +190,11 @@ class Clock:
             self._busy = False
             self.seconds[phase] += time.perf_counter() - start
 
-    def watch(self, owner, name: str, phase: str) -> None:
+    def watch(self, owner: Any, name: str, phase: str) -> None:
         """Let a method count as a phase."""
         method = getattr(owner, name)
 
-        def timed(*arguments, **keywords):
+        def timed(*arguments: Any, **keywords: Any) -> Any:
             with self.on(phase):
                 return method(*arguments, **keywords)
 
@@ -206,7 +210,7 @@ class _TimedConnection:
         clock.watch(self, "recv", "messages")
 
 
-def _watch(clock: Clock, runner, mac, learner) -> None:
+def _watch(clock: Clock, runner: Any, mac: Any, learner: Any) -> None:
     """Time what can be told apart from outside, on either runner."""
     clock.watch(mac, "select_actions", "MAC")
     clock.watch(mac, "init_hidden", "MAC")
@@ -225,7 +229,7 @@ def _watch(clock: Clock, runner, mac, learner) -> None:
 
 
 def _watched_batches(clock: Clock, make: Callable) -> Callable:
-    def new_batch():
+    def new_batch() -> Any:
         with clock.on("batch"):
             batch = make()
         clock.watch(batch, "update", "batch")
@@ -275,7 +279,7 @@ class Side:
             self.process.join(20)
             self.process.kill()
 
-    def _receive(self):
+    def _receive(self) -> Any:
         try:
             return self.connection.recv()
         except (EOFError, ConnectionResetError):
@@ -311,7 +315,7 @@ def _repetition(once: Callable[[], tuple[dict[str, float], int]], times: int) ->
 
 
 def _processes() -> list[int]:
-    return [os.getpid(), *(child.pid for child in multiprocessing.active_children())]
+    return [os.getpid(), *(child.pid for child in multiprocessing.active_children() if child.pid)]
 
 
 def _cpu_seconds() -> float:

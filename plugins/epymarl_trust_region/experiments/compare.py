@@ -10,7 +10,7 @@ import argparse
 import importlib.util
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..config import nearest
 from ..errors import ConfigError
@@ -28,13 +28,13 @@ class Difference(NamedTuple):
         return f"{self.mean:+.3g} ({error}; {self.seeds[0]} and {self.seeds[1]} seeds)"
 
 
-def difference(first, second) -> Difference:
+def difference(first: Any, second: Any) -> Difference:
     """Of two experiments' tables with the columns seed and value; several tests of a seed are averaged first."""
     a, b = (table.groupby("seed")["value"].mean() for table in (first, second))
     return Difference(a.mean() - b.mean(), math.sqrt(a.var() / len(a) + b.var() / len(b)), (len(a), len(b)))
 
 
-def read_curve(file: Path, name: str):
+def read_curve(file: Path, name: str) -> Any:
     """An experiment's rows of a `curves.csv`, but for the first test, which is of a hardly trained policy.
 
     Raises:

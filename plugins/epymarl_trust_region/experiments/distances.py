@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .sweep import Sweep, sacred_run
 
-JOINT = ("ratio_min", "ratio_max", "joint_ratio_min", "joint_ratio_max", "tv_mean", "tv_p90", "tv_max")
+JOINT: tuple[str, ...] = ("ratio_min", "ratio_max", "joint_ratio_min", "joint_ratio_max", "tv_mean", "tv_p90", "tv_max")
 JOINT += ("joint_tv_sum", "joint_tv", "clip_fraction", "kl_mean", "entropy")
 JOINT += ("factor_min", "factor_max", "factor_ess")  # of learners whose agents take turns
 _OF_AGENT = re.compile(r"agent_(\d+)_tv_max")
@@ -40,7 +41,7 @@ def read_updates(run: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     return updates, of_agents
 
 
-def load_updates(sweep: Sweep):
+def load_updates(sweep: Sweep) -> tuple[Any, Any]:
     """All logged updates of all completed runs: two tables, with the columns task, experiment and seed in front."""
     import pandas as pd
 
@@ -54,7 +55,7 @@ def load_updates(sweep: Sweep):
     return pd.DataFrame(tables[0]), pd.DataFrame(tables[1])
 
 
-def summarise(updates, of_agents):
+def summarise(updates: Any, of_agents: Any) -> Any:
     """Means over updates and seeds per experiment, with the extremes of ratios and the 90th percentile over agents.
 
     Of `factor_ess`, where it was logged: the mean, the smallest, and the smallest mean of ten updates in a row.
@@ -74,7 +75,7 @@ def summarise(updates, of_agents):
     return table.reset_index()
 
 
-def plot_distances(updates, of_agents, task: str, file: Path) -> None:
+def plot_distances(updates: Any, of_agents: Any, task: str, file: Path) -> None:
     """Four panels for one task: ratio ranges, total variation of agents and of the joint policy, and over time."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, ScalarFormatter
@@ -110,7 +111,7 @@ def plot_distances(updates, of_agents, task: str, file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
-def _cumulative(axes, values, **style) -> None:
+def _cumulative(axes: Any, values: Iterable[float], **style: Any) -> None:
     """The empirical distribution function."""
     ordered = sorted(values)
     axes.step([0.0, *ordered], [0.0, *((k + 1) / len(ordered) for k in range(len(ordered)))], where="post", **style)
@@ -129,7 +130,7 @@ def write(sweep: Sweep, folder: Path) -> str:
     return _markdown(table)
 
 
-def _markdown(table) -> str:
+def _markdown(table: Any) -> str:
     columns = ["agent_tv_max_median", "agent_tv_max_p90", "joint_tv_sum", "joint_tv", "ratio_min", "ratio_max"]
     columns += [name for name in ("factor_ess", "factor_ess_min", "factor_ess_min_of_10") if name in table]
     lines = ["| experiment | updates | " + " | ".join(columns) + " |", "|---" * (len(columns) + 2) + "|"]

@@ -22,7 +22,7 @@ from .sweep import Sweep, read_sweep, sacred_run
 METRICS = ("test_return_mean", "test_total_return_mean")
 
 
-def load_runs(sweep: Sweep):
+def load_runs(sweep: Sweep) -> Any:
     """All completed runs as a table: task, experiment, seed, step, value.
 
     Steps are rounded down to the test interval, so that runs whose episodes end at different steps can be averaged.
@@ -50,13 +50,13 @@ def read_curve(run: Path) -> list[tuple[int, float]]:
     return [(step // interval * interval, float(v)) for step, v in zip(info[f"{metric}_T"], values, strict=True)]
 
 
-def summarise(table):
+def summarise(table: Any) -> Any:
     """Mean, standard deviation, smallest, largest and number of seeds, per task, experiment and step."""
     grouped = table.groupby(["task", "experiment", "step"], sort=False)["value"]
     return grouped.agg(["mean", "std", "min", "max", "count"]).reset_index()
 
 
-def markdown(summary, steps: list[int]) -> str:
+def markdown(summary: Any, steps: list[int]) -> str:
     """A table per task: mean ± standard deviation over seeds at the steps asked for, and of how many if not of all."""
     lines = []
     for task, rows in summary.groupby("task", sort=False):
@@ -70,13 +70,13 @@ def markdown(summary, steps: list[int]) -> str:
     return "\n".join(lines)
 
 
-def _cell(row, seeds: int) -> str:
+def _cell(row: Any, seeds: int) -> str:
     text = f"{row['mean']:.2f}" + ("" if math.isnan(row["std"]) else f" ± {row['std']:.2f}")  # one seed has no spread
     # Tests come at an update's end, so that those of some seeds may miss an interval.
     return text + (f" ({int(row['count'])} of {seeds})" if row["count"] < seeds else "")
 
 
-def plot_task(table, task: str, file: Path) -> None:
+def plot_task(table: Any, task: str, file: Path) -> None:
     """Mean over seeds with a band of one standard deviation, each seed as a thin line."""
     import matplotlib
 
@@ -125,7 +125,7 @@ def versions(sweep: Sweep, allow_dirty: bool = False) -> dict[str, Any]:
     return found | {"runs": runs}
 
 
-def write(folder: Path, table, made_by: dict[str, Any], steps: list[int]) -> str:
+def write(folder: Path, table: Any, made_by: dict[str, Any], steps: list[int]) -> str:
     """Write everything but the distances; gives the table as markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     summary = summarise(table)

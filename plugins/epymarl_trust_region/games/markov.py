@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -122,7 +123,7 @@ class MarkovGame:
 
 def joint_policy(policies: Sequence[np.ndarray]) -> np.ndarray:
     """Product of per-agent policies N x [S, A^i] as one table [S, A^1, ..., A^N]."""
-    operands = [item for i, policy in enumerate(policies) for item in (policy, [0, i + 1])]
+    operands: list[Any] = [item for i, policy in enumerate(policies) for item in (policy, [0, i + 1])]
     return np.einsum(*operands, list(range(len(policies) + 1)))
 
 
@@ -138,9 +139,10 @@ def average_out(table: np.ndarray, policies: Sequence[np.ndarray], keep: Sequenc
         [..., S, A^{i_1}, ..., A^{i_m}], axes in the order of `keep`.
     """
     others = [i for i in range(len(policies)) if i not in keep]
-    operands = [item for i in others for item in (policies[i], [0, i + 1])]
-    axes = [..., *range(len(policies) + 1)]
-    return np.einsum(table, axes, *operands, [..., 0, *(i + 1 for i in keep)])
+    operands: list[Any] = [item for i in others for item in (policies[i], [0, i + 1])]
+    axes: list[Any] = [..., *range(len(policies) + 1)]
+    kept: Any = [..., 0, *(i + 1 for i in keep)]
+    return np.einsum(table, axes, *operands, kept)
 
 
 def multi_agent_q(q: np.ndarray, policies: Sequence[np.ndarray], agents: Sequence[int]) -> np.ndarray:
@@ -171,8 +173,8 @@ def multi_agent_advantage(
     Returns:
         [S, A^{j_1}, ..., A^{j_k}, A^{i_1}, ..., A^{i_m}].
     """
-    given = multi_agent_q(q, policies, earlier)
-    return multi_agent_q(q, policies, [*earlier, *agents]) - given[(..., *(None,) * len(agents))]
+    given, broadcast = multi_agent_q(q, policies, earlier), (..., *(None,) * len(agents))
+    return multi_agent_q(q, policies, [*earlier, *agents]) - given[broadcast]
 
 
 def random_game(

@@ -18,9 +18,9 @@ def is_of_class(gains: np.ndarray, name: str) -> np.ndarray:
     matches = (gains[..., 0] > 0) & (gains[..., 1] < 0)
     avoids = (gains[..., 0] < 0) & (gains[..., 1] > 0)
     if name == "coordination":
-        return matches.all(-1)
+        return np.all(matches, axis=-1)
     if name == "anti-coordination":
-        return avoids.all(-1)
+        return np.all(avoids, axis=-1)
     if name == "cyclic":
         return (matches | avoids).all(-1) & (matches[..., 0] != matches[..., 1])
     raise ValueError(f"class must be one of {CLASSES}, but is {name!r}")
@@ -91,5 +91,14 @@ def _swapped(e: np.ndarray, f: np.ndarray, g: np.ndarray, h: np.ndarray) -> tupl
     return g, h, e, f
 
 
-def _table(a, b, c, d, e, f, g, h) -> np.ndarray:
+def _table(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    d: np.ndarray,
+    e: np.ndarray,
+    f: np.ndarray,
+    g: np.ndarray,
+    h: np.ndarray,
+) -> np.ndarray:
     return np.moveaxis(np.array([[[a, b], [c, d]], [[e, g], [f, h]]]), -1, 0)

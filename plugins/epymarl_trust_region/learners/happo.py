@@ -5,6 +5,7 @@ Shape letters: B episodes, T steps, N agents.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..config import PPOConfig, SequentialConfig
 from ..onpolicy.losses import clipped_loss
 from ..onpolicy.minibatch import Minibatch, minibatches
+from ..onpolicy.optimiser import Optimiser
 from ..onpolicy.rollout import Rollout
 from ..onpolicy.sequential import SequentialLearner
 from ..onpolicy.turns import turns
@@ -36,6 +38,8 @@ class HAPPOLearner(SequentialLearner):
     """
 
     config_class = HAPPOConfig
+    config: HAPPOConfig
+    actor_optimisers: Sequence[Optimiser]
 
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
         """Algorithm 3, lines 8 to 13. The advantage is computed once and serves all agents."""

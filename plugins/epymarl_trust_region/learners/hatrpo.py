@@ -18,7 +18,7 @@ from ..numerics.conjugate_gradient import conjugate_gradient
 from ..numerics.gauss_newton import gauss_newton_product
 from ..numerics.line_search import backtrack
 from ..onpolicy.optimiser import FlatParameters
-from ..onpolicy.rollout import Rollout
+from ..onpolicy.rollout import Policy, Rollout
 from ..onpolicy.sequential import SequentialLearner
 from ..onpolicy.turns import turns
 
@@ -57,13 +57,14 @@ class HATRPOLearner(SequentialLearner):
     """
 
     config_class = HATRPOConfig
+    config: HATRPOConfig
 
     def _make_actor_optimiser(self, network: int) -> FlatParameters:
         return FlatParameters(*self._actor(network))  # moved by the line search
 
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
         """Algorithm 2, lines 8 to 15. The advantage is computed once and serves all agents."""
-        statistics = {}
+        statistics: dict[str, float] = {}
         for agent, factor in turns(rollout, self.mac, self.config):
             of_agent = self.trust_region_step(rollout, agent, factor)
             statistics |= {f"agent_{agent}_{name}": value for name, value in of_agent.items()}
@@ -87,7 +88,7 @@ class HATRPOLearner(SequentialLearner):
 
         # Line 11: g, and x = (H + damping I)^-1 g.
         pull(policy.score(rollout.actions[agent]) * weighted.unsqueeze(-1), actor.gradients)
-        gradient = actor.vector.grad if actor.has_finite_gradient() else torch.zeros_like(actor.vector)
+        gradient = actor.gradient if actor.has_finite_gradient() else torch.zeros_like(actor.vector)
         hessian = gauss_newton_product(
             push, lambda u: policy.fisher_product(u) * share.unsqueeze(-1), pull, actor.parameters, config.cg_damping
         )
@@ -116,7 +117,9 @@ class HATRPOLearner(SequentialLearner):
             "cg_residual": relative_residual,
         }
 
-    def gain_and_kl(self, rollout: Rollout, agent: int, old, weighted: Tensor, share: Tensor) -> tuple[float, float]:
+    def gain_and_kl(
+        self, rollout: Rollout, agent: int, old: Policy, weighted: Tensor, share: Tensor
+    ) -> tuple[float, float]:
         """mean[r M] - mean[M] and mean KL(old || new) of the agent's present policy; weights as in the step, [B, T]."""
         new = rollout.policy(self.mac, agent)
         log_ratio = rollout.log_ratio(agent, new.log_prob(rollout.actions[agent]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -88,6 +88,7 @@ class IPGLearner(OnPolicyLearner):
     """
 
     config_class = IPGConfig
+    config: IPGConfig
 
     def _make_actor_optimiser(self, network: int) -> FlatParameters:
         return FlatParameters(*self._actor(network))  # a fixed step, without an optimiser
@@ -102,6 +103,7 @@ class IPGLearner(OnPolicyLearner):
     def step(self, rollout: Rollout, agent: int) -> dict[str, float]:
         """Move one agent; gives what it wants logged."""
         actor, share = self.actor_optimisers[agent], rollout.mask / rollout.mask.sum()
+        policy: Any  # of tables it has `probs`
         policy, _, pull = rollout.linearise(self.mac, agent)
         weighted = share * rollout.advantage(agent)
         score = policy.score(rollout.actions[agent])
@@ -114,10 +116,10 @@ class IPGLearner(OnPolicyLearner):
         if self.config.tabular:
             self._project(rollout, agent, policy, share)
         else:
-            actor.vector.add_(actor.vector.grad, alpha=self.rate)
+            actor.vector.add_(actor.gradient, alpha=self.rate)
         return {}
 
-    def _project(self, rollout: Rollout, agent: int, policy, share: Tensor) -> None:
+    def _project(self, rollout: Rollout, agent: int, policy: Any, share: Tensor) -> None:
         """pi(.|o) <- Proj(pi(.|o) + rate d(o) Q_i(o, .)) at every observation that was made, as logits."""
         (table,), (gradient,) = self.actor_optimisers[agent].parameters, self.actor_optimisers[agent].gradients
         inputs, avail = rollout.inputs[agent].flatten(0, 1), rollout.avail_actions[agent]
@@ -138,15 +140,17 @@ class INPGLearner(IPGLearner):
     """
 
     config_class = INPGConfig
+    config: INPGConfig
 
     def step(self, rollout: Rollout, agent: int) -> dict[str, float]:
         config, actor, share = self.config, self.actor_optimisers[agent], rollout.mask / rollout.mask.sum()
+        policy: Any  # of tables it has `probs`
         policy, push, pull = rollout.linearise(self.mac, agent)
         weighted = share * rollout.advantage(agent)
         pull(policy.score(rollout.actions[agent]) * weighted.unsqueeze(-1), actor.gradients)  # g_i
         if not actor.has_finite_gradient():
             return {}
-        gradient, residual = actor.vector.grad, 0.0
+        gradient, residual = actor.gradient, 0.0
         fisher = gauss_newton_product(
             push, lambda u: policy.fisher_product(u) * share.unsqueeze(-1), pull, actor.parameters
         )
@@ -159,8 +163,9 @@ class INPGLearner(IPGLearner):
             )
         # The quadratic model of the KL: damping belongs to the direction, and is no distance.
         rate, kl = self.rate, 0.5 * self.rate**2 * max(torch.dot(direction, fisher(direction)).item(), 0.0)
-        capped = config.kl_cap is not None and kl > config.kl_cap
+        cap = math.inf if config.kl_cap is None else config.kl_cap
+        capped = kl > cap
         if capped:
-            rate *= math.sqrt(config.kl_cap / kl)
+            rate *= math.sqrt(cap / kl)
         actor.vector.add_(direction, alpha=rate)
         return {"predicted_kl": kl, "kl_capped": float(capped), "cg_residual": residual}

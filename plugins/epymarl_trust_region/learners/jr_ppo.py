@@ -6,6 +6,7 @@ section 6. Shape letters: B episodes, T steps, N agents.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -18,6 +19,7 @@ from ..onpolicy.ascent import pulled_loss
 from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss
 from ..onpolicy.minibatch import Minibatch, minibatches
+from ..onpolicy.optimiser import Optimiser
 from ..onpolicy.rollout import Rollout
 
 # exp of it is far outside every clip range and far from overflowing.
@@ -55,6 +57,9 @@ class IndependentRatioConfig(PPOConfig):
 class SimultaneousLearner(OnPolicyLearner):
     """Some epochs of ascent on all agents' parameters at once."""
 
+    config: PPOConfig
+    actor_optimisers: Sequence[Optimiser]
+
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
         """One step of every network per part of the batch. The advantage is computed once and serves all epochs."""
         for part in minibatches(rollout, self.config.epochs, self.config.actor_num_mini_batch):
@@ -76,6 +81,7 @@ class JointRatioLearner(SimultaneousLearner):
     """Maximises mean[min(l A, clip(l, 1 - eps, 1 + eps) A)], l = prod_k pi_new^k(a^k | o^k) / pi_old^k(a^k | o^k)."""
 
     config_class = JRPPOConfig
+    config: JRPPOConfig
     joint_ratio = True
 
     def loss(self, rollout: Rollout | Minibatch, log_probs: Tensor, entropies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,6 +109,7 @@ class IndependentRatioLearner(SimultaneousLearner):
     """
 
     config_class = IndependentRatioConfig
+    config: IndependentRatioConfig
 
     def loss(self, rollout: Rollout | Minibatch, log_probs: Tensor, entropies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Section 6.1's objective."""

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from ..config import LogLinearConfig
 from ..errors import ConfigError
+from ..interfaces import Args, Logger, Scheme
 from ..numerics.ridge import ridge_by_action
+from ..onpolicy.controller import LogLinearController
 from ..onpolicy.diagnostics import explained_variance
 from ..onpolicy.optimiser import FlatParameters
 from ..onpolicy.rollout import Rollout
@@ -45,9 +47,11 @@ class LogLinearPPOLearner(SequentialLearner):
     """
 
     config_class = LogLinearPPOConfig
+    config: LogLinearPPOConfig
+    mac: LogLinearController
     largest_target = 0.0
 
-    def __init__(self, mac, scheme: dict, logger, args) -> None:
+    def __init__(self, mac: LogLinearController, scheme: Scheme, logger: Logger, args: Args) -> None:
         super().__init__(mac, scheme, logger, args)
         size, needed = mac.width(self.n_agents), 8 * mac.width(self.n_agents) ** 2
         if needed > _LARGEST_GRAM:
@@ -72,7 +76,7 @@ class LogLinearPPOLearner(SequentialLearner):
             fits[f"agent_{agent}_fit"] = explained_variance(g.double(), (x.double() * w[a]).sum(-1))
             table.zero_()[:, :width] = w
             if actor.has_finite_gradient():
-                actor.vector.add_(actor.vector.grad, alpha=1 / beta)
+                actor.vector.add_(actor.gradient, alpha=1 / beta)
         if self.config.conditioning == "product":
             fits |= self.factor_report(factor, rollout.mask)
         return {"beta": beta, "target_max": self.largest_target, **fits}
@@ -94,7 +98,7 @@ class LogLinearPPOLearner(SequentialLearner):
         K: how many updates of this size `t_max` has room for; Qmax: the largest target so far, in absolute value.
         """
         self.largest_target = max(self.largest_target, targets.abs().max().item())
-        if self.config.beta != "auto":
+        if not isinstance(self.config.beta, str):  # "auto"
             return self.config.beta
         updates = max(self.config.t_max / rollout.mask.sum().item(), 1.0)
         n_actions = self.mac.n_actions

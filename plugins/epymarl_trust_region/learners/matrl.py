@@ -6,6 +6,7 @@ agents, K valid steps of a batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -21,6 +22,7 @@ from ..onpolicy.ascent import ascend, distil
 from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss
 from ..onpolicy.minibatch import Minibatch
+from ..onpolicy.optimiser import Optimiser
 from ..onpolicy.rollout import Rollout
 
 
@@ -69,6 +71,8 @@ class MATRLLearner(OnPolicyLearner):
     """
 
     config_class = MATRLConfig
+    config: MATRLConfig
+    actor_optimisers: Sequence[Optimiser]
     updates = 0
     as_il_pp = 0  # updates with rho = 0, where MATRL is IL-PP
 
@@ -94,7 +98,9 @@ class MATRLLearner(OnPolicyLearner):
             self.move_to_mixture(rollout, answer.rho, here)
         return {"pg_loss": pg_loss, **self.game_statistics(game, answer)}
 
-    def surrogate(self, advantages: Tensor, part: Rollout | Minibatch, log_probs: Tensor, entropies: Tensor):
+    def surrogate(
+        self, advantages: Tensor, part: Rollout | Minibatch, log_probs: Tensor, entropies: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """PPO's clipped surrogate of every agent for `advantages` [N, B, T] on a part of the batch, and its slopes."""
         advantages, old = part.pick_all(advantages), part.old_log_probs
         return clipped_loss(
@@ -117,7 +123,7 @@ class MATRLLearner(OnPolicyLearner):
         """rho, solved or given. If the trial steps led nowhere finite, nobody trusts them."""
         finite = np.isfinite(game.ratios).all() and np.isfinite(game.advantages).all()
         if finite and self.config.meta_game == "nash":
-            seed = torch.randint(2**31, (1,)).item()  # of the generator that checkpoints keep
+            seed = int(torch.randint(2**31, (1,)).item())  # of the generator that checkpoints keep
             return solve(game, np.random.default_rng(seed), self.config.selection)
         rho = np.full(game.n_players, float(not finite or self.config.meta_game == "current"))
         return Equilibrium(rho, float(deviation_gains(rho, game.derivatives(rho)).max()), "none")

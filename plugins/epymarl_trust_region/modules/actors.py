@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ from ..numerics.autograd import autograd_linear, autograd_vjp
 from ..numerics.flat import flatten, is_flat
 from ..numerics.gru import gru_linear
 from ..numerics.mlp import ACTIVATIONS, Pull, Push, affine_pull, affine_push, mlp_linear
+from .input_norm import RunningNorm
 from .memory import Memory, unrolled
-from .networks import linear
+from .networks import initial_gain, linear
 
 # A small head keeps the first policy near uniform, so that the first ratios are near 1.
 _HEAD_GAIN = 0.01
@@ -32,7 +34,7 @@ class Actor(nn.Module):
     ) -> None:
         super().__init__()
         self.hidden_dim, self.activation = hidden_dim, ACTIVATIONS[activation]
-        gain = nn.init.calculate_gain(activation)
+        gain = initial_gain(activation)
         self.body = linear(input_dim, hidden_dim, gain)
         self.rnn = nn.GRU(hidden_dim, hidden_dim, batch_first=True) if use_rnn else None
         self.core = None if use_rnn else linear(hidden_dim, hidden_dim, gain)
@@ -51,8 +53,9 @@ class Actor(nn.Module):
             logits [B, T, A], and the hidden state after the last step, [B, H] (None for an MLP).
         """
         x = self.f(self.body(inputs))
-        if self.rnn is None:
+        if self.core is not None:
             return self.head(self.f(self.core(x))), None
+        assert self.rnn is not None  # one of the two is there
         x, last = self.rnn(x, None if hidden is None else hidden.unsqueeze(0))
         return self.head(x), last.squeeze(0)
 
@@ -155,6 +158,7 @@ class Actor(nn.Module):
             x = self.activation.apply(_linear(x, core, core_bias))
             return _linear(x, head, head_bias), None
         body, body_bias, *gates, head, head_bias = layers
+        assert hidden is not None  # of a GRU
         x = _gru_cell(self.activation.apply(_linear(x, body, body_bias)), hidden, *gates)
         return _linear(x, head, head_bias), x
 
@@ -188,16 +192,16 @@ class TabularActor(nn.Module):
         """inputs [B, T, D] -> logits [B, T, A], and no hidden state."""
         return inputs @ self.table.t(), None
 
-    def unrolled(self, inputs: Tensor, memory: None = None) -> Tensor:
+    def unrolled(self, inputs: Tensor, memory: Memory | None = None) -> Tensor:
         """As `Actor.unrolled`."""
         return self(inputs)[0]
 
-    def vjp(self, inputs: Tensor, memory: None = None) -> tuple[Tensor, Pull]:
+    def vjp(self, inputs: Tensor, memory: Memory | None = None) -> tuple[Tensor, Pull]:
         """As `Actor.vjp`."""
         logits, _, pull = self.linearise(inputs)
         return logits, pull
 
-    def linearise(self, inputs: Tensor, memory: None = None) -> tuple[Tensor, Push, Pull]:
+    def linearise(self, inputs: Tensor, memory: Memory | None = None) -> tuple[Tensor, Push, Pull]:
         """As `Actor.linearise`; the logits are linear in the table, so it holds wherever that moves."""
         flat = inputs.flatten(0, 1)
 
@@ -209,7 +213,7 @@ class TabularActor(nn.Module):
     def init_hidden(self, batch_size: int) -> None:
         """A table has no memory."""
 
-    def act(self, layers: Sequence[Tensor], x: Tensor, hidden: None) -> tuple[Tensor, None]:
+    def act(self, layers: Sequence[Tensor], x: Tensor, hidden: Tensor | None) -> tuple[Tensor, None]:
         """As `Actor.act`."""
         (table,) = layers
         return x @ table.transpose(1, 2), None
@@ -228,7 +232,8 @@ class OwnNetwork(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network, self.recurrent = network, hasattr(network, "init_hidden")
+        self.network: Any = network  # of methods that only its author knows
+        self.recurrent = hasattr(network, "init_hidden")
         self.in_order = tuple(self.parameters())
 
     def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -260,7 +265,11 @@ class GaussianActor(nn.Module):
     They are held between a floor and a ceiling; where one lies beyond, its derivative is 0.
     """
 
-    def __init__(self, network: nn.Module, dimensions: int, initial: float, floor: float, ceiling: float) -> None:
+    network: Actor | OwnNetwork
+
+    def __init__(
+        self, network: Actor | OwnNetwork, dimensions: int, initial: float, floor: float, ceiling: float
+    ) -> None:
         super().__init__()
         self.network, self.bounds = network, (floor, ceiling)
         self.log_std = nn.Parameter(torch.full((dimensions,), float(initial)))
@@ -312,7 +321,7 @@ class GaussianActor(nn.Module):
     def act(self, layers: Sequence[Tensor], x: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """As `Actor.act`."""
         log_std, *of_network = layers
-        mean, hidden = self.network.act(of_network, x, hidden)
+        mean, hidden = self.network.act(of_network, x, hidden)  # type: ignore[operator]  # it stacks, if this does
         return self._with(mean, log_std.unsqueeze(1)), hidden
 
     def init_hidden(self, batch_size: int) -> Tensor | None:
@@ -325,6 +334,9 @@ class GaussianActor(nn.Module):
         self.log_std.clamp_(*self.bounds)
 
 
+AnyActor = Actor | TabularActor | OwnNetwork | GaussianActor
+
+
 class ActorSet(nn.Module):
     """The actors of all N agents: N networks, or a single shared one.
 
@@ -332,14 +344,17 @@ class ActorSet(nn.Module):
     to an optimiser, and a layer of all networks is one tensor when they act together.
     """
 
-    def __init__(self, n_agents: int, make_actor: Callable[[], nn.Module], share_parameters: bool) -> None:
+    input_norm: RunningNorm  # the controller's, where inputs are normalised
+
+    def __init__(self, n_agents: int, make_actor: Callable[[], AnyActor], share_parameters: bool) -> None:
         """
         Args:
             make_actor: makes an `Actor`, or another module with its interface.
         """
         super().__init__()
         self.n_agents = n_agents
-        self.agents = nn.ModuleList(make_actor() for _ in range(1 if share_parameters else n_agents))
+        agents = nn.ModuleList(make_actor() for _ in range(1 if share_parameters else n_agents))
+        self.agents = cast(Sequence[AnyActor], agents)
         self._flatten()
 
     def _flatten(self) -> None:
@@ -357,7 +372,7 @@ class ActorSet(nn.Module):
         if not is_flat(self.agents[0].in_order, self._rows):
             self._flatten()
 
-    def actor(self, agent: int) -> nn.Module:
+    def actor(self, agent: int) -> AnyActor:
         """The network that agent `agent` acts with."""
         return self.agents[self.network(agent)]
 
@@ -410,7 +425,8 @@ class ActorSet(nn.Module):
     def init_hidden(self, batch_size: int) -> Tensor | None:
         """Hidden states before the first step, [B, N, H]; None where networks have no memory."""
         states = [self.actor(agent).init_hidden(batch_size) for agent in range(self.n_agents)]
-        return None if states[0] is None else torch.stack(states, dim=1)
+        known = [state for state in states if state is not None]
+        return torch.stack(known, dim=1) if known else None
 
     @torch.no_grad()
     def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -425,12 +441,13 @@ class ActorSet(nn.Module):
         """
         self._together()
         x, before = self._by_network(inputs), None if hidden is None else self._by_network(hidden)
-        act = self.agents[0].act if self.agents[0].stacks else self._act_one_by_one
+        first = self.agents[0]
+        act = self._act_one_by_one if isinstance(first, OwnNetwork) or not first.stacks else first.act
         outputs, after = act(self._layers, x, before)
         shape = inputs.shape[:2]
         return self._by_agent(outputs, shape), None if after is None else self._by_agent(after, shape)
 
-    def _act_one_by_one(self, _, x: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _act_one_by_one(self, _: Sequence[Tensor], x: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         before = [None] * len(x) if hidden is None else hidden
         parts = [actor(own.unsqueeze(1), state) for actor, own, state in zip(self.agents, x, before, strict=True)]
         after = None if hidden is None else torch.stack([state for _, state in parts])

@@ -6,28 +6,30 @@ K is 1 for a common reward and N for individual rewards: one value per column of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from ..interfaces import Args, Batch, Scheme
 from ..numerics.autograd import autograd_vjp
 from ..numerics.mlp import ACTIVATIONS, Pull, mlp_vjp
 from .input_norm import RunningNorm
-from .networks import linear, make_module
+from .networks import initial_gain, linear, make_module
 from .value_norm import make_value_head
 
 
 class _ValueNet(nn.Module):
     """Two layers with f, or a network of the user's own, to `critic_hidden_dim` features; then a value head."""
 
-    def __init__(self, input_dim: int, n_values: int, args) -> None:
+    def __init__(self, input_dim: int, n_values: int, args: Args) -> None:
         super().__init__()
         width, self.activation = args.critic_hidden_dim, ACTIVATIONS[args.activation]
         self.own = args.critic_network is not None
         if self.own:
             self.layers = make_module(args, "critic", input_dim, width)
         else:
-            gain, f = nn.init.calculate_gain(args.activation), self.activation.module
+            gain, f = initial_gain(args.activation), self.activation.module
             self.layers = nn.Sequential(linear(input_dim, width, gain), f(), linear(width, width, gain), f())
         self.head = make_value_head(width, n_values, args.value_norm, args.value_norm_beta)
         self.in_order = tuple(self.parameters())
@@ -45,7 +47,7 @@ class _ValueNet(nn.Module):
 class CentralCritic(nn.Module):
     """V(s) -> [B, T, K] from the state, with all observations beside it when `obs_individual_obs` is set."""
 
-    def __init__(self, scheme: dict, args, n_values: int) -> None:
+    def __init__(self, scheme: Scheme, args: Args, n_values: int) -> None:
         super().__init__()
         self.obs_individual_obs = args.obs_individual_obs
         input_dim = scheme["state"]["vshape"]
@@ -54,16 +56,16 @@ class CentralCritic(nn.Module):
         self.input_norm = RunningNorm(input_dim) if args.normalise_inputs else None
         self.net = _ValueNet(input_dim, n_values, args)
 
-    def inputs(self, batch) -> Tensor:
+    def inputs(self, batch: Batch) -> Tensor:
         """What the critic reads of a batch, built once per update: [B, T, D]."""
         inputs = self._raw_inputs(batch)
         return inputs if self.input_norm is None else self.input_norm(inputs)
 
-    def _raw_inputs(self, batch) -> Tensor:
+    def _raw_inputs(self, batch: Batch) -> Tensor:
         state = batch["state"]
         return torch.cat([state, batch["obs"].flatten(2)], dim=-1) if self.obs_individual_obs else state
 
-    def take_in(self, batch) -> None:
+    def take_in(self, batch: Batch) -> None:
         """Let the batch's states have their part in the normalisation of inputs, from the next rollout on."""
         if self.input_norm is not None:
             self.input_norm.update(self._raw_inputs(batch)[batch["filled"].squeeze(-1).bool()])
@@ -96,17 +98,19 @@ class IndividualCritic(nn.Module):
     With a common reward each V_i estimates the same return from its own observation.
     """
 
-    def __init__(self, scheme: dict, args) -> None:
+    def __init__(self, scheme: Scheme, args: Args) -> None:
         super().__init__()
         input_dim = scheme["obs"]["vshape"]
         self.input_norm = RunningNorm((args.n_agents, input_dim)) if args.normalise_inputs else None
-        self.nets = nn.ModuleList(_ValueNet(input_dim, 1, args) for _ in range(args.n_agents))
+        self.nets = cast(
+            Sequence[_ValueNet], nn.ModuleList(_ValueNet(input_dim, 1, args) for _ in range(args.n_agents))
+        )
 
-    def inputs(self, batch) -> Tensor:
+    def inputs(self, batch: Batch) -> Tensor:
         """What the critics read of a batch: observations [B, T, N, O]."""
         return batch["obs"] if self.input_norm is None else self.input_norm(batch["obs"])
 
-    def take_in(self, batch) -> None:
+    def take_in(self, batch: Batch) -> None:
         """As `CentralCritic.take_in`."""
         if self.input_norm is not None:
             self.input_norm.update(batch["obs"][batch["filled"].squeeze(-1).bool()])
@@ -144,7 +148,11 @@ class IndividualCritic(nn.Module):
         self._per_net("update", returns)
 
 
-def make_critic(scheme: dict, args) -> nn.Module:
+#: What learners take for a critic.
+Critic = CentralCritic | IndividualCritic
+
+
+def make_critic(scheme: Scheme, args: Args) -> Critic:
     """The critic named by the key `critic`: `central` or `individual`."""
     if args.critic == "individual":
         return IndividualCritic(scheme, args)

@@ -11,6 +11,8 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from ..interfaces import Args
+
 
 class RawFeatures(nn.Module):
     """The input itself and a constant 1; with one-hot inputs, a table."""
@@ -30,6 +32,9 @@ class FourierFeatures(nn.Module):
 
     In torch and not by scikit-learn's RBFSampler, which has no place on the way of every single step.
     """
+
+    directions: Tensor
+    phases: Tensor
 
     def __init__(self, input_dim: int, size: int, width: float) -> None:
         super().__init__()
@@ -64,7 +69,7 @@ class JointFeatures:
         return own, {pair: part.view(A, A) for pair, part in zip(self.pairs, rest, strict=True)}
 
 
-def make_features(input_dim: int, args) -> RawFeatures | FourierFeatures:
+def make_features(input_dim: int, args: Args) -> RawFeatures | FourierFeatures:
     """`features: raw`, or `fourier` with `fourier_features` of them and `fourier_width`."""
     if args.features == "raw":
         return RawFeatures(input_dim)

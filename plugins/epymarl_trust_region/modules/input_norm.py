@@ -16,6 +16,10 @@ class RunningNorm(nn.Module):
     sets, and belong to the checkpoint.
     """
 
+    count: Tensor
+    mean: Tensor
+    squares: Tensor
+
     def __init__(self, shape: int | tuple[int, ...]) -> None:
         """
         Args:

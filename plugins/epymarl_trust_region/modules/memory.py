@@ -67,6 +67,7 @@ def unrolled(network: Callable, inputs: Tensor, memory: Memory | None, fresh: Te
     hidden, outputs = memory.hidden, []
     for first, end in pairwise(sorted({0, *cuts, inputs.shape[1]})):
         if first in cuts:
+            assert fresh is not None  # what is cut has a memory
             hidden = torch.where(memory.begins[:, first, None], fresh, hidden)
         part, hidden = network(inputs[:, first:end], hidden)
         outputs.append(part)

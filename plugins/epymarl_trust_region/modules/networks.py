@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any, cast
 
 from torch import nn
 
 from ..errors import ConfigError
 from ..extensions import load_class
+from ..interfaces import Args
 
 RELU_GAIN = math.sqrt(2.0)
 
@@ -23,7 +25,12 @@ def linear(in_features: int, out_features: int, gain: float = RELU_GAIN) -> nn.L
     return layer
 
 
-def make_module(args, of: str, input_dim: int, output_dim: int) -> nn.Module:
+def initial_gain(activation: str) -> float:
+    """PyTorch's gain for the layer before this activation, a key of `ACTIVATIONS`."""
+    return nn.init.calculate_gain(cast(Any, activation))
+
+
+def make_module(args: Args, of: str, input_dim: int, output_dim: int) -> nn.Module:
     """A network of the user's own: `Class(input_dim, output_dim, **arguments)`.
 
     Args:

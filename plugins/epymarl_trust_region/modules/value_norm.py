@@ -39,6 +39,10 @@ class PopArtHead(ValueHead):
     same normaliser makes the bootstrapped targets chase themselves and diverge.
     """
 
+    first_moment: Tensor
+    second_moment: Tensor
+    weight: Tensor
+
     def __init__(self, features: int, n_values: int, beta: float, epsilon: float = 1e-4) -> None:
         """
         Args:

@@ -23,7 +23,9 @@ _SMALLEST_DIVISOR = 1e-3  # of a weight: quotients by larger ones are exact to 1
 class Game(Protocol):
     """N players with two actions each: payoffs are affine in every player's rho_j, in [0, 1]."""
 
-    n_players: int
+    @property
+    def n_players(self) -> int:
+        """N."""
 
     def payoffs(self, rho: np.ndarray) -> np.ndarray:
         """G at one profile or at many: rho [..., N] -> [..., N]."""

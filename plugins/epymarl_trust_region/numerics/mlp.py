@@ -69,13 +69,14 @@ def mlp_linear(x: Tensor, parameters: Sequence[Tensor], activation: Activation =
     y = torch.addmm(biases[-1], activations[-1], weights[-1].t())
 
     def push(direction: Sequence[Tensor]) -> Tensor:
-        tangent = None
+        tangent: Tensor | None = None
         for layer, weight in enumerate(weights):
             of_weight, of_bias = direction[2 * layer : 2 * layer + 2]
             pushed = affine_push(activations[layer], of_weight, of_bias)
             if tangent is not None:
                 pushed.addmm_(activation.pull(tangent, activations[layer]), weight.t())
             tangent = pushed
+        assert tangent is not None  # there is a layer
         return tangent
 
     def pull(gradient: Tensor, out: Sequence[Tensor]) -> None:

@@ -42,7 +42,7 @@ _FIXED = {"learner", "mac"}
 class _Silence:
     console_logger = logging.getLogger("offline")
 
-    def log_stat(self, *_, **__) -> None:
+    def log_stat(self, *_: Any, **__: Any) -> None:
         pass
 
 
@@ -120,7 +120,7 @@ def _plays_as(learner: str) -> str:
     """The algorithm that plays, and trains on, what a learner has learnt from recorded episodes."""
     part = algorithms.offline_learners()[learner]
     name = getattr(part.load(), "plays_as", None)
-    if name not in algorithms.algorithm_files():
+    if not isinstance(name, str) or name not in algorithms.algorithm_files():
         raise ConfigError(f"{part}: plays_as={name} is no algorithm; name the one that plays what it learns")
     return name
 
@@ -157,7 +157,7 @@ def check_actions(episodes: Episodes, learner: str) -> None:
         CapabilityError: they are real-valued.
     """
     schema = algorithms.schema_of(learner)
-    if is_continuous(episodes.about) and schema.continuous_actions:
+    if is_continuous(episodes.about) and schema and schema.continuous_actions:
         raise CapabilityError(
             f"the recorded actions are continuous, and {schema.algorithm} does not support them: its policies are "
             "softmaxes over the features of each action; record episodes with discrete actions"
@@ -222,7 +222,9 @@ def _line(found: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in found.items())
 
 
-def save(folder: Path, args: SimpleNamespace, mac, sizes: dict, history: list[dict[str, float]], data: Path) -> Path:
+def save(
+    folder: Path, args: SimpleNamespace, mac: Any, sizes: dict, history: list[dict[str, float]], data: Path
+) -> Path:
     """The policies as a checkpoint of the online learner, with a critic that is as it began, and how they came about.
 
     Args:

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..config import LogLinearConfig, key
+from ..controllers.log_linear_mac import LogLinearMAC
 from ..errors import ConfigError
 from ..numerics.pessimistic import Evaluation, confident_lam, lstd, noise_scale, pessimistic
 from ..numerics.ridge import ridge_by_action
+from ..recordings.episodes import Episodes
 from .transitions import transitions
 
 _LARGEST_TABLE = 4 * 2**30  # bytes of the joint features of all transitions
@@ -53,7 +55,7 @@ class LogLinearOffline:
     config_class = LogLinearOfflineConfig
     plays_as = "log_linear_ppo"
 
-    def __init__(self, mac, episodes, config: LogLinearOfflineConfig) -> None:
+    def __init__(self, mac: LogLinearMAC, episodes: Episodes, config: LogLinearOfflineConfig) -> None:
         """
         Args:
             mac: a LogLinearMAC; its tables are what is learnt.
@@ -82,7 +84,8 @@ class LogLinearOffline:
         plays = (
             self.mac.play(psi, avail, lambda policy, _: policy.sample()) for _ in range(self.config.action_samples)
         )
-        return sum(self._phi_of(psi, actions) for actions in plays) / self.config.action_samples
+        total: Any = sum(self._phi_of(psi, actions) for actions in plays)
+        return total / self.config.action_samples
 
     @torch.no_grad()
     def problem(self) -> Evaluation:
@@ -103,7 +106,7 @@ class LogLinearOffline:
         """omega as `pessimism` has it, and what both estimates promise."""
         problem = self.problem()
         plain, lam = lstd(problem), self.config.pessimism
-        if lam == "auto":
+        if isinstance(lam, str):  # "auto"
             lam = confident_lam(problem, self.config.z, self._noise())
         omega = plain if lam is None else pessimistic(problem, lam)
         found = {"J_lstd": problem.estimate(plain), "J_pessimistic": problem.estimate(omega)}
@@ -130,14 +133,15 @@ class LogLinearOffline:
         weights = torch.from_numpy(omega)
         beta = self.beta(self._phi @ omega)
         for m in range(self.mac.n_agents):
-            table = self.mac.agent.actor(m).table.data
+            actor: Any = self.mac.agent.actor(m)
+            table = actor.table.data
             table[:, : self.mac.width(m)] += (self._prefix_weights(m, weights) / beta).to(table.dtype)
         return found | {"beta": beta}
 
     def beta(self, values: np.ndarray) -> float:
         """`beta`, or the theory's Qmax sqrt(K / (2 log A)) for `iterations`; Qmax: the spread of Q so far."""
         self.largest_value = max(self.largest_value, float(np.ptp(values)))
-        if self.config.beta != "auto":
+        if not isinstance(self.config.beta, str):  # "auto"
             return self.config.beta
         return max(self.largest_value, 1e-8) * math.sqrt(
             self.config.iterations / (2 * math.log(max(self.mac.n_actions, 2)))
@@ -156,7 +160,7 @@ class LogLinearOffline:
         found[:, :P] = own[m].t()
         even = data.avail[:, m].double()
 
-        def choose(policy, agent: int) -> Tensor:
+        def choose(policy: Any, agent: int) -> Tensor:
             return torch.multinomial(even, 1) if agent == m else policy.sample()
 
         actions = mac.play(data.features, data.avail, choose)

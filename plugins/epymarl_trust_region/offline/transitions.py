@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..controllers.log_linear_mac import LogLinearMAC
+from ..recordings.episodes import Episodes
+
 
 @dataclass(frozen=True)
 class Transitions:
@@ -30,7 +33,7 @@ class Transitions:
         return None if self.goes_on[ends - 1].any() else int((ends - self.first).max())
 
 
-def transitions(episodes, mac) -> Transitions:
+def transitions(episodes: Episodes, mac: LogLinearMAC) -> Transitions:
     """Of a mapping with the suite's fields and `truncated`; a step cut by a time limit goes on."""
     valid = episodes["filled"][:, 1:, 0].bool()  # a step is one whose next observation is there
     psi, avail = mac.features_of(episodes, slice(0, episodes.max_seq_length)), episodes["avail_actions"]

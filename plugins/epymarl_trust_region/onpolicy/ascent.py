@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
+from ..modules.policy import Policy
+from .controller import Controller
 from .minibatch import Minibatch, minibatches
 from .optimiser import Optimiser
 from .rollout import Rollout
@@ -16,7 +17,7 @@ from .rollout import Rollout
 Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
-def pulled_loss(rollout: Rollout | Minibatch, mac, optimisers: Sequence[Optimiser], loss: Loss) -> Tensor:
+def pulled_loss(rollout: Rollout | Minibatch, mac: Controller, optimisers: Sequence[Optimiser], loss: Loss) -> Tensor:
     """The loss of the MAC's present policies; its gradient goes to the optimisers."""
     log_probs, entropies, pull = rollout.evaluate_all(mac)
     value, of_log_probs, of_entropies = loss(log_probs, entropies)
@@ -26,7 +27,12 @@ def pulled_loss(rollout: Rollout | Minibatch, mac, optimisers: Sequence[Optimise
 
 
 def ascend(
-    rollout: Rollout, mac, optimisers: Sequence[Optimiser], loss: Callable[..., Any], epochs: int, parts: int
+    rollout: Rollout,
+    mac: Controller,
+    optimisers: Sequence[Optimiser],
+    loss: Callable[..., tuple[Tensor, Tensor, Tensor]],
+    epochs: int,
+    parts: int,
 ) -> float:
     """`epochs` passes in `parts` steps of every network at once; gives the last loss.
 
@@ -40,7 +46,7 @@ def ascend(
     return value.item()
 
 
-def distil(rollout: Rollout, mac, agent: int, optimiser: Optimiser, target: Any, epochs: int) -> None:
+def distil(rollout: Rollout, mac: Controller, agent: int, optimiser: Optimiser, target: Policy, epochs: int) -> None:
     """`epochs` steps of one agent's network down the mean over valid steps of KL(target || pi_i).
 
     Args:

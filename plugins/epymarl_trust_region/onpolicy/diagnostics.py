@@ -6,10 +6,12 @@ Shape letters: B episodes, T steps, N agents, K reward columns. All statistics a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from ..modules.policy import Policy
 from .returns import masked_mean
 from .rollout import Rollout
 
@@ -17,7 +19,7 @@ _MOST_FOR_TORCH = 2**24  # values along a dimension that torch.quantile takes
 
 
 def policy_statistics(
-    rollout: Rollout, policies: list, eps_clip: float | None = None, joint: bool = False
+    rollout: Rollout, policies: Sequence[Policy], eps_clip: float | None = None, joint: bool = False
 ) -> dict[str, float]:
     """How far the policies moved in one update.
 
@@ -65,7 +67,7 @@ def policy_statistics(
     return {name: value.item() for name, value in stats.items()} | _by_agent(kl, tv, ratio)
 
 
-def _tv_bounds(new, old, valid: Tensor) -> tuple[Tensor, ...]:
+def _tv_bounds(new: Policy, old: Policy, valid: Tensor) -> tuple[Tensor, ...]:
     return tuple(bound[valid] for bound in new.total_variation_bounds(old))
 
 

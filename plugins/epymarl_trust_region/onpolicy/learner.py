@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from ..config import OnPolicyConfig
 from ..errors import CheckpointError, NonFiniteError
+from ..interfaces import Args, Batch, Logger, Scheme
 from ..modules import files
 from ..modules.critics import make_critic
 from . import checkpoint
+from .controller import Controller
 from .diagnostics import policy_statistics, value_statistics
 from .losses import value_loss
 from .minibatch import shuffled
@@ -26,8 +28,10 @@ class OnPolicyLearner:
 
     config_class: ClassVar[type[OnPolicyConfig]]
     joint_ratio: ClassVar[bool] = False  # whether the product of all agents' ratios is clipped, and not each
+    config: OnPolicyConfig  # a subclass says which
+    actor_optimisers: Sequence[FlatParameters]  # one per network: N, or one if actors are shared
 
-    def __init__(self, mac, scheme: dict, logger, args) -> None:
+    def __init__(self, mac: Controller, scheme: Scheme, logger: Logger, args: Args) -> None:
         """
         Args:
             mac: a TrustRegionMAC.
@@ -53,13 +57,12 @@ class OnPolicyLearner:
         self.bad_updates = 0  # in a row
 
     def _make_optimisers(self) -> None:
-        # One per network: N, or one if actors are shared.
         self.actor_optimisers = [self._make_actor_optimiser(i) for i in range(len(self.mac.agent.agents))]
         self.critic_optimiser = Optimiser("the critic", self.critic.parameters(), self.config.critic_lr, self.config)
 
     def _make_actor_optimiser(self, network: int) -> FlatParameters:
         owner, parameters, vector = self._actor(network)
-        return Optimiser(owner, parameters, self.config.lr, self.config, vector)
+        return Optimiser(owner, parameters, self.config.lr, self.config, vector)  # type: ignore[attr-defined]  # of whose actors Adam moves
 
     def _actor(self, network: int) -> tuple[str, list[torch.nn.Parameter], torch.Tensor]:
         """What a network is called in messages, its parameters, and the vector of which they are views."""
@@ -69,7 +72,7 @@ class OnPolicyLearner:
     # One update -------------------------------------------------------------------------------------------------
 
     @torch.no_grad()  # gradients are pulled back through the networks by hand
-    def train(self, batch, t_env: int, episode_num: int) -> None:
+    def train(self, batch: Batch, t_env: int, episode_num: int) -> None:
         """Update actors and critic from one batch of fresh episodes.
 
         Args:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..modules.memory import Memory
+from .controller import Controller
 from .rollout import Rollout
 
 
@@ -63,12 +64,12 @@ class Minibatch:
         avail = self.rollout.avail_actions[agent]
         return None if avail is None else self.pick(avail)
 
-    def evaluate(self, mac, agent: int) -> tuple[Tensor, Tensor, Callable]:
+    def evaluate(self, mac: Controller, agent: int) -> tuple[Tensor, Tensor, Callable]:
         """As `Rollout.evaluate`."""
         inputs, actions = self.pick(self.rollout.inputs[agent]), self.pick(self.rollout.actions[agent])
         return mac.evaluate(agent, inputs, self._available(agent), actions, self.memory and self.memory.of(agent))
 
-    def evaluate_all(self, mac) -> tuple[Tensor, Tensor, Callable]:
+    def evaluate_all(self, mac: Controller) -> tuple[Tensor, Tensor, Callable]:
         """As `Rollout.evaluate_all`."""
         avail = [self._available(agent) for agent in range(self.n_agents)]
         inputs, actions = self.pick_all(self.rollout.inputs), self.pick_all(self.rollout.actions)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from ..config import OnPolicyConfig
@@ -17,7 +17,7 @@ from ..numerics.flat import flatten, views
 class FlatParameters:
     """Parameters as one vector, with their gradient as another; how they move is the learner's own affair."""
 
-    def __init__(self, owner: str, parameters, vector: Tensor | None = None) -> None:
+    def __init__(self, owner: str, parameters: Iterable[nn.Parameter], vector: Tensor | None = None) -> None:
         """
         Args:
             owner: whose parameters they are, for messages.
@@ -25,8 +25,9 @@ class FlatParameters:
         """
         self.owner, self.parameters = owner, list(parameters)
         self.vector = torch.nn.Parameter(flatten(self.parameters) if vector is None else vector)
-        self.vector.grad = torch.zeros_like(self.vector)
-        self.gradients = views(self.vector.grad, self.parameters)
+        self.gradient = torch.zeros_like(self.vector)  # never another tensor: `gradients` are views of it
+        self.vector.grad = self.gradient
+        self.gradients = views(self.gradient, self.parameters)
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient  # so that `loss.backward()` adds to it too
         self.grad_norm = 0.0
@@ -38,7 +39,7 @@ class FlatParameters:
         Returns:
             Whether it is finite, with its norm in `grad_norm`; if not, one more step counts as `skipped`.
         """
-        norm = math.sqrt(torch.dot(self.vector.grad, self.vector.grad).item())
+        norm = math.sqrt(torch.dot(self.gradient, self.gradient).item())
         finite = norm < float("inf")
         if finite:
             self.grad_norm = norm
@@ -65,7 +66,14 @@ class FlatParameters:
 class Optimiser(FlatParameters):
     """Adam on one vector, with gradient clipping."""
 
-    def __init__(self, owner: str, parameters, lr: float, config: OnPolicyConfig, vector: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        owner: str,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        config: OnPolicyConfig,
+        vector: Tensor | None = None,
+    ) -> None:
         super().__init__(owner, parameters, vector)
         self.grad_norm_clip, self.lr = config.grad_norm_clip, lr
         self.adam = torch.optim.Adam([self.vector], lr=lr, eps=config.optim_eps, fused=True)
@@ -75,9 +83,9 @@ class Optimiser(FlatParameters):
         is not finite."""
         if self.has_finite_gradient():
             if self.grad_norm > self.grad_norm_clip:
-                self.vector.grad.mul_(self.grad_norm_clip / (self.grad_norm + 1e-6))
+                self.gradient.mul_(self.grad_norm_clip / (self.grad_norm + 1e-6))
             self._descend()
-        self.vector.grad.zero_()  # `pull` writes over it, but `backward` adds
+        self.gradient.zero_()  # `pull` writes over it, but `backward` adds
 
     def _descend(self) -> None:
         """`self.adam.step()`, without its hooks and searches, which on one small vector take most of its time."""
@@ -86,11 +94,11 @@ class Optimiser(FlatParameters):
             self.adam.step()  # which makes the state
             return
         group = self.adam.param_groups[0]
-        moments = [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]]
+        moments: Any = [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]]
         options = {name: group[name] for name in ("fused", "amsgrad", "lr", "weight_decay", "eps", "maximize")}
         with torch.no_grad():
             beta1, beta2 = group["betas"]
-            adam([self.vector], [self.vector.grad], *moments, beta1=beta1, beta2=beta2, **options)
+            adam([self.vector], [self.gradient], *moments, beta1=beta1, beta2=beta2, **options)
 
     def scale_lr(self, share: float) -> None:
         self.adam.param_groups[0]["lr"] = self.lr * share

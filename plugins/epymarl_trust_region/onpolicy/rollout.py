@@ -13,8 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..config import OnPolicyConfig
 from ..errors import NonFiniteError
+from ..interfaces import Batch
+from ..modules.critics import Critic
 from ..modules.memory import Memory, stream_mask
+from ..modules.policy import Policy
+from ..numerics.mlp import Pull, Push
+from .controller import Controller
 from .returns import gae, standardise, step_mask, true_terminations
 
 
@@ -23,9 +29,11 @@ class Rollout:
     """Actor-side tensors are agent by agent, so that `x[i]` is contiguous."""
 
     inputs: Tensor  # [N, B, T, D]
-    avail_actions: tuple  # N times [B, T, A], bool, or None where an agent always has all of its actions
+    avail_actions: tuple[
+        Tensor | None, ...
+    ]  # N times [B, T, A], bool, or None where an agent always has all of its actions
     actions: Tensor  # [N, B, T] int64, or [N, B, T, A] where they are real-valued
-    old_policies: tuple  # N distributions over [B, T], without gradient
+    old_policies: tuple[Policy, ...]  # N distributions over [B, T], without gradient
     old_log_probs: Tensor  # [N, B, T]
     mask: Tensor  # [B, T], 1 at valid steps
     advantages: Tensor  # [B, T, K], as the actors use them
@@ -55,28 +63,28 @@ class Rollout:
 
     pick_all = pick
 
-    def evaluate(self, mac, agent: int) -> tuple[Tensor, Tensor, Callable]:
+    def evaluate(self, mac: Controller, agent: int) -> tuple[Tensor, Tensor, Callable]:
         """log pi_i of the actions taken and pi_i's entropy, [B, T], under the MAC's present parameters, and `pull`."""
         return mac.evaluate(
             agent, self.inputs[agent], self.avail_actions[agent], self.actions[agent], self._memory(agent)
         )
 
-    def evaluate_all(self, mac) -> tuple[Tensor, Tensor, Callable]:
+    def evaluate_all(self, mac: Controller) -> tuple[Tensor, Tensor, Callable]:
         """`evaluate` for all agents at once, [N, B, T]; `pull` takes one sequence of tensors per network."""
         return mac.evaluate_all(self.inputs, self.avail_actions, self.actions, self.memory)
 
-    def linearise(self, mac, agent: int) -> tuple[Any, Callable, Callable]:
+    def linearise(self, mac: Controller, agent: int) -> tuple[Policy, Push, Pull]:
         """pi_i under the MAC's present parameters, and the derivatives of its logits: `push` and `pull`."""
         return mac.linearise(agent, self.inputs[agent], self.avail_actions[agent], self._memory(agent))
 
-    def policy(self, mac, agent: int) -> Any:
+    def policy(self, mac: Controller, agent: int) -> Policy:
         """pi_i under the MAC's present parameters, over [B, T]."""
         return mac.policy(agent, self.inputs[agent], self.avail_actions[agent], self._memory(agent))
 
     def _memory(self, agent: int) -> Memory | None:
         return self.memory and self.memory.of(agent)
 
-    def ratio(self, mac, agent: int) -> Tensor:
+    def ratio(self, mac: Controller, agent: int) -> Tensor:
         """pi_i / pi_old of the actions taken, under the MAC's present parameters; [B, T], 1 at masked steps."""
         return self.log_ratio(agent, self.policy(mac, agent).log_prob(self.actions[agent])).exp()
 
@@ -86,7 +94,9 @@ class Rollout:
 
 
 @torch.no_grad()
-def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollout:
+def make_rollout(
+    batch: Batch, mac: Controller, critic: Critic, config: OnPolicyConfig, episode_limit: int | None
+) -> Rollout:
     """Turn a host's EpisodeBatch into a Rollout.
 
     Args:
@@ -140,7 +150,7 @@ def make_rollout(batch, mac, critic, config, episode_limit: int | None) -> Rollo
     )
 
 
-def _field(batch, name: str) -> Tensor | None:
+def _field(batch: Any, name: str) -> Tensor | None:
     """[B, T+1, 1]; None where the runner did not add this field to the suite's scheme."""
     fields = batch.data.transition_data if hasattr(batch, "data") else batch
     return fields.get(name)

@@ -10,6 +10,9 @@ from collections import deque
 
 from torch import Tensor
 
+from ..config import SequentialConfig
+from ..interfaces import Args, Logger, Scheme
+from .controller import Controller
 from .diagnostics import factor_statistics
 from .learner import OnPolicyLearner
 
@@ -21,7 +24,9 @@ LEAST_ESS, UPDATES = 0.5, 10
 class SequentialLearner(OnPolicyLearner):
     """Base of the learners that go by `turns` (see order.py); their `config_class` is a SequentialConfig."""
 
-    def __init__(self, mac, scheme: dict, logger, args) -> None:
+    config: SequentialConfig
+
+    def __init__(self, mac: Controller, scheme: Scheme, logger: Logger, args: Args) -> None:
         super().__init__(mac, scheme, logger, args)
         self.recent_ess: deque[float] = deque(maxlen=UPDATES)
         self.has_warned = False

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..config import SequentialConfig
+from .controller import Controller
 from .rollout import Rollout
 
 
@@ -16,7 +17,7 @@ def agent_sequence(n_agents: int, agent_order: str) -> list[int]:
     return torch.randperm(n_agents).tolist() if agent_order == "random" else list(range(n_agents))
 
 
-def turns(rollout: Rollout, mac, config: SequentialConfig) -> Iterator[tuple[int, Tensor]]:
+def turns(rollout: Rollout, mac: Controller, config: SequentialConfig) -> Iterator[tuple[int, Tensor]]:
     """Agents in turn, each with the product of the ratios of those before it (HATRPO/HAPPO, Proposition 3):
 
         M^{i_1} = A,   M^{i_1:m+1} = M^{i_1:m} pi_new^{i_m}(a^{i_m} | o^{i_m}) / pi_old^{i_m}(a^{i_m} | o^{i_m})

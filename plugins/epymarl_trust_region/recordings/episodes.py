@@ -112,7 +112,7 @@ class EpisodeWriter:
             ) from error
 
 
-def _write(file, number: int, episode: Episode) -> None:
+def _write(file: Any, number: int, episode: Episode) -> None:
     group = add_group(file, f"episode_{number}")
     add_number(group, "id", number)
     add_number(group, "total_steps", episode.length)
@@ -274,16 +274,16 @@ def mend(path: str | Path) -> None:
         ) from None
 
 
-def _damaged(path, what: str) -> str:
+def _damaged(path: str | Path, what: str) -> str:
     return f"{data_file(path)} is damaged or truncated ({what}): was its run killed while it wrote? Record it again"
 
 
-def _at_odds(path, what: str) -> str:
+def _at_odds(path: str | Path, what: str) -> str:
     return f"{data_file(path)} is at odds with itself: it holds {what}; record the episodes again"
 
 
 @contextmanager
-def damage(path, what: str) -> Iterator[None]:
+def damage(path: str | Path, what: str) -> Iterator[None]:
     """What h5py raises on the way through a broken file becomes a DataError."""
     try:
         yield
@@ -319,7 +319,7 @@ def _shapes(about: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], type]]:
     }
 
 
-def _fill(fields: dict[str, np.ndarray], row: int, group, L: int, about: dict[str, Any], place: str) -> None:
+def _fill(fields: dict[str, np.ndarray], row: int, group: Any, L: int, about: dict[str, Any], place: str) -> None:
     """Copy one episode in; drops the field log_probs where the episode has none."""
     observations = guarded.group(group, "observations", place)
     for key, kinds in (("obs", "f"), ("state", "f"), ("avail_actions", "iu")):
@@ -349,7 +349,7 @@ def truncations(group, L: int, place: str) -> np.ndarray:
     return ends["truncations"]
 
 
-def _actions(group, L: int, about: dict[str, Any], place: str) -> np.ndarray:
+def _actions(group: Any, L: int, about: dict[str, Any], place: str) -> np.ndarray:
     """[L, N, 1] choices, or [L, N, A] draws."""
     N, A = about["n_agents"], about["n_actions"]
     if is_continuous(about):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -31,17 +32,17 @@ def library() -> ModuleType:
 
 
 @functools.cache
-def _type(dtype: np.dtype, in_file: bool):
+def _type(dtype: np.dtype, in_file: bool) -> Any:
     # In the file booleans are an enumeration, which h5py and Minari read back as booleans.
     return library().h5t.py_create(dtype, logical=in_file)
 
 
-def add_group(parent, name: str):
+def add_group(parent: Any, name: str) -> Any:
     """A new group's low-level id, in the group whose low-level id is `parent`."""
     return library().h5g.create(parent, name.encode())
 
 
-def add_array(parent, name: str, array: np.ndarray) -> None:
+def add_array(parent: Any, name: str, array: np.ndarray) -> None:
     """A new contiguous dataset with the values of `array`."""
     h5 = library()
     space = h5.h5s.create_simple(array.shape)
@@ -49,7 +50,7 @@ def add_array(parent, name: str, array: np.ndarray) -> None:
     dataset.write(h5.h5s.ALL, h5.h5s.ALL, np.ascontiguousarray(array), _type(array.dtype, False))
 
 
-def add_number(parent, name: str, value: int) -> None:
+def add_number(parent: Any, name: str, value: int) -> None:
     """A new attribute, int64."""
     h5 = library()
     attribute = h5.h5a.create(parent, name.encode(), _type(np.dtype(np.int64), True), h5.h5s.create(h5.h5s.SCALAR))

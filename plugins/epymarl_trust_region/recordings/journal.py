@@ -22,13 +22,14 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import DataError
 
 try:
     import fcntl
 except ImportError:  # no such locks there: two processes at once are the user's care
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module, elsewhere
 
 _HEADER, _PIECE = struct.Struct("<qq"), struct.Struct("<qq")
 Pieces = list[tuple[int, bytes]]
@@ -139,7 +140,7 @@ def _no_link(path: str, flags: int) -> int:
         raise
 
 
-def _lock(file, shared: bool = False) -> None:
+def _lock(file: io.FileIO, shared: bool = False) -> None:
     """As HDF5 does it, so that its processes and ours respect each other."""
     if fcntl is None:
         return
@@ -200,7 +201,7 @@ class _Recorded(io.FileIO):
             raise
         self._note(_HEADER.pack(self._old_size, mark))
 
-    def write(self, data) -> int:
+    def write(self, data: Any, /) -> int:
         data, start = memoryview(data).cast("B"), self.tell()
         self._keep(start, start + len(data))
         written = 0

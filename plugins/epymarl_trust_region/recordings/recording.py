@@ -14,6 +14,7 @@ import torch
 
 from .. import __version__
 from ..errors import ConfigError
+from ..interfaces import Args, Batch
 from .episodes import Episode, EpisodeWriter
 from .hdf5 import library
 from .layout import check_free
@@ -39,7 +40,7 @@ def check_recording(config: Mapping[str, Any]) -> None:
     check_free(path, overwrite)
 
 
-def record(runner, args):
+def record(runner: Any, args: Args) -> Any:
     """Let every training episode of `runner` be written to `args.save_episodes`; returns the runner.
 
     In a run that only evaluates a checkpoint it is every test episode.
@@ -56,7 +57,7 @@ def record(runner, args):
     writer = EpisodeWriter(args.save_episodes, about, args.save_episodes_overwrite)
     run = runner.run
 
-    def run_and_write(test_mode: bool = False):
+    def run_and_write(test_mode: bool = False) -> Any:
         t_env = runner.t_env
         batch = run(test_mode=test_mode)
         if test_mode == evaluates:
@@ -69,7 +70,7 @@ def record(runner, args):
     return runner
 
 
-def facts(runner, args) -> dict[str, Any]:
+def facts(runner: Any, args: Args) -> dict[str, Any]:
     """What metadata.json says of the run."""
     info = runner.get_env_info()
     plugin = dict(getattr(args, "plugin", None) or {"epymarl_trust_region": __version__})
@@ -108,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 
 def episodes_of(
-    batch,
+    batch: Batch,
     cut: list[bool] | None,
     episode_limit: int,
     t_env: int,
@@ -153,7 +154,7 @@ def episodes_of(
 
 
 @torch.no_grad()
-def acting_log_probs(mac, batch, greedy: bool) -> torch.Tensor | None:
+def acting_log_probs(mac: Any, batch: Batch, greedy: bool) -> torch.Tensor | None:
     """log pi_i of the actions in `batch`, [B, T, N], under the MAC's present parameters, which have just acted.
 
     Only this plugin's MAC can say them for whole episodes; None for another. A certain action among real-valued ones

@@ -10,21 +10,24 @@ import functools
 import logging
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ..environments import batched_games, batched_mpe, batched_vmas
 from ..environments.batched import BatchedEnv
 from ..environments.batched_games import BatchedGame
+from ..environments.batched_mpe import BatchedMPE
 from ..environments.batched_smax import BatchedSMAX
 from ..errors import CapabilityError
+from ..interfaces import Args
 from .env_group import MakeEnv
 
 _OWN_KEYS = {"key", "time_limit", "seed", "pretrained_wrapper"}  # of env_args; the rest is the environment's
 _log = logging.getLogger(__name__)
 
 
-def make_batched(args, make_env: MakeEnv) -> tuple[BatchedEnv, Callable] | None:
+def make_batched(args: Args, make_env: MakeEnv) -> tuple[BatchedEnv, Callable] | None:
     """The environments 0..B-1 as one, and what turns its rewards into the run's; None where each is stepped by itself.
 
     Args:
@@ -53,7 +56,9 @@ def make_batched(args, make_env: MakeEnv) -> tuple[BatchedEnv, Callable] | None:
     return None if env is None else (env, reward)
 
 
-def _gymma(args, seeds, arguments, make_env, reward, allowed) -> BatchedEnv | None:
+def _gymma(
+    args: Args, seeds: list[int], arguments: dict[str, Any], make_env: MakeEnv, reward: Callable, allowed: str
+) -> BatchedEnv | None:
     key = args.env_args.get("key")
     if not isinstance(key, str) or args.env_args.get("pretrained_wrapper"):  # missing; or it changes what is played
         return None
@@ -65,13 +70,15 @@ def _gymma(args, seeds, arguments, make_env, reward, allowed) -> BatchedEnv | No
         if same:
             return form(seeds, **arguments)
         _log.warning("the installed mpe2 plays otherwise than its batched form: stepping it one by one")
-    if allowed == "any" and (form := batched_vmas.find(key, arguments)):
+    if allowed == "any" and (make := batched_vmas.find(key, arguments)):
         _log.warning(f"{key} as one (batched_envs=any): the same game, but all its starts are drawn from one stream")
-        return form(seeds, **arguments)
+        return make(seeds, **arguments)
     return None
 
 
-def _smax(args, seeds, arguments, make_env, reward, allowed) -> BatchedEnv | None:
+def _smax(
+    args: Args, seeds: list[int], arguments: dict[str, Any], make_env: MakeEnv, reward: Callable, allowed: str
+) -> BatchedEnv | None:
     if not args.common_reward:  # the single environment says why not
         return None
     return BatchedSMAX(seeds, **arguments, time_limit=args.env_args["time_limit"])
@@ -103,7 +110,7 @@ def _draws(moves: np.ndarray, width: int, t: int) -> np.ndarray:
     return drawn.astype(np.float32)
 
 
-def _same(batched, single, reward: Callable) -> bool:
+def _same(batched: BatchedMPE, single: Any, reward: Callable) -> bool:
     """Whether both play the same episode, bit for bit, in which all who move meet, and say all that can be said."""
     seen, _ = batched.reset(), single.reset()
     last_action = np.sum(single.get_avail_actions(), axis=1) - 1

@@ -51,7 +51,7 @@ def _views(fields: dict[str, Field]) -> dict[str, np.ndarray]:
 class Ended(NamedTuple):
     """One environment's episode, when it is over."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples
     length: int  # steps
     episode_return: Any  # a number, or one per agent
     info: dict[str, Any]  # of the last step
@@ -80,7 +80,7 @@ class EnvGroup:
 
     def reset(self) -> None:
         """Start an episode in every environment, and write down what is seen at step 0."""
-        self.returns = dict.fromkeys(self.envs, 0)
+        self.returns: dict[int, Any] = dict.fromkeys(self.envs, 0)
         self.alive = list(self.envs)
         for i, env in self.envs.items():
             env.reset()
@@ -151,14 +151,14 @@ class BatchedEnvGroup:
 
     def reset(self) -> None:
         """As `EnvGroup.reset`."""
-        self.returns = None
+        self.returns: Any = None
         self.alive = list(range(self.size))
         self._observe(self.env.reset(), slice(None), 0)
 
     def step(self, t: int) -> list[Ended]:
         """As `EnvGroup.step`."""
         # A slice where all play: indexing by a list copies.
-        rows = slice(None) if len(self.alive) == self.size else self.alive
+        rows: slice | list[int] = slice(None) if len(self.alive) == self.size else self.alive
         played = self.env.step(self.actions[:, t])
         rewards = self.reward(played.rewards)
         if not is_finite(rewards[rows]):
@@ -183,7 +183,7 @@ class BatchedEnvGroup:
         self.views["truncated"][i, t] = cut
         return Ended(i, t + 1, self.returns[i], info, cut)
 
-    def _observe(self, seen: Seen, rows, t: int) -> None:
+    def _observe(self, seen: Seen, rows: slice | list[int], t: int) -> None:
         views = self.views
         views["obs"][rows, t] = seen.obs[rows]
         views["state"][rows, t] = seen.state[rows]

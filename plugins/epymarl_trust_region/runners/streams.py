@@ -8,11 +8,14 @@ with it. Shape letters: B environments, K steps of a rollout, N agents.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 
 from ..errors import ConfigError
+from ..interfaces import Args, Logger, Scheme
 from .env_group import Ended, EnvGroup
 from .vector import VectorRunner
 
@@ -23,7 +26,7 @@ _TEST_SEEDS = 1_000_003
 class StreamGroup(EnvGroup):
     """Some of the environments; after an episode's end each spends one step on beginning the next."""
 
-    def __init__(self, *arguments) -> None:
+    def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.returns, self.lengths = dict.fromkeys(self.envs, 0), dict.fromkeys(self.envs, 0)
         self.over = set(self.envs)  # those that have to begin an episode
@@ -65,7 +68,9 @@ class StreamRunner(VectorRunner):
 
     env_group_class = StreamGroup
 
-    def __init__(self, args, logger, episode_batch: type, make_environment) -> None:
+    def __init__(
+        self, args: Args, logger: Logger, episode_batch: Callable[..., Any], make_environment: Callable[..., Any]
+    ) -> None:
         """
         Raises:
             ConfigError: a setting that only whole episodes have.
@@ -89,11 +94,11 @@ class StreamRunner(VectorRunner):
         super().extend_scheme(scheme, preprocess)
         scheme.setdefault("mask", {"vshape": (1,), "dtype": torch.uint8})
 
-    def setup(self, scheme, groups, preprocess, mac) -> None:
+    def setup(self, scheme: Scheme, groups: dict[str, int], preprocess: dict[str, Any], mac: Any) -> None:
         super().setup(scheme, groups, preprocess, mac)
         self.tester.setup({key: value for key, value in scheme.items() if key != "mask"}, groups, preprocess, mac)
 
-    def run(self, test_mode: bool = False):
+    def run(self, test_mode: bool = False) -> Any:
         """As `VectorRunner.run`: K slots of every stream and one more observation, or whole test episodes."""
         if not test_mode:
             return super().run()
@@ -104,7 +109,8 @@ class StreamRunner(VectorRunner):
         self._clear()
         self._all("reset")
         self.mac.carry_on(self.batch_size)
-        everyone, episodes = list(range(self.batch_size)), []
+        everyone: list[int] = list(range(self.batch_size))
+        episodes: list[Ended] = []
         for t in range(self.steps):
             self._show(t)
             with torch.inference_mode():
@@ -126,7 +132,9 @@ class StreamRunner(VectorRunner):
         self.tester.close_env()
 
 
-def make_runner(args, logger, episode_batch: type, make_environment) -> VectorRunner:
+def make_runner(
+    args: Args, logger: Logger, episode_batch: Callable[..., Any], make_environment: Callable[..., Any]
+) -> VectorRunner:
     """The runner `vector`: of whole episodes, or with `rollout_steps` of streams."""
     kind = StreamRunner if getattr(args, "rollout_steps", None) else VectorRunner
     return kind(args, logger, episode_batch, make_environment)

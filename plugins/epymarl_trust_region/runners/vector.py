@@ -8,13 +8,16 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import CapabilityError, ConfigError
+from ..interfaces import Args, Logger, Scheme
 from .batched_form import make_batched
 from .env_group import BatchedEnvGroup, Ended, EnvGroup, Field
 from .workers import Worker
@@ -35,9 +38,11 @@ class VectorRunner:
     a limit cut each of the last rollout's episodes.
     """
 
-    env_group_class = EnvGroup  # who plays some of the environments
+    env_group_class: type[EnvGroup] = EnvGroup  # who plays some of the environments
 
-    def __init__(self, args, logger, episode_batch: type, make_environment) -> None:
+    def __init__(
+        self, args: Args, logger: Logger, episode_batch: Callable[..., Any], make_environment: Callable[..., Any]
+    ) -> None:
         """
         Args:
             args: the suite's arguments.
@@ -77,7 +82,7 @@ class VectorRunner:
         self.env_info = self.own.envs[0].get_env_info()
         self.episode_limit = self.env_info["episode_limit"]
         self.continuous = "action_low" in self.env_info
-        self.env_group = self.own
+        self.env_group: EnvGroup | BatchedEnvGroup = self.own
         if batched:
             env, reward = batched
             self.env_group = BatchedEnvGroup(env, self.batch_size, self.episode_limit, reward, self.task)
@@ -100,7 +105,7 @@ class VectorRunner:
             scheme["actions"] = {"vshape": (width,), "group": "agents", "dtype": torch.float32}
             preprocess.pop("actions", None)
 
-    def setup(self, scheme, groups, preprocess, mac) -> None:
+    def setup(self, scheme: Scheme, groups: dict[str, int], preprocess: dict[str, Any], mac: Any) -> None:
         """Say what to record and who acts; starts the workers. Call it once, before `run`."""
         self.mac, self.preprocess = mac, preprocess or {}
         new = (scheme, groups, self.batch_size, self.episode_limit + 1)
@@ -134,7 +139,7 @@ class VectorRunner:
         if self.env_group is not self.own:
             self.own.close()
 
-    def run(self, test_mode: bool = False):
+    def run(self, test_mode: bool = False) -> Any:
         """Play one episode per environment and log what is due.
 
         Actions are also chosen, stored and never played at an episode's last observation: learners may bootstrap there.
@@ -185,7 +190,7 @@ class VectorRunner:
         except Exception as error:  # whatever a package for windows raises, the commonest without a screen
             raise CapabilityError(cannot_draw(self.task, error)) from error
 
-    def _all(self, what: str, *arguments) -> list[Ended]:
+    def _all(self, what: str, *arguments: Any) -> list[Ended]:
         """Let all shares do the same thing at the same time."""
         for worker in self.workers:
             getattr(worker, f"begin_{what}")(*arguments)
@@ -198,7 +203,7 @@ class VectorRunner:
         for field in self.live.data.transition_data.values():
             field.zero_()
 
-    def _copy(self):
+    def _copy(self) -> Any:
         """The rollout in an EpisodeBatch of its own memory."""
         batch = self.shown
         fields = {key: field.clone() for key, field in batch.data.transition_data.items()}
@@ -272,11 +277,11 @@ def cannot_draw(task: str, error: Exception) -> str:
     return f"render=True: {name} cannot be drawn here ({reason}); set render=False, or run it where there is a screen"
 
 
-def _reward_arguments(args) -> dict:
+def _reward_arguments(args: Args) -> dict:
     return {"common_reward": args.common_reward, "reward_scalarisation": args.reward_scalarisation}
 
 
-def _make_env(make_environment, env_args: dict, reward_arguments: dict, index: int):
+def _make_env(make_environment: Callable[..., Any], env_args: dict, reward_arguments: dict, index: int) -> Any:
     """Environment `index` of the rollout. Only the first may have a window."""
     arguments = {**env_args, **reward_arguments, "seed": env_args["seed"] + index}
     if index and arguments.get("render_mode") == "human":

@@ -89,6 +89,7 @@ def log_linear_step(
     if not beta > 0:
         raise ValueError(f"beta must be positive, but is {beta}; a small one takes large steps")
     states, actions, targets = samples
-    at = [phi[(states, *actions.T[: m + 1])] for m, phi in enumerate(features)]
+    places = [(states, *actions.T[: m + 1]) for m in range(len(features))]
+    at = [phi[place] for phi, place in zip(features, places, strict=True)]
     fits = [ridge_regression(design, targets, ridge, weights) for design in at]
     return [theta + fit / beta for theta, fit in zip(thetas, fits, strict=True)]

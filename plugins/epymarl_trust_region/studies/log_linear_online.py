@@ -126,7 +126,7 @@ def gap_rows(seed: int) -> list[dict[str, Any]]:
             gap = best - run.values @ game.initial
             bound = average_gap_bound(q_max, K, most, game.n_agents, game.gamma) if schedule == "scheduled" else None
             fast = fast_gap_bound(beta, K, most, game.n_agents, q_max, game.gamma)
-            row = {"seed": seed, "beta": schedule, "K": K, "beta_value": beta}
+            row: dict[str, Any] = {"seed": seed, "beta": schedule, "K": K, "beta_value": beta}
             row |= {"mean_gap": float(gap[:-1].mean()), "last_gap": float(gap[-1]), "bound": bound, "fast_bound": fast}
             rows.append(row | {"smallest_rise": float(np.diff(run.values, axis=0).min())})
     return rows

@@ -61,7 +61,8 @@ def batch_game(rng: np.random.Generator, n: int, kind: str) -> BatchGame:
 def measure(make: Callable, form: str, n: int, kind: str, games: int, seed: int) -> dict[str, Any]:
     """Solve so many games; deviations are in units of the payoffs' range (tables) or of the largest derivative where
     all are predicted (batches)."""
-    solvers, deviations, seconds, all_predicted = Counter(), [], [], 0
+    solvers: Counter[str] = Counter()
+    deviations, seconds, all_predicted = [], [], 0
     for index in range(games):
         rng = np.random.default_rng([seed, n, index])  # one a game, so that games do not depend on how others went
         game = make(rng, n, kind)
@@ -122,6 +123,7 @@ def main(argv: list[str]) -> int:
     if options.games < 1 or options.most_players < 2 or options.seed < 0:
         raise ConfigError("--games must be at least 1, --most-players at least 2, --seed at least 0")
     made = {**made_by(options), "games": options.games, "seed": options.seed}
+    cells: list[tuple[Callable, str, int, str]]
     cells = [(table_game, "table", n, kind) for n in TABLE_PLAYERS for kind in KINDS]
     cells += [(batch_game, "batch", n, kind) for n in BATCH_PLAYERS for kind in ("independent", "trial")]
     rows = []

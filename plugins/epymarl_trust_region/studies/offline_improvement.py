@@ -40,7 +40,8 @@ def evaluate(
     data: Transitions, features: np.ndarray, joint: np.ndarray, initial: np.ndarray, gamma: float, ridge: float = 0.0
 ) -> Evaluation:
     """The problem of evaluating `joint`, [S, A^1, ..., A^N], from samples; `initial` is the distribution of s0, [S]."""
-    phi = features[(data.states, *data.actions.T)]
+    taken = (data.states, *data.actions.T)
+    phi = features[taken]
     of_state = _mean_features(features, joint)
     weights = np.full(len(phi), 1 / len(phi))
     return Evaluation(phi, phi - gamma * of_state[data.next_states], data.rewards, initial @ of_state, weights, ridge)

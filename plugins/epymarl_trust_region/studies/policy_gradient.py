@@ -34,7 +34,9 @@ def inpg_step(policy: np.ndarray, advantage: np.ndarray, rate: float) -> np.ndar
     return weight / weight.sum(-1, keepdims=True)
 
 
-def ipg_step(policy: np.ndarray, q: np.ndarray, visits: np.ndarray, rate: float, available=None) -> np.ndarray:
+def ipg_step(
+    policy: np.ndarray, q: np.ndarray, visits: np.ndarray, rate: float, available: np.ndarray | None = None
+) -> np.ndarray:
     """Proj(pi + rate d(s) Q_i(s, .)) state by state, on the simplex of the available actions.
 
     Args:
@@ -47,7 +49,7 @@ def ipg_step(policy: np.ndarray, q: np.ndarray, visits: np.ndarray, rate: float,
     return project_to_simplex(policy + rate * visits[..., None] * q, available)
 
 
-def project_to_simplex(x: np.ndarray, available=None) -> np.ndarray:
+def project_to_simplex(x: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
     """The nearest distribution to each row of x [..., A] (Held, Wolfe and Crowder, 1974): max(x - tau, 0)."""
     x = x if available is None else np.where(available, x, -np.inf)
     ordered = -np.sort(-x, axis=-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -64,9 +65,12 @@ def _act(rng: np.random.Generator, policies: np.ndarray, states: np.ndarray) -> 
     return (draw >= chosen.cumsum(-1)[..., :-1]).sum(-1)
 
 
-def _rollout(rng, game: SampledGame, policies: np.ndarray, states: np.ndarray, steps: int, gamma: float):
+def _rollout(
+    rng: np.random.Generator, game: SampledGame, policies: np.ndarray, states: np.ndarray, steps: int, gamma: float
+) -> tuple[Any, np.ndarray]:
     """Discounted returns [R, M, N] of rollouts from states [R, M], and the states gone through, [steps, R, M]."""
-    returns, visited = 0.0, []
+    returns: Any = 0.0
+    visited = []
     for t in range(steps):
         if game.end is not None and (states == game.end).all():
             break
@@ -90,7 +94,7 @@ class Estimator:
     gamma: float = 0.99
     scale: str = "distribution"
 
-    def q_values(self, rng, game: SampledGame, policies: np.ndarray) -> np.ndarray:
+    def q_values(self, rng: np.random.Generator, game: SampledGame, policies: np.ndarray) -> np.ndarray:
         """Q_i(s, a_i), averaged over samples of the others' actions: [R, N, S, A]."""
         runs, n_agents, n_states, n_actions = policies.shape
         states = np.broadcast_to(np.repeat(np.arange(n_states), self.samples), (runs, n_states * self.samples))
@@ -107,7 +111,7 @@ class Estimator:
                 q[:, i, :, action] = one_step.reshape(runs, n_states, self.samples).mean(-1)
         return q
 
-    def visitation(self, rng, game: SampledGame, policies: np.ndarray) -> np.ndarray:
+    def visitation(self, rng: np.random.Generator, game: SampledGame, policies: np.ndarray) -> np.ndarray:
         """Discounted visits of each state by rollouts from the start, [R, S]."""
         runs, _, n_states, _ = policies.shape
         states = np.full((runs, self.samples), game.start)

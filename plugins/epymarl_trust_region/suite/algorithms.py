@@ -41,7 +41,7 @@ class Part:
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         return self.load()(*arguments, **named)
 
-    def load(self) -> type:
+    def load(self) -> type[Any]:
         """Its class.
 
         Raises:
@@ -56,7 +56,7 @@ class Part:
 
 
 @functools.cache
-def _loaded(part: Part) -> type:
+def _loaded(part: Part) -> type[Any]:
     cls = imported(part.target, str(part))
     schema = getattr(cls, "config_class", None)
     if part.kind == "controller":
@@ -91,7 +91,7 @@ class Listing:
         """What there is of a kind: "algorithm" (files), "learner", "offline learner" or "controller"."""
         return self.files if kind == "algorithm" else self.parts[kind]
 
-    def owner(self, kind: str, name: str) -> str | None:
+    def owner(self, kind: str, name: Any) -> str | None:
         """The package that a name is of; None: it is this plugin's, or nobody's."""
         if kind == "algorithm":
             return self.owners.get(name)
@@ -124,11 +124,11 @@ def _add(found: Listing, kind: str, name: str, what: Any, package: str) -> None:
     kinds = _LEARNERS if kind in _LEARNERS else (kind,)
     taken = next((other for other in kinds if name in found.of_kind(other)), None)
     owner = found.owner(taken, name) if taken else None
-    if taken and owner is None:
+    if taken and not owner:
         found.problems[
             f"the package {package} has the {kind} name `{name}`, which is this plugin's; its own is unused: rename it"
         ] = (package,)
-    elif taken:
+    elif taken and owner:
         why = f"{owner} and {package} both have the {kind} name `{name}`, and neither is used: uninstall one"
         del found.of_kind(taken)[name]
         found.refused[taken, name], found.problems[why] = why, (owner, package)
@@ -164,7 +164,7 @@ def schema_of(learner: str | None) -> type[OnPolicyConfig] | None:
     Raises:
         ConfigError: it is of a package that cannot be imported.
     """
-    part = {**learners(), **offline_learners()}.get(learner)
+    part = {**learners(), **offline_learners()}.get(learner or "")
     return part.schema if part else None
 
 
@@ -196,7 +196,7 @@ def check_offered(config: Mapping[str, Any]) -> None:
     kinds = {"name": ("algorithm",), "learner": _LEARNERS, "mac": ("controller",)}
     for key, of in kinds.items():
         for kind in of:
-            if why := listing().refused.get((kind, config.get(key))):
+            if why := listing().refused.get((kind, str(config.get(key)))):
                 raise ConfigError(f"{key}={config[key]} is not to be had: {why}")
 
 
@@ -280,7 +280,7 @@ def faults(package: Package) -> list[str]:
                 note(part.load)
     for file in package.files:
         if listed.files.get(file.stem) == file and not found:
-            note(lambda name=file.stem: _check_file(name, defaults))
+            note(functools.partial(_check_file, file.stem, defaults))
     return [line for line, whose in listed.problems.items() if package.name in whose] + found
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError
 
 
-def check_folder(path: str, load_step: int, learner: type | None, t_max: float | None = None) -> None:
+def check_folder(path: str, load_step: int, learner: type[Any] | None, t_max: float | None = None) -> None:
     """Refuse a `checkpoint_path` from which the host could load nothing, or could not train on.
 
     The host reads the sub-folder whose name, a number of steps, is nearest to `load_step` (0: the largest).

@@ -31,12 +31,12 @@ def _let_pettingzoo_tell(wrapper: Any) -> None:
     play, step = wrapper._env.step, wrapper.step
     said: list = []
 
-    def noted(actions):
+    def noted(actions: Any) -> Any:
         came = play(actions)
         said[:] = came[2:4]
         return came
 
-    def told(actions):
+    def told(actions: Any) -> Any:
         obs, rewards, terminated, truncated, info = step(actions)
         flags = fold(*said) if terminated and truncated else (terminated, truncated)
         return obs, rewards, *flags, info

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 from gymnasium.spaces import flatdim
@@ -84,7 +84,7 @@ def inspect(config: Mapping[str, Any]) -> tuple[bool, Sizes | None]:
     if env == "mamujoco":
         mamujoco_tasks.check(**env_args)
         return True, None
-    name = {"gymma": "key", "smaclite": "map_name"}.get(env)
+    name = {"gymma": "key", "smaclite": "map_name"}.get(str(env))
     if name is None:
         return False, None
     if not isinstance(env_args.get(name), str):
@@ -127,13 +127,14 @@ def _make_and_check(env_args: dict[str, Any]) -> tuple[bool, Sizes]:
     env = make_bare(env_args)
     check_spaces(env, env_args["key"])
     env.close()
-    return is_continuous(env.action_space), _sizes(env)
+    return is_continuous(cast(Sequence, env.action_space)), _sizes(env)
 
 
 def _sizes(env: gymnasium.Env) -> Sizes:
     """As the hosts' wrappers count them."""
-    n_agents, obs_dim = len(env.action_space), max(flatdim(space) for space in env.observation_space)
-    n_actions = max(int(space.n) if hasattr(space, "n") else flatdim(space) for space in env.action_space)
+    actions, observations = cast(Sequence, env.action_space), cast(Sequence, env.observation_space)
+    n_agents, obs_dim = len(actions), max(flatdim(space) for space in observations)
+    n_actions = max(int(space.n) if hasattr(space, "n") else flatdim(space) for space in actions)
     state_dim = getattr(env.unwrapped, "state_size", None)
     return Sizes(n_agents, n_actions, obs_dim, state_dim if isinstance(state_dim, int) else n_agents * obs_dim)
 

@@ -18,12 +18,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from epymarl_trust_region.config import nearest
 from epymarl_trust_region.errors import ConfigError, SuiteError
 from epymarl_trust_region.git import dirty_files, git, last_line
+from epymarl_trust_region.interfaces import Args, Logger
 from epymarl_trust_region.runners.streams import make_runner
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite import patching, tensorboard
@@ -172,11 +172,13 @@ def load(path: Path) -> Host:
     _refuse_foreign(source, "uninstall the package of that name, or take it off the path")
     for message in _RUN_WARNINGS:
         warnings.filterwarnings("ignore", message=message, category=UserWarning)
-    known = dict(zip(REGISTRIES.values(), registries, strict=True))
-    place = {"home": status.path, "commit": status.commit, "modified": status.dirty, "config_dir": source / "config"}
+    known: dict[str, dict[str, Any]] = dict(zip(REGISTRIES.values(), registries, strict=True))
     return Host(
         "epymarl",
-        **place,
+        home=status.path,
+        commit=status.commit,
+        modified=status.dirty,
+        config_dir=source / "config",
         **known,
         vector_runner=vector_runner,
         run=_hosted(run, known["learners"]),
@@ -193,7 +195,7 @@ def batch_parts() -> BatchParts:
     return BatchParts(buffers.EpisodeBatch, buffers.ReplayBuffer, one_hot)
 
 
-def vector_runner(args, logger) -> VectorRunner:
+def vector_runner(args: Args, logger: Logger) -> VectorRunner:
     """This plugin's runner on EPyMARL's batches and environments: the constructor behind `runner: vector`."""
     envs = importlib.import_module("envs")
     # It registers its two StarCraft wrappers only when they are wanted: the packages behind them exclude each other.
@@ -208,7 +210,7 @@ def let_extend_scheme(runner: Any) -> None:
     EPyMARL's `run` makes the runner, then these dictionaries, then the buffer, and gives the same ones to buffer and
     runner. So the runner is asked where the buffer is made. With patches/0002 `run` asks it itself.
     """
-    run = importlib.import_module("run")
+    run: Any = importlib.import_module("run")
     if isinstance(run.ReplayBuffer, _AskingBuffer):  # of a run that ended before it made its buffer
         run.ReplayBuffer.undo()
     asked_already = "extend_scheme" in run.run_sequential.__code__.co_names
@@ -219,7 +221,7 @@ def let_extend_scheme(runner: Any) -> None:
 class _AskingBuffer:
     """Stands in the place of `ReplayBuffer` in EPyMARL's module `run` until one buffer is made."""
 
-    def __init__(self, run: ModuleType, runner: Any) -> None:
+    def __init__(self, run: Any, runner: Any) -> None:
         self.run, self.runner, self.original = run, runner, run.ReplayBuffer
 
     def __call__(self, scheme: dict, *arguments: Any, **named: Any) -> Any:
@@ -236,7 +238,7 @@ def _hosted(run: Callable[..., None], learners: dict[str, Any]) -> Callable[...,
     saving = run_saving_last(run, learners)
 
     @functools.wraps(run)
-    def hosted(_run, config: dict[str, Any], log) -> str | None:
+    def hosted(_run: Any, config: dict[str, Any], log: Any) -> str | None:
         with _without_goodbye(run), tensorboard.stand_in(Path(config["local_results_path"]) / "tb_logs"):
             return saving(_run, config, log)
 
@@ -333,6 +335,8 @@ def _refuse_foreign(source: Path, remedy: str) -> None:
         module = sys.modules.get(name)
         if module is None:
             continue
-        places = [module.__file__] if getattr(module, "__file__", None) else list(getattr(module, "__path__", []))
+        places: list[Any] = (
+            [module.__file__] if getattr(module, "__file__", None) else list(getattr(module, "__path__", []))
+        )
         if not any(Path(place).resolve().is_relative_to(source) for place in places):
             raise SuiteError(f"`{name}` is imported from {places}, not from {source}; {remedy}")

@@ -24,8 +24,8 @@ def run_saving_last(run: Callable[..., None], learners: dict[str, Callable]) -> 
         learners: EPyMARL's live registry; the entry of the run's learner is replaced while the run lasts.
     """
 
-    def run_and_save(_run, config: dict[str, Any], log) -> str | None:
-        name, made = config["learner"], []
+    def run_and_save(_run: Any, config: dict[str, Any], log: Any) -> str | None:
+        name, made = config["learner"], list[Any]()
         original = learners[name]
         learners[name] = saving_last(original, made.append)
         try:
@@ -46,7 +46,7 @@ def saving_last(make_learner: Callable, note: Callable[[Any], None] = lambda arg
     """
 
     @functools.wraps(make_learner, updated=())
-    def make(mac, scheme, logger, args):
+    def make(mac: Any, scheme: Any, logger: Any, args: Any) -> Any:
         args.unique_token = folder_name(args.unique_token)
         note(args)
         learner = make_learner(mac, scheme, logger, args)
@@ -57,16 +57,16 @@ def saving_last(make_learner: Callable, note: Callable[[Any], None] = lambda arg
     return make
 
 
-def _save_at_the_end(learner, logger, args) -> None:
+def _save_at_the_end(learner: Any, logger: Any, args: Any) -> None:
     """EPyMARL calls `train` after every rollout, with the steps so far, and `logger.finish` after a success."""
-    train, finish, steps = learner.train, logger.finish, []
+    train, finish, steps = learner.train, logger.finish, list[int]()
 
-    def train_and_note(batch, t_env: int, episode_num: int):
+    def train_and_note(batch: Any, t_env: int, episode_num: int) -> Any:
         result = train(batch, t_env, episode_num)
         steps[:] = [t_env]
         return result
 
-    def save_and_finish():
+    def save_and_finish() -> Any:
         for t_env in steps:  # none in an evaluation
             _save(learner, logger, args, str(t_env))
         return finish()
@@ -74,7 +74,7 @@ def _save_at_the_end(learner, logger, args) -> None:
     learner.train, logger.finish = train_and_note, save_and_finish
 
 
-def _save(learner, logger, args, step: str) -> None:
+def _save(learner: Any, logger: Any, args: Any, step: str) -> None:
     folder = models_folder(args) / step
     if folder.is_dir():  # the interval has just ended
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..environments.scene import numbered
 from ..errors import TrustRegionError
@@ -38,7 +38,7 @@ class _Raised:
     def __init__(self, error: TrustRegionError) -> None:
         self._error = error
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _raise, (self._error,)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from contextlib import AbstractContextManager
+from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -18,11 +20,11 @@ class Progress:
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
         # Sacred replaces sys.stderr while a run lasts; the bar belongs on the real one.
-        self.stream = sys.__stderr__
+        self.stream: Any = sys.__stderr__
         self.bar: tqdm | None = None
         self._return: float | None = None
         self._last_line = self._start = time.monotonic()
-        self._redirect = None
+        self._redirect: AbstractContextManager | None = None
 
     def start(self, t_max: int) -> None:
         """Begin, with the number of environment steps to come."""
@@ -45,7 +47,7 @@ class Progress:
         elif time.monotonic() - self._last_line > _PLAIN_INTERVAL_S:
             self._last_line = time.monotonic()
             done, elapsed = min(t_env, self.t_max), time.monotonic() - self._start
-            shown = {"unit": " steps", "postfix": f"return {self._return:.2f}"}
+            shown: dict[str, Any] = {"unit": " steps", "postfix": f"return {self._return:.2f}"}
             meter = tqdm.format_meter(done, self.t_max, elapsed, ncols=100, ascii=True, **shown)
             print(meter, file=self.stream, flush=True)
 
@@ -57,11 +59,11 @@ class Progress:
             self.bar.close()
 
 
-def follow(runner, progress: Progress, t_max: int):
+def follow(runner: Any, progress: Progress, t_max: int) -> Any:
     """Let `progress` see every training rollout of `runner`; returns the runner."""
     run = runner.run
 
-    def run_and_show(test_mode: bool = False):
+    def run_and_show(test_mode: bool = False) -> Any:
         batch = run(test_mode=test_mode)
         if not test_mode:
             # Steps after an episode's end hold reward 0, so the plain sum over time is the return.

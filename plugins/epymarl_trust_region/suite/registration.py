@@ -10,9 +10,9 @@ import contextlib
 import functools
 import importlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import yaml
@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 
 # Left when Python ends, while what it has to close can still be closed.
 _for_good = contextlib.ExitStack()
+_watch: contextlib.AbstractContextManager[None]  # of the workers, once there is one
 atexit.register(_for_good.close)
 
 #: Folder with `algs/`, searched by a patched EPyMARL after its own.
@@ -124,7 +125,7 @@ def with_own_availability(make_env: Callable) -> Callable:
     return make_env if already else functools.partial(_made_with_own_availability, make_env)
 
 
-def _made_with_own_availability(make_env: Callable, **env_args: Any):
+def _made_with_own_availability(make_env: Callable, **env_args: Any) -> Any:
     """Of this module, and not made inside a function: workers that are spawned have to find it."""
     try:
         env = make_env(**env_args)
@@ -152,7 +153,7 @@ def _look_again(env_args: Mapping[str, Any]) -> GymmaEnv | None:
     """
     env = make_bare(env_args)
     check_spaces(env, env_args["key"])
-    if is_continuous(env.action_space):
+    if is_continuous(cast(Sequence, env.action_space)):
         env.close()
         return GymmaEnv(**env_args)
     Contract(env, _task(env_args), env_args["common_reward"]).reset(seed=env_args["seed"])
@@ -163,7 +164,7 @@ def _task(env_args: Mapping[str, Any]) -> str:
     return env_args["key"].rpartition(":")[2]
 
 
-def _sign(env, env_args: Mapping[str, Any]) -> Contract | None:
+def _sign(env: Any, env_args: Mapping[str, Any]) -> Contract | None:
     """Put a contract where EPyMARL's wrapper begins: inside its time limit, around what `gymnasium.make` gave."""
     outer = getattr(env, "_env", None)
     while isinstance(outer, gymnasium.Wrapper) and type(outer).__name__ != "FlattenObservation":
@@ -174,7 +175,7 @@ def _sign(env, env_args: Mapping[str, Any]) -> Contract | None:
     if not env_args.get("pretrained_wrapper"):  # with one it has fewer agents by now than spaces
         check_spaces(limit.env, env_args["key"])
     limit.env = contract = Contract(limit.env, _task(env_args), env_args["common_reward"])
-    wrapper = contract
+    wrapper: gymnasium.Wrapper = contract
     while isinstance(wrapper.env, gymnasium.Wrapper):
         if isinstance(wrapper.env, gymnasium.wrappers.PassiveEnvChecker):
             wrapper.env = wrapper.env.env  # it warns, or fails, in words of its own, before the contract is asked
@@ -191,7 +192,7 @@ def _with_plugin(make_runner: Callable, progress: Progress | None, runner_made: 
     """The host's runner, which then finds our environment ids (in workers too), records and shows its progress."""
 
     @functools.wraps(make_runner, updated=())
-    def make(args, logger):
+    def make(args: Any, logger: Any) -> Any:
         original = args.env_args
         args.env_args = resolved(original)
         try:
@@ -205,11 +206,11 @@ def _with_plugin(make_runner: Callable, progress: Progress | None, runner_made: 
             runner = record(runner, args)
         return follow(runner, progress, args.t_max) if progress else runner
 
-    make.without_plugin = make_runner
+    make.without_plugin = make_runner  # type: ignore[attr-defined]  # for `_unwrapped`
     return make
 
 
-def _warn_of_own_limit(runner, args) -> None:
+def _warn_of_own_limit(runner: Any, args: Any) -> None:
     """Where the runner does not say which ends are cuts, this plugin's learners take `time_limit` alone for one."""
     if hasattr(runner, "extend_scheme") or getattr(args, "learner", None) not in algorithms.learners():
         return
@@ -253,7 +254,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 
     check_online(config)
     check_parts(config)
-    folder = Path(importlib.import_module("run").__file__).parent / "config"
+    folder = Path(str(importlib.import_module("run").__file__)).parent / "config"
     host_defaults = yaml.safe_load((folder / "default.yaml").read_text())
     algorithms.yield_to_host("algorithm", (file.stem for file in (folder / "algs").glob("*.yaml")))
     for problem in algorithms.listing().problems:
@@ -302,10 +303,10 @@ def check_all(
     if config.get("checkpoint_path"):
         t_max = None if config.get("evaluate") or config.get("save_replay") else config.get("t_max")
         part = algorithms.learners().get(config["learner"])
-        check_folder(config["checkpoint_path"], config.get("load_step", 0), part and part.load(), t_max)
+        check_folder(config["checkpoint_path"], config.get("load_step", 0), part.load() if part else None, t_max)
 
 
 def _of_the_algorithm(config: Mapping[str, Any]) -> dict[str, Any]:
     """Our yaml that the configuration was made from, or a package's; of a run that has another name it is not known."""
-    file = algorithms.algorithm_files().get(config.get("name"))
+    file = algorithms.algorithm_files().get(str(config.get("name")))
     return yaml.safe_load(file.read_text()) if file else dict(config)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from epymarl_trust_region.suite.host import folder_name
 
@@ -39,9 +40,9 @@ def _module(root: Path | None, writers: contextlib.ExitStack) -> ModuleType:
         folder = directory if root is None else str(root / folder_name(Path(directory).name))
         opened.append(writers.enter_context(SummaryWriter(folder)))
 
-    def log_value(name: str, value, step: int) -> None:
+    def log_value(name: str, value: Any, step: int) -> None:
         opened[-1].add_scalar(name, value, step)
 
-    module = ModuleType(_NAME)
+    module: Any = ModuleType(_NAME)
     module.configure, module.log_value = configure, log_value
     return module

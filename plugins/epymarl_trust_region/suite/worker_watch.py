@@ -36,7 +36,7 @@ def watch_workers(runner_module: ModuleType | None = None) -> Iterator[None]:
     Args:
         runner_module: the module whose `Pipe` and `Process` are watched: `runners.parallel_runner` unless given.
     """
-    module = runner_module or importlib.import_module("runners.parallel_runner")
+    module: Any = runner_module or importlib.import_module("runners.parallel_runner")
     watch = _Watch()
     originals = module.Pipe, module.Process
     module.Pipe, module.Process = watch.pipe, watch.process
@@ -74,9 +74,9 @@ class _Watch:
     def report(self, seen: _WatchedPipe | None = None) -> NoReturn:
         """End all workers, and name those that had ended before. `seen` is gone, whatever its process seems to do."""
         if not self._verdict:  # else the first one holds: by now all have ended
-            if seen:
+            if seen and seen.process:
                 seen.process.join(_ENDING_S)  # its pipe closes a moment before its exit code is known
-            died = {n: p.process.exitcode for n, p in enumerate(self.pipes) if p is seen or p.has_died()}
+            died = {n: p.exit_code() for n, p in enumerate(self.pipes) if p is seen or p.has_died()}
             self.end_workers()
             named = " and ".join(f"worker {n} ended with exit code {code}" for n, code in died.items())
             self._verdict = f"environment {named}; {_advice(set(died.values()))}"
@@ -119,8 +119,11 @@ class _WatchedPipe:
         except (EOFError, OSError):  # the worker has ended, perhaps in the middle of an answer
             self.watch.report(self)
 
+    def exit_code(self) -> int | None:
+        return self.process.exitcode if self.process is not None else None
+
     def has_died(self) -> bool:
-        return self.process is not None and not self.told_to_close and self.process.exitcode is not None
+        return not self.told_to_close and self.exit_code() is not None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.ours, name)

@@ -41,7 +41,9 @@ class GameEnv(gymnasium.Env):
         self.begin()
         return tuple(self.look()), {}
 
-    def step(self, actions: Sequence[int]) -> tuple[tuple[np.ndarray, ...], list[float], bool, bool, dict]:
+    def step(  # type: ignore[override]  # Gymnasium knows one reward alone
+        self, actions: Sequence[int]
+    ) -> tuple[tuple[np.ndarray, ...], list[float], bool, bool, dict]:
         """One step: observations N x [O], N rewards, terminated (the game is over), truncated (never), info.
 
         Raises:

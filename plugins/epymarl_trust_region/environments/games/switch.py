@@ -60,7 +60,7 @@ def step(cells: np.ndarray, actions: np.ndarray, step_cost: float = -0.1) -> tup
 
 def ended(cells: np.ndarray) -> np.ndarray:
     """Whether all agents have arrived: [..., N] -> [...]."""
-    return arrived(cells).all(-1)
+    return np.all(arrived(cells), axis=-1)
 
 
 def see_position(cells: np.ndarray) -> np.ndarray:

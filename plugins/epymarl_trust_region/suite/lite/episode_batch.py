@@ -11,6 +11,10 @@ from typing import Any
 import numpy as np
 import torch as th
 
+from epymarl_trust_region.interfaces import Scheme
+
+Device = str | th.device
+
 
 class OneHot:
     """Preprocessing step: class indices [..., 1] to indicators [..., out_dim], float32."""
@@ -39,7 +43,16 @@ class EpisodeBatch:
         device: a torch device.
     """
 
-    def __init__(self, scheme, groups, batch_size, max_seq_length, data=None, preprocess=None, device="cpu") -> None:
+    def __init__(
+        self,
+        scheme: Scheme,
+        groups: dict[str, int],
+        batch_size: int,
+        max_seq_length: int,
+        data: SimpleNamespace | None = None,
+        preprocess: dict[str, Any] | None = None,
+        device: Device = "cpu",
+    ) -> None:
         self.scheme = dict(scheme)
         self.groups = groups
         self.batch_size = batch_size
@@ -65,13 +78,13 @@ class EpisodeBatch:
             fields[key] = th.zeros((self.batch_size, self.max_seq_length, *shape), dtype=dtype, device=self.device)
         return SimpleNamespace(transition_data=fields, episode_data={})
 
-    def to(self, device) -> None:
+    def to(self, device: Device) -> None:
         """Move every field to `device`, in place."""
         for key, value in self.data.transition_data.items():
             self.data.transition_data[key] = value.to(device)
         self.device = device
 
-    def update(self, data: dict, bs=slice(None), ts=slice(None), mark_filled: bool = True) -> None:
+    def update(self, data: dict, bs: Any = slice(None), ts: Any = slice(None), mark_filled: bool = True) -> None:
         """Write fields (tensors, or lists of numbers or arrays) at episodes `bs` and steps `ts`.
 
         Axes of length one may be missing or spare, as in EPyMARL.
@@ -101,7 +114,7 @@ class EpisodeBatch:
         if mark_filled:
             fields["filled"][where] = 1
 
-    def __getitem__(self, item):
+    def __getitem__(self, item: Any) -> Any:
         """A field by its name; or the part of the batch at `[episodes]` or `[episodes, steps]` (a view for slices)."""
         if isinstance(item, str):
             return self.data.transition_data[item]
@@ -119,7 +132,15 @@ class EpisodeBatch:
 class ReplayBuffer(EpisodeBatch):
     """The last `buffer_size` episodes; a full buffer overwrites its oldest."""
 
-    def __init__(self, scheme, groups, buffer_size, max_seq_length, preprocess=None, device="cpu") -> None:
+    def __init__(
+        self,
+        scheme: Scheme,
+        groups: dict[str, int],
+        buffer_size: int,
+        max_seq_length: int,
+        preprocess: dict[str, Any] | None = None,
+        device: Device = "cpu",
+    ) -> None:
         super().__init__(scheme, groups, buffer_size, max_seq_length, preprocess=preprocess, device=device)
         self.buffer_size = buffer_size
         self.buffer_index = 0  # where the next episode goes
@@ -148,13 +169,13 @@ class ReplayBuffer(EpisodeBatch):
         return self[np.random.choice(self.episodes_in_buffer, batch_size, replace=False)]
 
 
-def _slices(items) -> tuple:
+def _slices(items: tuple[Any, Any]) -> tuple:
     episodes, steps = items
     if isinstance(steps, list):
         raise IndexError("steps are indexed by a number or a slice, not by a list")
     return _as_slice(episodes), _as_slice(steps)
 
 
-def _as_slice(item):
+def _as_slice(item: Any) -> Any:
     """A single index keeps its axis, with length one."""
     return slice(item, item + 1 or None) if isinstance(item, int) else item

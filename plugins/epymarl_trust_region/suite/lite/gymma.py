@@ -7,13 +7,14 @@ longest flat observation, S = N*O unless the environment names its `state_size`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, flatdim, flatten
 
 import epymarl_trust_region.environments.mpe  # noqa: F401  registers the pz-mpe ids
+from epymarl_trust_region.environments.actions import BoxActions
 from epymarl_trust_region.environments.contract import Contract
 from epymarl_trust_region.environments.ends import fold
 from epymarl_trust_region.environments.spaces import check_spaces
@@ -56,6 +57,7 @@ class GymmaEnv:
         **kwargs: Any,
     ) -> None:
         _check_arguments(key, time_limit, common_reward, reward_scalarisation, pretrained_wrapper)
+        assert key is not None and time_limit is not None
         env = _make(key, kwargs)
         check_spaces(env, key)
         contract = Contract(env, key.rpartition(":")[2], common_reward)
@@ -63,20 +65,22 @@ class GymmaEnv:
         self.episode_limit = time_limit
         self.common_reward = common_reward
         self._mean = reward_scalarisation == "mean"
-        self._obs_spaces = tuple(self._env.observation_space)
+        core: Any = self._env.unwrapped
+        self._obs_spaces: tuple[gym.Space, ...] = tuple(cast(Iterable, self._env.observation_space))
         self._obs_dim = max(flatdim(space) for space in self._obs_spaces)
         self._actions, n_actions = contract.actions, contract.actions.sizes
         self._n_actions = max(n_actions)
         self._avail = [[1] * n + [0] * (self._n_actions - n) for n in n_actions]
         self._own_avail = contract.available
-        self.n_agents = self._env.unwrapped.n_agents
+        self.n_agents: int = core.n_agents
         self._obs = np.zeros((self.n_agents, self._obs_dim), np.float32)
         self._seed(seed)
 
     def _seed(self, seed: int) -> None:
         """Some environments (LBF) seed through a method of their own, which then draws no first episode."""
+        core: Any = self._env.unwrapped
         try:
-            self._env.unwrapped.seed(seed)
+            core.seed(seed)
         except Exception:  # whatever goes wrong in there, `reset` is Gymnasium's documented way
             self._env.reset(seed=seed)
 
@@ -85,7 +89,7 @@ class GymmaEnv:
         self._keep(obs)
         return self._obs, info
 
-    def step(self, actions) -> tuple[np.ndarray, float | Iterable, bool, bool, dict]:
+    def step(self, actions: Any) -> tuple[np.ndarray, float | Iterable, bool, bool, dict]:
         """Take N indices, or [N, A] floats; gives (obs [N, O], reward, terminated, truncated, info)."""
         if not self._actions.continuous:
             actions = [int(action) for action in actions]
@@ -93,19 +97,20 @@ class GymmaEnv:
         self._keep(obs)
         return self._obs, self._share(reward), *fold(terminated, truncated), info
 
-    def _keep(self, obs) -> None:
+    def _keep(self, obs: Any) -> None:
         padded = np.zeros((self.n_agents, self._obs_dim), np.float32)
         for row, space, one in zip(padded, self._obs_spaces, obs, strict=True):
             # Most are flat already, and Gymnasium takes its time to find that out.
             is_flat = type(one) is np.ndarray and one.ndim == 1 and isinstance(space, Box) and one.dtype == space.dtype
-            flat = one if is_flat else flatten(space, one)
+            flat: Any = one if is_flat else flatten(space, one)
             row[: len(flat)] = flat
         self._obs = padded
 
-    def _share(self, reward):
+    def _share(self, reward: Any) -> Any:
         if not self.common_reward or not isinstance(reward, Iterable):
             return reward
-        return float(sum(reward) / len(reward) if self._mean else sum(reward))
+        each: Any = reward
+        return float(sum(each) / len(each) if self._mean else sum(each))
 
     def get_obs(self) -> np.ndarray:
         """The observations of all agents, [N, O] float32."""
@@ -121,9 +126,9 @@ class GymmaEnv:
 
     def get_env_info(self) -> dict[str, Any]:
         """The sizes that a runner, a MAC and a learner are built from; the bounds [N, A] of real-valued actions."""
-        bounds = (
-            {"action_low": self._actions.low, "action_high": self._actions.high} if self._actions.continuous else {}
-        )
+        bounds: dict[str, Any] = {}
+        if isinstance(self._actions, BoxActions):
+            bounds = {"action_low": self._actions.low, "action_high": self._actions.high}
         return bounds | {
             "state_shape": getattr(self._env.unwrapped, "state_size", self.n_agents * self._obs_dim),
             "obs_shape": self._obs_dim,
@@ -145,7 +150,7 @@ class GymmaEnv:
         self._env.close()
 
 
-def _check_arguments(key, time_limit, common_reward, scalarisation, pretrained) -> None:
+def _check_arguments(key: Any, time_limit: Any, common_reward: bool, scalarisation: str, pretrained: Any) -> None:
     if not key:
         raise ConfigError("env_args.key is not set; name a Gymnasium id, such as env_args.key=pz-mpe-simple-spread-v3")
     if isinstance(time_limit, bool) or not isinstance(time_limit, int) or time_limit < 1:

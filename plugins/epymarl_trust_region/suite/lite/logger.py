@@ -21,10 +21,13 @@ class Logger:
     def __init__(self, console_logger: logging.Logger) -> None:
         self.console_logger = console_logger
         self.stats: dict[str, list[tuple[int, Any]]] = defaultdict(list)
-        self._run = self._tensorboard = self.wandb = None
-        self._wandb_t, self._wandb_row = 0, {}
+        self._run: Any = None
+        self._tensorboard: Any = None
+        self.wandb: Any = None
+        self._wandb_t = 0
+        self._wandb_row: dict[str, Any] = {}
 
-    def setup_sacred(self, run) -> None:
+    def setup_sacred(self, run: Any) -> None:
         """Write to a Sacred run: its metrics, and `info[key]` beside `info[key + "_T"]`."""
         self._run = run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from epymarl_trust_region.interfaces import Args, Logger
 from epymarl_trust_region.runners.streams import make_runner
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite.host import BatchParts
@@ -13,7 +14,7 @@ CONTROLLERS: dict[str, type] = {}
 ENVIRONMENTS: dict[str, type] = {"gymma": GymmaEnv}
 
 
-def vector_runner(args, logger) -> VectorRunner:
+def vector_runner(args: Args, logger: Logger) -> VectorRunner:
     """The only runner of the built-in suite, on its batches and environments."""
     return make_runner(args, logger, EpisodeBatch, ENVIRONMENTS[args.env])
 

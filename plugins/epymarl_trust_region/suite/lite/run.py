@@ -24,7 +24,7 @@ from epymarl_trust_region.suite.lite.logger import Logger
 from epymarl_trust_region.suite.lite.registries import CONTROLLERS, ENVIRONMENTS, LEARNERS, RUNNERS
 
 
-def run(_run, config: dict, log: logging.Logger) -> str | None:
+def run(_run: Any, config: dict, log: logging.Logger) -> str | None:
     """Train (or evaluate a checkpoint) as `config` says; the folder of the models that were saved, if any.
 
     Args:
@@ -82,7 +82,7 @@ def find_parts(config: Mapping[str, Any]) -> SimpleNamespace:
     )
 
 
-def _look_up(registry: dict, key: str, config: Mapping[str, Any], error: type[Exception]):
+def _look_up(registry: dict, key: str, config: Mapping[str, Any], error: type[Exception]) -> Any:
     name = config[key]
     if name in registry:
         return registry[name]
@@ -107,7 +107,7 @@ def _run_sequential(parts: SimpleNamespace, args: SimpleNamespace, logger: Logge
         runner.close_env()
 
 
-def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner):
+def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner: Any) -> tuple[ReplayBuffer, Any]:
     """Everything that knows the task's sizes. The order decides which random numbers initialise which weights."""
     info = runner.get_env_info()
     args.n_agents, args.n_actions, args.state_shape = info["n_agents"], info["n_actions"], info["state_shape"]
@@ -133,7 +133,7 @@ def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner
     return buffer, learner
 
 
-def _load_checkpoint(args: SimpleNamespace, logger: Logger, runner, learner) -> None:
+def _load_checkpoint(args: SimpleNamespace, logger: Logger, runner: Any, learner: Any) -> None:
     """Load the checkpoint nearest to `load_step`, or the last one if that is 0, and go on counting from it."""
     root = Path(args.checkpoint_path)
     steps = [int(path.name) for path in root.glob("*") if path.is_dir() and path.name.isdigit()]
@@ -148,7 +148,7 @@ def _load_checkpoint(args: SimpleNamespace, logger: Logger, runner, learner) -> 
     runner.t_env = step
 
 
-def _evaluate(args: SimpleNamespace, logger: Logger, runner) -> None:
+def _evaluate(args: SimpleNamespace, logger: Logger, runner: Any) -> None:
     runner.log_train_stats_t = runner.t_env
     for _ in range(args.test_nepisode):
         runner.run(test_mode=True)
@@ -159,7 +159,7 @@ def _evaluate(args: SimpleNamespace, logger: Logger, runner) -> None:
     logger.console_logger.info("Finished Evaluation")
 
 
-def _train(args: SimpleNamespace, logger: Logger, runner, buffer: ReplayBuffer, learner) -> None:
+def _train(args: SimpleNamespace, logger: Logger, runner: Any, buffer: ReplayBuffer, learner: Any) -> None:
     episode, last_test, last_log, last_save = 0, -args.test_interval - 1, 0, 0
     started = time.time(), runner.t_env
     logger.console_logger.info(f"Beginning training for {args.t_max} timesteps")
@@ -184,7 +184,7 @@ def _train(args: SimpleNamespace, logger: Logger, runner, buffer: ReplayBuffer, 
     logger.console_logger.info("Finished Training")
 
 
-def _learn(args: SimpleNamespace, buffer: ReplayBuffer, learner, t_env: int, episode: int) -> None:
+def _learn(args: SimpleNamespace, buffer: ReplayBuffer, learner: Any, t_env: int, episode: int) -> None:
     if not buffer.can_sample(args.batch_size):
         return
     sample = buffer.sample(args.batch_size)
@@ -194,7 +194,7 @@ def _learn(args: SimpleNamespace, buffer: ReplayBuffer, learner, t_env: int, epi
     learner.train(sample, t_env, episode)
 
 
-def _save(args: SimpleNamespace, logger: Logger, learner, t_env: int) -> None:
+def _save(args: SimpleNamespace, logger: Logger, learner: Any, t_env: int) -> None:
     path = str(models_folder(args) / str(t_env))
     os.makedirs(path, exist_ok=True)
     logger.console_logger.info(f"Saving models to {path}")
