@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -18,7 +18,7 @@ from .config import check_place, flatten
 from .errors import ConfigError
 
 _LARGEST, _MOST_VALUES = 2**20, 20_000  # bytes of a file; values in it, with those that YAML's aliases repeat
-_READERS = {".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".json": json.loads}
+_READERS: dict[str, Callable[[str], Any]] = {".yaml": yaml.safe_load, ".yml": yaml.safe_load, ".json": json.loads}
 # jsonpickle's marks of a Python object, which Sacred makes wherever it finds one.
 _OBJECT = "py/"
 # What imports a module that its value names, and what a run writes to.

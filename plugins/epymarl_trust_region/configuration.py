@@ -22,12 +22,15 @@ from .suite import algorithms
 from .suite.environment_code import INSTALL
 from .suite.environments import task_name
 from .suite.host import Host, config_root, folder_name, run_defaults
+from .suite.selection import HostFiles
 
 # Groups of keys for code that is not ours: an environment, a network of the user's own.
 _OPEN = ("env_args", "actor_args", "critic_args")
 
 
-def read(host: Host, algorithm: str | None, environment: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(
+    host: Host | HostFiles, algorithm: str | None, environment: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The suite's order: its defaults (and ours for every run), then the environment's yaml, then the algorithm's.
 
     Args:
@@ -55,7 +58,7 @@ def read(host: Host, algorithm: str | None, environment: str | None) -> tuple[di
     return merged, defaults
 
 
-def _read_named(host: Host, flag: str, name: str | None, kind: str) -> dict[str, Any]:
+def _read_named(host: Host | HostFiles, flag: str, name: str | None, kind: str) -> dict[str, Any]:
     """The keys of the yaml that a flag names, ours or the host's."""
     files = config_files(host, kind)
     known = ", ".join(sorted(files))
@@ -71,7 +74,7 @@ def _read_named(host: Host, flag: str, name: str | None, kind: str) -> dict[str,
     return algorithms.read_yaml(files[name])
 
 
-def config_files(host: Host, kind: str) -> dict[str, Path]:
+def config_files(host: Host | HostFiles, kind: str) -> dict[str, Path]:
     """Name -> yaml file of the kind `algs` or `envs`: the plugin's, packages' and the host's, the host's first."""
     own = algorithms.algorithm_files() if kind == "algs" else _files(config_root() / kind)
     return {**own, **_files(host.config_dir / kind)}

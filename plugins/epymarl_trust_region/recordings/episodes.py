@@ -228,7 +228,7 @@ def read_episodes(path: str | Path, first: int = 0, count: int | None = None) ->
     return _finished(fields, about)
 
 
-def episode_length(file, path: str | Path, number: int) -> int:
+def episode_length(file: Any, path: str | Path, number: int) -> int:
     """L of one episode, as it says itself."""
     place = f"{path}, episode {number}"
     return guarded.number(guarded.group(file, f"episode_{number}", place), "total_steps", place, 1, 2**31 - 1)
@@ -336,12 +336,12 @@ def _fill(fields: dict[str, np.ndarray], row: int, group: Any, L: int, about: di
         fields["log_probs"][row, :L] = guarded.array(infos, "log_probs", (L, about["n_agents"]), "f", place)
 
 
-def rewards(group, L: int, about: dict[str, Any], place: str) -> np.ndarray:
+def rewards(group: Any, L: int, about: dict[str, Any], place: str) -> np.ndarray:
     """[L], or [L, N]."""
     return guarded.array(group, "rewards", (L,) if about["common_reward"] else (L, about["n_agents"]), "f", place)
 
 
-def truncations(group, L: int, place: str) -> np.ndarray:
+def truncations(group: Any, L: int, place: str) -> np.ndarray:
     """[L] flags; together with the terminations they mark one end."""
     ends = {key: guarded.array(group, key, (L,), "b", place) for key in ("terminations", "truncations")}
     if int((ends["terminations"] | ends["truncations"]).argmax()) != L - 1 or all(end[-1] for end in ends.values()):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,6 @@ def short(value: Any, most: int = 40) -> str:
     return text if len(text) <= most else text[:most] + "..."
 
 
-def missing(facts: dict[str, Any], wanted: dict[str, Iterable[type]]) -> list[str]:
+def missing(facts: Mapping[str, Any], wanted: Mapping[str, Iterable[type]]) -> list[str]:
     """The keys that are not there or not of their types; a bool counts as no number."""
     return [key for key, types in wanted.items() if key not in facts or type(facts[key]) not in tuple(types)]

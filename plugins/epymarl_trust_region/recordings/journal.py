@@ -171,7 +171,7 @@ class _Before(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         view, start = memoryview(buffer).cast("B"), self._at
         count = max(min(len(view), self._size - start), 0)
         self._file.seek(start)

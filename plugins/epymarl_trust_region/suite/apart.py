@@ -21,7 +21,7 @@ from ..runners.env_group import own_random_numbers
 try:
     import resource
 except ImportError:  # not on this system
-    resource = None
+    resource = None  # type: ignore[assignment]  # a module, elsewhere
 
 
 def apart(task: Callable[[], Any]) -> Any:

@@ -111,7 +111,7 @@ def _check_made(env_args: Mapping[str, Any]) -> tuple[bool, Sizes]:
         raise
     except MemoryError as error:
         numbers = {name: value for name, value in env_args.items() if type(value) is int and name != "seed"}
-        largest = max(numbers, key=numbers.get, default="key")
+        largest = max(numbers, key=lambda name: numbers[name], default="key")
         raise ConfigError(
             f"env_args.key={key}: one environment alone needs more memory than this machine has free; lower "
             f"env_args.{largest}={env_args[largest]}"
