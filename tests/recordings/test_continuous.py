@@ -80,7 +80,7 @@ def spoil(path, actions) -> None:
         (lambda p: spoil(p, np.zeros((3, N, A))), "it has no actions, or some that are no finite float32"),
         (
             lambda p: spoil(p, np.full((3, N, A), np.nan, np.float32)),
-            "some that are no finite float32; record",
+            "episode 0: actions has numbers that are not finite; record",
         ),
         (lambda p: spoil(p, np.zeros((3, N))), r"actions has the shape \[3, 2\] and not \[3, 2, 4\]; record"),
         (lambda p: change_metadata(p, action_high_=[[1.0] * A]), "damaged: it does not say action_high; record"),

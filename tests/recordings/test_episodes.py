@@ -203,7 +203,6 @@ def test_a_kill_at_any_write_leaves_all_rollouts_before(tmp_path):
         expected = before + sum(rollouts[: {0: 0, 2: 1, 3: 2}[complete]], [])
         for key, value in padded(expected, T=4).items():
             assert np.array_equal(read[key].numpy(), value), (k, key)
-        assert not list((tmp_path / "x/data").glob("*.undo"))
         seen.add(complete)
         for name in "xy":
             shutil.rmtree(tmp_path / name)

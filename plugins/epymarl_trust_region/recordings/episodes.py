@@ -7,6 +7,7 @@ K reward columns (1 for a common reward, N for individual ones).
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,8 +19,10 @@ import numpy as np
 import torch
 
 from ..errors import DataError
+from . import guarded
+from .guarded import check_fits, check_plain_file
 from .hdf5 import add_array, add_group, add_number, library
-from .journal import change, put_back
+from .journal import before, change, put_back
 from .layout import OURS, data_file, is_continuous, make_place, new_metadata, read_metadata, write_metadata
 
 _WAIT_S = 600  # for another process that reads the file: a run must not die of being looked at
@@ -213,14 +216,22 @@ def read_episodes(path: str | Path, first: int = 0, count: int | None = None) ->
         raise DataError(f"{path} holds {total} complete episodes, and none from number {first} on; record more")
     with open_data(path) as file:
         with damage(path, "an episode"):
-            lengths = [int(file[f"episode_{number}"].attrs["total_steps"]) for number in wanted]
+            lengths = [episode_length(file, path, number) for number in wanted]
         if wanted == range(total) and sum(lengths) != metadata["total_steps"]:
             raise DataError(_at_odds(path, f"{sum(lengths)} steps, and metadata.json says {metadata['total_steps']}"))
+        check_fits(_bytes(len(wanted), max(lengths), about), f"{path}: {len(wanted)} episodes of {max(lengths)} steps")
         fields = _empty(len(wanted), max(lengths), about)
         for row, number in enumerate(wanted):
+            place = f"{path}, episode {number}"
             with damage(path, f"episode {number}"):
-                _fill(fields, row, file[f"episode_{number}"], lengths[row], about, f"{path}, episode {number}")
+                _fill(fields, row, guarded.group(file, f"episode_{number}", place), lengths[row], about, place)
     return _finished(fields, about)
+
+
+def episode_length(file, path: str | Path, number: int) -> int:
+    """L of one episode, as it says itself."""
+    place = f"{path}, episode {number}"
+    return guarded.number(guarded.group(file, f"episode_{number}", place), "total_steps", place, 1, 2**31 - 1)
 
 
 @contextmanager
@@ -230,18 +241,37 @@ def open_data(path: str | Path) -> Iterator[Any]:
     Raises:
         DataError: it is missing, damaged or being written.
     """
-    h5 = library()
+    h5, file = library(), data_file(path)
+    check_plain_file(file)
+    with ExitStack() as stack:
+        try:
+            old = stack.enter_context(before(file, lambda: read_metadata(path)["total_episodes"]))
+            opened = stack.enter_context(h5.File(file if old is None else old, "r"))
+        except DataError:
+            raise
+        except FileNotFoundError:
+            raise DataError(f"{file} is missing; record the episodes again") from None
+        except BlockingIOError:
+            raise DataError(f"{file} is being written just now; try again in a moment") from None
+        except Exception as error:  # h5py has any
+            raise DataError(_damaged(path, f"it cannot be opened: {error}")) from None
+        yield opened
+
+
+def mend(path: str | Path) -> None:
+    """Put the file back to what it was before a rollout that was never finished, for tools that do not see through it.
+
+    Raises:
+        DataError: it cannot be written, is being written, or is damaged or a link.
+    """
+    check_plain_file(data_file(path))
+    metadata = read_metadata(path)
     try:
-        put_back(data_file(path), lambda: read_metadata(path)["total_episodes"])
-        file = h5.File(data_file(path), "r")
-    except FileNotFoundError:
-        raise DataError(f"{data_file(path)} is missing; record the episodes again") from None
-    except BlockingIOError:
-        raise DataError(f"{data_file(path)} is being written just now; try again in a moment") from None
+        put_back(data_file(path), lambda: metadata["total_episodes"])
     except OSError as error:
-        raise DataError(_damaged(path, f"it cannot be opened: {error}")) from None
-    with file:
-        yield file
+        raise DataError(
+            f"{data_file(path)} cannot be put back: {error.strerror}; make it writable, or copy it"
+        ) from None
 
 
 def _damaged(path, what: str) -> str:
@@ -259,13 +289,24 @@ def damage(path, what: str) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except (KeyError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(_damaged(path, f"{what} cannot be read: {error}")) from None
+    except Exception as error:
+        raise DataError(_damaged(path, f"{what} cannot be read: {guarded.plain(error)}")) from None
 
 
 def _empty(B: int, T: int, about: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {key: np.zeros((B, T + 1, *shape), dtype) for key, (shape, dtype) in _shapes(about).items()}
+
+
+def _bytes(B: int, T: int, about: dict[str, Any]) -> int:
+    """Of all fields, in whole numbers of any size."""
+    sizes = [math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in _shapes(about).values()]
+    onehot = 4 * about["n_agents"] * about["n_actions"]
+    return B * (T + 1) * (sum(sizes) + onehot)
+
+
+def _shapes(about: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], type]]:
     N, A, O, S = (about[key] for key in ("n_agents", "n_actions", "obs_dim", "state_dim"))  # noqa: E741
-    shapes = {
+    return {
         "obs": ((N, O), np.float32),
         "state": ((S,), np.float32),
         "avail_actions": ((N, A), np.int32),
@@ -276,47 +317,50 @@ def _empty(B: int, T: int, about: dict[str, Any]) -> dict[str, np.ndarray]:
         "filled": ((1,), np.int64),
         "log_probs": ((N,), np.float32),
     }
-    return {key: np.zeros((B, T + 1, *shape), dtype) for key, (shape, dtype) in shapes.items()}
 
 
 def _fill(fields: dict[str, np.ndarray], row: int, group, L: int, about: dict[str, Any], place: str) -> None:
     """Copy one episode in; drops the field log_probs where the episode has none."""
-    for key in ("obs", "state", "avail_actions"):
-        fields[key][row, : L + 1] = _array(group["observations"], key, fields[key][row, : L + 1].shape, place)
+    observations = guarded.group(group, "observations", place)
+    for key, kinds in (("obs", "f"), ("state", "f"), ("avail_actions", "iu")):
+        fields[key][row, : L + 1] = guarded.array(observations, key, fields[key][row, : L + 1].shape, kinds, place)
     fields["actions"][row, :L] = _actions(group, L, about, place)
-    shape = (L,) if about["common_reward"] else (L, about["n_agents"])
-    fields["reward"][row, :L] = _array(group, "rewards", shape, place).reshape(L, -1)
-    ends = {key: _array(group, key, (L,), place) for key in ("terminations", "truncations")}
-    if int((ends["terminations"] | ends["truncations"]).argmax()) != L - 1 or all(end[-1] for end in ends.values()):
-        raise DataError(f"{place}: terminations and truncations do not mark one end, at its last step; record it again")
-    fields["truncated"][row, :L, 0] = ends["truncations"]
-    fields["terminated"][row, L - 1] = group.attrs["marked_terminated"]
+    fields["reward"][row, :L] = rewards(group, L, about, place).reshape(L, -1)
+    fields["truncated"][row, :L, 0] = truncations(group, L, place)
+    fields["terminated"][row, L - 1] = guarded.number(group, "marked_terminated", place, 0, 1)
     fields["filled"][row, : L + 1] = 1
-    if "log_probs" not in group["infos"]:
+    infos = guarded.group(group, "infos", place)
+    if not guarded.has(infos, "log_probs"):
         fields.pop("log_probs", None)
     elif "log_probs" in fields:
-        fields["log_probs"][row, :L] = _array(group["infos"], "log_probs", (L, about["n_agents"]), place)
+        fields["log_probs"][row, :L] = guarded.array(infos, "log_probs", (L, about["n_agents"]), "f", place)
+
+
+def rewards(group, L: int, about: dict[str, Any], place: str) -> np.ndarray:
+    """[L], or [L, N]."""
+    return guarded.array(group, "rewards", (L,) if about["common_reward"] else (L, about["n_agents"]), "f", place)
+
+
+def truncations(group, L: int, place: str) -> np.ndarray:
+    """[L] flags; together with the terminations they mark one end."""
+    ends = {key: guarded.array(group, key, (L,), "b", place) for key in ("terminations", "truncations")}
+    if int((ends["terminations"] | ends["truncations"]).argmax()) != L - 1 or all(end[-1] for end in ends.values()):
+        raise DataError(f"{place}: terminations and truncations do not mark one end, at its last step; record it again")
+    return ends["truncations"]
 
 
 def _actions(group, L: int, about: dict[str, Any], place: str) -> np.ndarray:
     """[L, N, 1] choices, or [L, N, A] draws."""
     N, A = about["n_agents"], about["n_actions"]
     if is_continuous(about):
-        actions = _array(group, "actions", (L, N, A), place)
-        if L < 1 or actions.dtype != np.float32 or not np.isfinite(actions).all():
+        actions = guarded.array(group, "actions", (L, N, A), "f", place)
+        if actions.dtype != np.float32:
             raise DataError(f"{place}: it has no actions, or some that are no finite float32; record it again")
         return actions
-    actions = _array(group, "actions", (L, N), place)
-    if L < 1 or actions.min() < 0 or actions.max() >= A:
+    actions = guarded.array(group, "actions", (L, N), "iu", place)
+    if actions.min() < 0 or actions.max() >= A:
         raise DataError(f"{place}: it has no actions, or some outside 0 to {A - 1}; record it again")
     return actions[..., None]
-
-
-def _array(group, key: str, shape: tuple[int, ...], place: str) -> np.ndarray:
-    array = group[key][()]
-    if array.shape != shape:
-        raise DataError(f"{place}: {key} has the shape {[*array.shape]} and not {[*shape]}; record the episodes again")
-    return array
 
 
 def _finished(fields: dict[str, np.ndarray], about: dict[str, Any]) -> Episodes:

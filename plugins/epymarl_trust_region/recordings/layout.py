@@ -16,12 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .guarded import check_plain_file, check_text_size, missing, short
 
 FORMAT_VERSION = 1
 OURS = "epymarl_trust_region"  # the key in metadata.json under which ours stands
 MINARI_VERSION = "0.5.4"  # whose layout this is
+_NONE = type(None)
 #: What every recording says of itself, of these types.
-_FACTS = {"n_agents": int, "n_actions": int, "obs_dim": int, "state_dim": int, "common_reward": bool}
+_FACTS = {
+    **dict.fromkeys(("n_agents", "n_actions", "obs_dim", "state_dim"), (int,)),
+    **dict.fromkeys(("common_reward", "evaluation"), (bool,)),
+    **dict.fromkeys(("env", "ends", "plugin_version"), (str,)),
+    **dict.fromkeys(("plugin_commit", "host", "algorithm", "checkpoint_path"), (str, _NONE)),
+    **dict.fromkeys(("seed", "gamma", "t_max"), (int, float, _NONE)),
+    "env_args": (dict,),
+}
+_LEAST = {"n_agents": 1, "n_actions": 1, "obs_dim": 0, "state_dim": 0}
+_MOST = 2**31 - 1  # of anything that is counted in one step
 
 
 def is_continuous(about: dict[str, Any]) -> bool:
@@ -129,37 +140,55 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     """The contents of metadata.json.
 
     Raises:
-        DataError: nothing is there, or no recording, or a damaged one, or one of another tool or version.
+        DataError: nothing is there, or no recording, or a damaged one, or one of another tool or version; or it is a
+            link to elsewhere.
     """
     file = metadata_file(path)
     if not Path(path).exists():
         raise DataError(f"{path} does not exist; give the folder that a run's save_episodes named")
+    check_plain_file(file)
     if not file.is_file():
         raise DataError(f"{path} holds no recorded episodes: it has no data/metadata.json")
+    check_text_size(file)
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} is damaged: {error}; record the episodes again") from None
     ours = metadata.get(OURS) if isinstance(metadata, dict) else None
     if not isinstance(ours, dict):
         raise DataError(f"{path} was written by another tool; only what save_episodes has written can be read here")
     if ours.get("format_version") != FORMAT_VERSION:
         raise DataError(
-            f"{path} has the format version {ours.get('format_version')}, and this plugin reads {FORMAT_VERSION}; "
-            "record the episodes again, or read them with the plugin that wrote them"
+            f"{path} has the format version {short(ours.get('format_version'))}, and this plugin reads "
+            f"{FORMAT_VERSION}; record the episodes again, or read them with the plugin that wrote them"
         )
-    missing = [key for key, kind in _FACTS.items() if type(ours.get(key)) is not kind]
-    missing += [key for key in ("action_low", "action_high") if is_continuous(ours) and not _fits(ours, key)]
-    missing += ["action_dtype"] * (is_continuous(ours) and ours.get("action_dtype") not in ("float32", "float64"))
-    missing += [key for key in ("total_episodes", "total_steps") if type(metadata.get(key)) is not int]
-    if missing:
-        raise DataError(f"{file} is damaged: it does not say {', '.join(missing)}; record the episodes again")
+    _check_facts(file, metadata, ours)
     return metadata
 
 
+def _check_facts(file: Path, metadata: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Refuse what says too little of itself, or what cannot be."""
+    absent = missing(ours, _FACTS)
+    absent += [key for key in ("action_low", "action_high") if is_continuous(ours) and not _fits(ours, key)]
+    absent += ["action_dtype"] * (is_continuous(ours) and ours.get("action_dtype") not in ("float32", "float64"))
+    absent += missing(metadata, {"total_episodes": (int,), "total_steps": (int,)})
+    if absent:
+        raise DataError(f"{file} is damaged: it does not say {', '.join(absent)}; record the episodes again")
+    counts = {key: (ours[key], least, _MOST) for key, least in _LEAST.items()}
+    counts |= {key: (metadata[key], 0, 2**62) for key in ("total_episodes", "total_steps")}
+    for key, (value, least, most) in counts.items():
+        if not least <= value <= most:
+            raise DataError(
+                f"{file} is damaged: {key} is {short(value)}, and no number from {least} to {most}; record the "
+                "episodes again"
+            )
+
+
 def _fits(about: dict[str, Any], key: str) -> bool:
-    """Whether it is a list of N lists of A numbers."""
+    """Whether it is a list of N lists of A finite numbers."""
     rows = about.get(key)
     if not isinstance(rows, list) or len(rows) != about.get("n_agents"):
         return False
-    return all(isinstance(row, list) and len(row) == about.get("n_actions") for row in rows)
+    if not all(isinstance(row, list) and len(row) == about.get("n_actions") for row in rows):
+        return False
+    return all(type(bound) in (int, float) and abs(bound) < 1e38 for row in rows for bound in row)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .episodes import damage, open_data
+from .episodes import damage, episode_length, mend, open_data, rewards, truncations
+from .guarded import group, number, plain
 from .layout import OURS, is_continuous, read_metadata
 
 
@@ -17,7 +18,13 @@ def main(argv: list[str]) -> int:
     """Print a summary of the recording that `argv` names."""
     parser = argparse.ArgumentParser(prog="epymarl-tr episodes", description="What recorded episodes are of.")
     parser.add_argument("path", metavar="PATH", type=Path, help="the folder that save_episodes named")
-    print("\n".join(summary(parser.parse_args(argv).path)))
+    parser.add_argument(
+        "--mend", action="store_true", help="after a run was killed: take its last, torn rollout out of the file"
+    )
+    options = parser.parse_args(argv)
+    if options.mend:
+        mend(options.path)
+    print("\n".join(summary(options.path)))
     return 0
 
 
@@ -31,7 +38,7 @@ def summary(path: str | Path) -> list[str]:
     about, count = metadata[OURS], metadata["total_episodes"]
     if not count:
         raise DataError(f"{path} holds no complete episode: its run ended, or is, before the end of its first rollout")
-    lengths, returns, cut, t_env = _tally(path, count)
+    lengths, returns, cut, t_env = _tally(path, count, about)
     agents = "" if about["common_reward"] else ", summed over agents"
     commit = f" ({about['plugin_commit']})" if about["plugin_commit"] else ""
     steps = "test episodes of" if about["evaluation"] else f"training steps {t_env[0]} to {t_env[-1]} of"
@@ -47,7 +54,7 @@ def summary(path: str | Path) -> list[str]:
         "written by": f"epymarl-trust-region {about['plugin_version']}{commit} on {about['host']}, format version "
         f"{about['format_version']}",
     }
-    return [f"{name:<12} {text}" for name, text in lines.items()]
+    return [f"{name:<12} {plain(text)}" for name, text in lines.items()]
 
 
 def _whole(about: dict[str, Any]) -> str:
@@ -62,13 +69,14 @@ def _words(env_args: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in env_args.items() if value is not None)
 
 
-def _tally(path: str | Path, count: int) -> tuple[np.ndarray, ...]:
+def _tally(path: str | Path, count: int, about: dict[str, Any]) -> tuple[np.ndarray, ...]:
     """Length, return, whether it was cut, and training steps before it, of every episode."""
     rows = []
     with open_data(path) as file:
-        for number in range(count):
-            with damage(path, f"episode {number}"):
-                group = file[f"episode_{number}"]
-                rewards, cut = group["rewards"][()], group["truncations"][()]
-                rows.append((len(rewards), rewards.sum(dtype=float), cut.any(), int(group.attrs["t_env"])))
+        for index in range(count):
+            place = f"{path}, episode {index}"
+            with damage(path, f"episode {index}"):
+                episode, L = group(file, f"episode_{index}", place), episode_length(file, path, index)
+                total = rewards(episode, L, about, place).sum(dtype=float)
+                rows.append((L, total, truncations(episode, L, place).any(), number(episode, "t_env", place)))
     return tuple(np.array(column) for column in zip(*rows, strict=True))
