@@ -16,18 +16,21 @@ ROOT = Path(__file__).resolve().parents[1] / "plugins" / PACKAGE
 MAY_IMPORT = {
     "__main__": {"cli"},
     "cli": {"main", "suite", "experiments", "extensions", "studies", "offline", "recordings", "git", "provenance"},
-    "main": {"configuration", "seeding", "suite", "summary"},
+    "main": {"configuration", "config_files", "seeding", "suite", "summary"},
     "summary": set(),
-    "configuration": {"config", "suite", "provenance"},
+    "configuration": {"config", "config_files", "suite", "provenance"},
+    "config_files": {"config"},
     "seeding": set(),
     "config": {"extensions"},
     "run_config": {"config"},
     "extensions": set(),
     "errors": set(),
     "git": set(),
+    "memory": set(),
     "provenance": {"git"},
     "suite": {
-        "learners", "controllers", "runners", "environments", "recordings", "config", "run_config", "git", "extensions"
+        "learners", "controllers", "runners", "environments", "recordings", "config", "run_config", "git", "extensions",
+        "memory",
     },
     "learners": {"onpolicy", "numerics", "config"},
     "onpolicy": {"numerics", "modules", "config"},
@@ -37,7 +40,7 @@ MAY_IMPORT = {
     "games": set(),
     "environments": {"games"},
     "runners": {"environments"},
-    "recordings": set(),
+    "recordings": {"memory"},
     "offline": {
         "main", "seeding", "config", "run_config", "controllers", "learners", "numerics", "recordings", "suite",
         "provenance",

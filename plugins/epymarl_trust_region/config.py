@@ -15,6 +15,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from .errors import CapabilityError, ConfigError
@@ -374,6 +375,36 @@ def _is_number(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return isinstance(value, str)
+
+
+def check_name(what: str, name: Any) -> None:
+    """Refuse a name under which nothing can be filed, or that leads out of its folder.
+
+    Args:
+        what: what has the name, for the message.
+
+    Raises:
+        ConfigError: it is no name of one folder.
+    """
+    good = isinstance(name, str) and name.isprintable() and name == name.strip() and name.strip(".")
+    if not good or "/" in name or "\\" in name or len(name.encode(errors="replace")) > 100:
+        shown = name if isinstance(name, str) and len(name) <= 100 else f"{str(name)[:100]}..."
+        raise ConfigError(f"{what} {shown!r} is no name of a folder; use letters, digits, - and _, at most 100")
+
+
+def check_place(name: str, path: Any) -> None:
+    """Refuse a folder for results that is the whole machine, or none.
+
+    Raises:
+        ConfigError: it is the root of a file system, a file, or no path.
+    """
+    if not isinstance(path, str) or not path.strip() or not path.isprintable():
+        raise ConfigError(f"{name}={path!r} is no path; name a folder, such as results")
+    place = Path(path).resolve()
+    if place == Path(place.anchor):
+        raise ConfigError(f"{name}={path} is the root of the file system; name a folder below, such as results")
+    if place.exists() and not place.is_dir():
+        raise ConfigError(f"{name}={path} is a file; name a folder, such as results")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

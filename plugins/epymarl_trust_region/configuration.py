@@ -14,10 +14,12 @@ from typing import Any
 from sacred.arg_parser import get_config_updates
 
 from . import __version__
+from . import config_files as given
 from .config import check_known_keys, flatten, nearest
 from .errors import ConfigError
 from .provenance import own_version, version
 from .suite import algorithms
+from .suite.environment_code import INSTALL
 from .suite.environments import task_name
 from .suite.host import Host, config_root, folder_name, run_defaults
 
@@ -90,11 +92,35 @@ def overrides(params: list[str]) -> dict[str, Any]:
     after = params[params.index("with") + 1 :] if "with" in params else []
     updates: dict[str, Any] = {}
     for param in after:
+        given.check_word(param)
         try:
             updates = _merge(updates, get_config_updates([param])[0])
         except (TypeError, AttributeError):  # Sacred's, where a key is a group and a value at once
             raise ConfigError(f"`{param}` in the command line is no key=value; correct it") from None
     return flatten(updates)
+
+
+def lay_files(files: list[str], config: dict[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with the keys of files that are named after `with`; what the command line sets goes over them.
+
+    Raises:
+        ConfigError: see `config_files.read_all`; or a file has a key that no yaml has.
+    """
+    found = given.read_all(files, updates, (*INSTALL, __package__))
+    for file in files:
+        check_overrides({key: found[key] for key in flatten(given.read(file))}, config)
+    laid = deepcopy(config)
+    for key, value in found.items():
+        _lay(laid, key.split("."), value)
+    return laid
+
+
+def _lay(config: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        if not isinstance(config.get(name), dict):
+            config[name] = {}
+        config = config[name]
+    config[path[-1]] = value
 
 
 def check_overrides(updates: Mapping[str, Any], config: Mapping[str, Any], forced: bool = False) -> None:

@@ -23,7 +23,8 @@ from sacred import SETTINGS, Experiment
 from sacred.observers import FileStorageObserver
 from sacred.utils import SacredError, apply_backspaces_and_linefeeds
 
-from .configuration import admit_environment_arguments, check_overrides, overrides, read, results_folder
+from .config_files import split
+from .configuration import admit_environment_arguments, check_overrides, lay_files, overrides, read, results_folder
 from .errors import ConfigError, TrustRegionError
 from .seeding import seed_everything
 from .suite import algorithms
@@ -110,10 +111,13 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
     for problem in algorithms.listing().problems:
         print(f"warning: {problem}", file=sys.stderr)
     config, defaults = read(host, options.config, options.env_config)
+    before = deepcopy(config)
+    params, files = split(params)
     updates = overrides(params)
     check_overrides(updates, config, forced=bool({"-f", "--force"}.intersection(params)))
+    config = lay_files(files, config, updates)
     admit_environment_arguments(updates, config)
-    experiment, observer = _make_experiment(host, config, updates, defaults, logger)
+    experiment, observer = _make_experiment(host, config, before, updates, defaults, logger)
     try:
         run = experiment.run_commandline(["epymarl-tr run", *params, "--debug"])
     finally:
@@ -124,15 +128,19 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
         print_summary(observer.dir and Path(observer.dir), run.info, run.result)
 
 
-def _make_experiment(host: Host, config: dict, updates: dict, defaults: dict, logger: logging.Logger):
-    """Sacred's experiment, which checks the final configuration before it makes a folder, and its observer."""
+def _make_experiment(host: Host, config: dict, before: dict, updates: dict, defaults: dict, logger: logging.Logger):
+    """Sacred's experiment, which checks the final configuration before it makes a folder, and its observer.
+
+    Args:
+        config: what Sacred starts from, and `updates` go over.
+        before: the same without what the user has changed.
+    """
     experiment = Experiment("epymarl_trust_region", save_git_info=False)
     experiment.logger = logger
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
     experiment.add_config(config)
     observer = FileStorageObserver(results_folder(config, updates))
     experiment.observers.append(observer)
-    before = deepcopy(config)
     where = f"--config={before['name']}{algorithms.of_package(algorithms.package_of(before))} or the command line"
 
     @experiment.config_hook

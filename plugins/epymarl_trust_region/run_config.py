@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config import LoopConfig, check_read, checked, key, kinds
+from .config import LoopConfig, check_name, check_place, check_read, checked, key, kinds
 from .errors import ConfigError
 
 #: Of the host's defaults those that nothing reads and that anyone may set: they are kept with the run, for its user.
@@ -64,11 +64,16 @@ def check_run(config: Mapping[str, Any], before: Mapping[str, Any], where: str =
         before: their values as the yaml files set them.
 
     Raises:
-        ConfigError: a key of the wrong type or out of range, or one that does nothing beside the values of others.
+        ConfigError: a key of the wrong type or out of range, one that does nothing beside the values of others, or a
+            name or place that leads out of the results.
     """
     for f in dataclasses.fields(RunConfig):
         if f.name in config:
             checked(f, kinds(RunConfig)[f.name], config[f.name])
+    if "name" in config:
+        check_name("name", config["name"])
+    if "local_results_path" in config:
+        check_place("local_results_path", config["local_results_path"])
     env_args = config.get("env_args", {})
     if not isinstance(env_args, Mapping):
         raise ConfigError(f"env_args={env_args!r} is no group of keys; set them one by one, as in env_args.key=NAME")

@@ -48,7 +48,8 @@ class Host:
 
 def folder_name(text: str) -> str:
     """`text` as the name of one folder on any system: without blanks, and without what Windows refuses."""
-    return re.sub(r'[<>:"/\\|?*\s]', "-", text)
+    name = re.sub(r'[<>:"/\\|?*\s\x00-\x1f]', "-", text)
+    return name if name.strip(".") else "-"  # two dots are the folder above
 
 
 def config_root() -> Path:
