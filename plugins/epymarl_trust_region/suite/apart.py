@@ -10,17 +10,25 @@ import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from .. import memory
 from ..runners.env_group import own_random_numbers
+
+try:
+    import resource
+except ImportError:  # not on this system
+    resource = None
 
 
 def apart(task: Callable[[], Any]) -> Any:
     """What `task` gives, or raises: computed in a forked process where that is safe, else in this one.
 
-    In either case the generators of Python, NumPy and PyTorch stay as they are. In a forked one everything does: what
+    In a forked one `task` gets a MemoryError for more memory than is free, and not the whole machine into trouble. In
+    either case the generators of Python, NumPy and PyTorch stay as they are. In a forked one everything does: what
     `task` imports, starts, counts or opens is gone with it, and nothing that it prints is seen.
 
     Raises:
@@ -48,6 +56,7 @@ def apart(task: Callable[[], Any]) -> Any:
 
 def _do(task: Callable[[], Any], connection: Connection) -> None:
     torch.set_num_threads(1)  # a pool of threads is not forked with the process
+    _limit_memory()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:
             answer = False, task()
@@ -56,6 +65,18 @@ def _do(task: Callable[[], Any], connection: Connection) -> None:
                 error.add_note(f"In the process that was ended:\n{traceback.format_exc()}")
             answer = True, error
     connection.send_bytes(_pickled(answer))
+
+
+def _limit_memory() -> None:
+    free = memory.available()
+    if resource is None or free is None:
+        return
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        taken = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        limit = taken + free if hard == resource.RLIM_INFINITY else min(taken + free, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def _pickled(answer: tuple[bool, Any]) -> bytes:

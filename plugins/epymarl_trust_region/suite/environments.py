@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+from gymnasium.spaces import flatdim
 
 from ..environments import mamujoco_tasks
 from ..environments.actions import is_continuous
@@ -16,6 +17,7 @@ from ..environments.spaces import check_spaces
 from ..errors import ConfigError, EnvironmentMissingError, TrustRegionError
 from .apart import apart
 from .environment_code import INSTALL, add_current_folder, import_code, origin
+from .size import Sizes, check_agents
 
 # Prefix of an id -> the module whose import registers it. The module goes in front of the id when an environment is
 # made, so that worker processes which share nothing with this one (start method "spawn") find it too.
@@ -61,8 +63,13 @@ def task_name(env: str | None, env_args: Mapping[str, Any]) -> str | None:
 
 
 def check_environment(config: Mapping[str, Any]) -> bool:
+    """`inspect`, for whether actions are real-valued."""
+    return inspect(config)[0]
+
+
+def inspect(config: Mapping[str, Any]) -> tuple[bool, Sizes | None]:
     """Refuse a `gymma`, `smaclite` or `mamujoco` environment that does not exist or has no time limit; say of others
-    whether their actions are real-valued.
+    whether their actions are real-valued, and of `gymma` its sizes.
 
     Others the host checks.
 
@@ -76,10 +83,10 @@ def check_environment(config: Mapping[str, Any]) -> bool:
     env, env_args = config.get("env"), config.get("env_args", {})
     if env == "mamujoco":
         mamujoco_tasks.check(**env_args)
-        return True
+        return True, None
     name = {"gymma": "key", "smaclite": "map_name"}.get(env)
     if name is None:
-        return False
+        return False, None
     if not isinstance(env_args.get(name), str):
         example = {"key": "pz-mpe-simple-spread-v3", "map_name": "2s3z"}[name]
         raise ConfigError(f"env_args.{name} is missing; say which environment, as in `with env_args.{name}={example}`")
@@ -90,15 +97,25 @@ def check_environment(config: Mapping[str, Any]) -> bool:
             "as in `with env_args.time_limit=25`"
         )
     load_environment(env_args["key"] if env == "gymma" else f"smaclite:smaclite/{env_args['map_name']}-v0")
-    return env == "gymma" and _check_made(env_args)
+    if env != "gymma":
+        return False, None
+    check_agents(env_args, config.get("batch_size_run") or 1)
+    return _check_made(env_args)
 
 
-def _check_made(env_args: Mapping[str, Any]) -> bool:
+def _check_made(env_args: Mapping[str, Any]) -> tuple[bool, Sizes]:
     key = env_args["key"]
     try:
         return apart(functools.partial(_make_and_check, dict(env_args)))
     except TrustRegionError:
         raise
+    except MemoryError as error:
+        numbers = {name: value for name, value in env_args.items() if type(value) is int and name != "seed"}
+        largest = max(numbers, key=numbers.get, default="key")
+        raise ConfigError(
+            f"env_args.key={key}: one environment alone needs more memory than this machine has free; lower "
+            f"env_args.{largest}={env_args[largest]}"
+        ) from error
     except Exception as error:
         raise ConfigError(
             f"env_args.key={key}: the environment cannot be made: {_in_a_line(error)}; correct env_args, or mend what "
@@ -106,11 +123,19 @@ def _check_made(env_args: Mapping[str, Any]) -> bool:
         ) from error
 
 
-def _make_and_check(env_args: dict[str, Any]) -> bool:
+def _make_and_check(env_args: dict[str, Any]) -> tuple[bool, Sizes]:
     env = make_bare(env_args)
     check_spaces(env, env_args["key"])
     env.close()
-    return is_continuous(env.action_space)
+    return is_continuous(env.action_space), _sizes(env)
+
+
+def _sizes(env: gymnasium.Env) -> Sizes:
+    """As the hosts' wrappers count them."""
+    n_agents, obs_dim = len(env.action_space), max(flatdim(space) for space in env.observation_space)
+    n_actions = max(int(space.n) if hasattr(space, "n") else flatdim(space) for space in env.action_space)
+    state_dim = getattr(env.unwrapped, "state_size", None)
+    return Sizes(n_agents, n_actions, obs_dim, state_dim if isinstance(state_dim, int) else n_agents * obs_dim)
 
 
 def make_bare(env_args: Mapping[str, Any]) -> gymnasium.Env:

@@ -29,12 +29,13 @@ from . import algorithms
 from .checkpoints import check_folder
 from .ends import TeamEnds
 from .environment_code import add_current_folder
-from .environments import check_environment, make_bare, own_limit, resolved
+from .environments import inspect, make_bare, own_limit, resolved
 from .feasible import check_feasible, shared_reward_warning
 from .host import config_root, run_defaults
 from .last_policy import saving_last
 from .lite.gymma import GymmaEnv
 from .progress import Progress, follow
+from .size import check_size
 from .tensorboard import stand_in
 
 _log = logging.getLogger(__name__)
@@ -293,7 +294,10 @@ def check_all(
     before = before or {**host_defaults, **run_defaults(), **_of_the_algorithm(config)}
     check_run(config, before, where)
     algorithms.check_learner(config, host_defaults, where, before)
-    check_feasible(config, continuous=check_environment(config))
+    check_size(config)  # without an environment first: what its networks alone would take
+    continuous, sizes = inspect(config)
+    check_size(config, sizes)
+    check_feasible(config, continuous)
     check_recording(config)
     if config.get("checkpoint_path"):
         t_max = None if config.get("evaluate") or config.get("save_replay") else config.get("t_max")
