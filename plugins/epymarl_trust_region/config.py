@@ -388,7 +388,7 @@ def check_name(what: str, name: Any) -> None:
     """
     good = isinstance(name, str) and name.isprintable() and name == name.strip() and name.strip(".")
     if not good or "/" in name or "\\" in name or len(name.encode(errors="replace")) > 100:
-        shown = name if isinstance(name, str) and len(name) <= 100 else f"{str(name)[:100]}..."
+        shown = name if len(str(name)) <= 100 else f"{str(name)[:100]}..."
         raise ConfigError(f"{what} {shown!r} is no name of a folder; use letters, digits, - and _, at most 100")
 
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from epymarl_trust_region import cli
-from epymarl_trust_region.configuration import overrides
+from epymarl_trust_region.configuration import overrides, read
 from epymarl_trust_region.errors import ConfigError
+from epymarl_trust_region.experiments import children
 from epymarl_trust_region.experiments import sweep as module
 from epymarl_trust_region.experiments.sweep import read_sweep, sacred_run
 from epymarl_trust_region.main import make_parser
+from epymarl_trust_region.suite.selection import lite_host
 from support import ROOT
 
 TWO = """
@@ -24,7 +32,8 @@ defaults:
   with: {t_max: 20, env_args.time_limit: 1, huber_delta: null}
 experiments:
   - {name: good, task: climbing, with: {env_args.key: trust-region-climbing-v0}}
-  - {name: other, task: penalty, seeds: [7], env_config: mine, suite: auto, config: qmix, with: {t_max: 30, x: "a b"}}
+  - {name: other, task: penalty, seeds: [7], env_config: smax, suite: auto, config: hatrpo,
+     with: {t_max: 30, label: "a b"}}
 """
 
 
@@ -39,10 +48,17 @@ def write(text: str, name: str = "study.yaml") -> Path:
     return Path(name)
 
 
-def completed(folder: Path, status: str = "COMPLETED") -> Path:
+def completed(folder: Path, status: str = "COMPLETED", **changes) -> Path:
+    """A run of `good` in TWO, as Sacred leaves it; `changes` of its configuration."""
     run = folder / "sacred/happo/task/1"
     run.mkdir(parents=True)
     (run / "run.json").write_text(json.dumps({"status": status}))
+    config, _ = read(lite_host(), "happo", "gymma")
+    config |= {"t_max": 20, "seed": int(folder.name.removeprefix("seed")), "local_results_path": str(folder)}
+    config["env_args"] |= {"time_limit": 1, "key": "trust-region-climbing-v0"}
+    config["plugin"]["plugin_commit"] = "of long ago"
+    config |= changes
+    (run / "config.json").write_text(json.dumps(config))
     return run
 
 
@@ -51,7 +67,7 @@ def calls(monkeypatch) -> list:
     """Runs are noted instead of made; those of seed 2 fail."""
     noted = []
 
-    def run_one(command, folder):
+    def run_one(command, folder, children):
         noted.append((command, folder))
         return None if "seed=2" in command else 0.0
 
@@ -67,8 +83,8 @@ def test_defaults_are_merged_into_every_experiment():
         "good", "happo", "gymma", "lite", (1, 2), "climbing")  # fmt: skip
     given = {"t_max": 20, "env_args.time_limit": 1, "huber_delta": None}
     assert good.overrides == {**given, "env_args.key": "trust-region-climbing-v0"}
-    assert (other.config, other.env_config, other.suite, other.seeds) == ("qmix", "mine", "auto", (7,))
-    assert other.overrides == {**given, "t_max": 30, "x": "a b"}
+    assert (other.config, other.env_config, other.suite, other.seeds) == ("hatrpo", "smax", "auto", (7,))
+    assert other.overrides == {**given, "t_max": 30, "label": "a b"}
     assert sweep.folder(good, 2) == Path("results/sweeps/study/good/seed2")
 
 
@@ -91,12 +107,142 @@ def test_without_defaults_the_host_is_chosen_and_gymma_is_the_environment():
         (TWO.replace("task: climbing, ", ""), "an experiment in study.yaml has no key `task`; add it"),
         (TWO.replace("  seeds: [1, 2]\n", ""), "has no key `seeds`"),
         (TWO.replace("seeds: [1, 2]", "seeds: 2"), "seeds of good in study.yaml is not a list"),
+        (TWO.replace("seeds: [1, 2]", "seeds: []"), "seeds of good in study.yaml is not a list of at least one"),
+        (
+            TWO.replace("seeds: [1, 2]", "seeds: [1, 2, 1]"),
+            "seeds of good in study.yaml: 1 stands there more than once",
+        ),
+        (TWO.replace("seeds: [1, 2]", "seeds: [one]"), "seeds of good in study.yaml: 'one' is no whole number from 0"),
+        (TWO.replace("seeds: [1, 2]", "seeds: [-1]"), "seeds of good in study.yaml: -1 is no whole number"),
+        (TWO.replace("seeds: [1, 2]", "seeds: [true]"), "True is no whole number"),
+        (TWO.replace("name: good", "name: ../../x"), "name in study.yaml, '../../x' is no name of a folder"),
+        (TWO.replace("name: good", "name: /x"), "name in study.yaml, '/x' is no name of a folder"),
+        (TWO.replace("name: good", "name: 3"), "name in study.yaml, 3 is no name of a folder"),
+        (TWO.replace("task: climbing", "task: ../x"), "task in study.yaml, '../x' is no name of a folder"),
+        (
+            TWO.replace("config: happo", "config: [happo]"),
+            r"config of good in study.yaml is \['happo'\], which is no word",
+        ),
+        (TWO.replace("with: {t_max: 30", "with: {seed: 30"), "seed of other in study.yaml is set by the sweep itself"),
+        (
+            TWO.replace("with: {t_max: 20, env_args.time_limit: 1, huber_delta: null}", "with: [1]"),
+            "`with` of the defau",
+        ),
+        ("experiments: {a: 1}", "`experiments` in study.yaml is no list"),
+        ("experiments: [a]", "an experiment in study.yaml is 'a', and no group of keys"),
+        ("{defaults: [1], experiments: [{}]}", "`defaults` in study.yaml is no group of keys"),
         ("a: [", "sweep file study.yaml cannot be read: "),
+        ("a: b: c\nd: {", "sweep file study.yaml cannot be read: mapping values"),
+        ("a: \0", "sweep file study.yaml cannot be read: "),
     ],
 )
 def test_a_wrong_file_is_refused_by_name(text, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         read_sweep(write(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sweep_stays_below_its_results():
+    for name in ("...yaml", "....yaml"):
+        with pytest.raises(ConfigError, match="the sweep .* is no name of a folder"):
+            read_sweep(write(TWO, name))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            TWO.replace("config: hatrpo", "config: hatrop"),
+            "experiment other in study.yaml: unknown --config=hatrop (did",
+        ),
+        (
+            TWO.replace("env_config: smax", "env_config: smx"),
+            "experiment other in study.yaml: unknown --env-config=smx",
+        ),
+        (TWO.replace("suite: auto", "suite: mine"), "experiment other in study.yaml: --suite=mine is unknown"),
+        (TWO.replace("label:", "labl:"), "experiment other in study.yaml: unknown key `labl`"),
+    ],
+)
+def test_what_no_run_could_take_is_refused_before_the_first(text, message, capsys, calls):
+    assert cli.main(["sweep", str(write(text))]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1 and not calls and not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    "text, change",
+    [
+        (TWO.replace("t_max: 20", "t_max: 25"), "t_max=20, and now 25"),
+        (TWO.replace("t_max: 20", "t_max: 20, lr: 0.125"), "lr=0.0005, and now 0.125"),
+        (TWO.replace("t_max: 20", "t_max: 20, env_args.max_steps: 3"), "env_args.max_steps=None, and now 3"),
+        (TWO.replace("env_args.time_limit: 1, ", "env_args.time_limit: 2, "), "env_args.time_limit=1, and now 2"),
+        (TWO.replace("t_max: 20, ", ""), "t_max=20, and now "),  # what the yaml has
+    ],
+)
+def test_a_run_of_other_settings_is_not_done_before(text, change, capsys, calls):
+    completed(Path("results/sweeps/study/good/seed1"))
+    file = write(text)
+    assert cli.main(["sweep", str(file), "--only", "good"]) == 2
+    err = capsys.readouterr().err
+    assert f"error: results/sweeps/study/good/seed1 was made with {change}" in err and "add --anew" in err
+    assert err.count("\n") == 1 and not calls
+    assert cli.main(["sweep", str(file), "--only", "good", "--anew"]) == 1  # seed 2 fails, as always here
+    assert [folder.name for _, folder in calls] == ["seed1", "seed2"]
+    assert sacred_run(Path("results/sweeps/study/good/seed1")) is None
+    assert sacred_run(Path("results/sweeps/study/good/seed1.before1"))
+
+
+def test_what_an_override_has_brought_along_and_is_gone_is_a_change(capsys, calls):
+    env_args = {"key": "trust-region-climbing-v0", "time_limit": 1, "max_steps": 3}
+    completed(Path("results/sweeps/study/good/seed1"), env_args=env_args)
+    assert cli.main(["sweep", str(write(TWO)), "--only", "good"]) == 2
+    assert "was made with env_args.max_steps=3, and now None" in capsys.readouterr().err
+
+
+def test_the_same_numbers_written_otherwise_are_no_change(capsys, calls):
+    completed(Path("results/sweeps/study/good/seed1"), t_max=20.0, new_key_of_other_versions=3)
+    assert cli.main(["sweep", str(write(TWO)), "--only", "good"]) == 1
+    assert capsys.readouterr().out.startswith("good seed 1: done before\n")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(capsys):
+    Path("results").write_text("a file")
+    assert cli.main(["sweep", str(write(TWO)), "--only", "good"]) == 2
+    err = capsys.readouterr().err
+    assert "seed1 cannot be written: Not a directory; run the sweep in a folder of yours" in err
+
+
+CHILD = "import os, sys, time; open(f'pid{os.getpid()}', 'w').close(); time.sleep(300)"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals")
+@pytest.mark.parametrize("name, code", [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_ends_the_children(name, code, monkeypatch, capsys):
+    """The sweep runs here, its runs are sleepers; the signal comes once both are there."""
+
+    def sleeper(command: list[str], **how) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", CHILD], **how)
+
+    monkeypatch.setattr(children, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": sleeper}))
+
+    def send() -> None:
+        while len(list(Path().glob("pid*"))) < 2:
+            if ended:
+                return
+            time.sleep(0.05)
+        os.kill(os.getpid(), getattr(signal, name))
+
+    ended: list[int] = []
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    text = TWO.replace("seeds: [1, 2]", "seeds: [1, 2, 3]")
+    ended.append(cli.main(["sweep", str(write(text)), "--only", "good", "--jobs", "2"]))
+    thread.join()
+    assert ended == [code]
+    assert "stopped by " in capsys.readouterr().err and signal.getsignal(signal.SIGTERM) is before
+    pids = [int(path.name.removeprefix("pid")) for path in Path().glob("pid*")]
+    assert len(pids) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 def test_a_missing_file_is_one_clear_error(capsys):
@@ -117,7 +263,7 @@ def test_dry_run_prints_commands_that_a_user_can_type(capsys, calls):
     assert [command[:2] for command in commands] == [["epymarl-tr", "run"]] * 3
     options, params = zip(*(make_parser().parse_known_args(command[2:]) for command in commands), strict=True)
     assert [(o.suite, o.progress, o.quiet) for o in options] == [("lite", "off", True)] * 2 + [("auto", "off", True)]
-    assert [(o.config, o.env_config) for o in options] == [("happo", "gymma")] * 2 + [("qmix", "mine")]
+    assert [(o.config, o.env_config) for o in options] == [("happo", "gymma")] * 2 + [("hatrpo", "smax")]
     given = [overrides(of_one) for of_one in params]
     assert given[1] == {
         "t_max": 20,
@@ -127,7 +273,7 @@ def test_dry_run_prints_commands_that_a_user_can_type(capsys, calls):
         "seed": 2,
         "local_results_path": "results/sweeps/study/good/seed2",
     }
-    assert given[2]["x"] == "a b" and given[2]["seed"] == 7
+    assert given[2]["label"] == "a b" and given[2]["seed"] == 7
 
 
 def test_every_seed_of_every_experiment_runs_and_a_failure_is_reported(capsys, calls):

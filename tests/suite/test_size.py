@@ -44,8 +44,8 @@ PLACES = 589 * 26 * 2
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"hidden_dim": 10**9}, r"^hidden_dim=1000000000: this run needs about 44,703,\d+,\d+.\d GiB of memory, and this "
-         r"machine has 16.0 GiB free, most of it for the actors' networks; lower hidden_dim$"),
+        ({"hidden_dim": 10**9}, r"^hidden_dim=1000000000: this run needs about 44,703,\d+,\d+.\d GiB of memory, and "
+         r"this machine has 16.0 GiB free, most of it for the actors' networks; lower hidden_dim$"),
         ({"critic_hidden_dim": 10**6}, r"^critic_hidden_dim=1000000: .*for the critic's network; lower critic_hidden"),
         (sized(10**6), r"^b.*_size.*=1000000, b.*=1000000: .* (28|29).\d GiB .*for the episodes; lower b\w+_size"),
         ({"env_args": {**SPREAD, "time_limit": 10**8}}, r"^env_args.time_limit=100000000, .*lower env_args.time_lim"),

@@ -1,7 +1,9 @@
 """`epymarl-tr sweep FILE`: algorithms x tasks x seeds, one process a run, resumable.
 
 A sweep file lists experiments; each run lands in `results/sweeps/<sweep>/<experiment>/seed<n>/` under the current
-folder, in the suite's own layout. A run that has completed is not run again, so an interrupted sweep just goes on.
+folder, in the suite's own layout. A run that has completed is not run again, so an interrupted sweep just goes on. One
+that was made with other settings than the file has now is no such run: the sweep stops before it starts, or, with
+`--anew`, puts the old one aside.
 """
 
 from __future__ import annotations
@@ -9,9 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -22,9 +22,11 @@ from typing import Any
 
 import yaml
 
-from ..config import check_known_keys
-from ..errors import ConfigError
+from ..config import check_known_keys, check_name
+from ..errors import ConfigError, TrustRegionError
+from .children import Children, Stopped, stopped_by_signals
 from .made_by import warning
+from .planned import Planned
 
 
 @dataclass(frozen=True)
@@ -62,35 +64,67 @@ def read_sweep(file: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
-        ConfigError: unknown or missing keys, or two experiments of one name.
+        ConfigError: unknown or missing keys, values of other types, names that are none of a folder, two experiments of
+            one name, or a seed that comes twice.
     """
+    check_name("the sweep (its file without .yaml)", file.stem)
     try:
-        data = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"sweep file {file} cannot be read: {error}") from None
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"sweep file {file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(data, Mapping):
         raise ConfigError(f"sweep file {file} holds no keys; it needs `experiments`, a list")
     check_known_keys(data, ["defaults", "experiments"], str(file))
-    defaults = data.get("defaults", {})
-    experiments = tuple(_experiment(entry, defaults, file) for entry in data.get("experiments", []))
+    defaults, entries = data.get("defaults") or {}, data.get("experiments") or []
+    for what, value, kind in (("defaults", defaults, Mapping), ("experiments", entries, list)):
+        if not isinstance(value, kind):
+            raise ConfigError(f"`{what}` in {file} is no {'list' if kind is list else 'group of keys'}; correct it")
+    experiments = tuple(_experiment(entry, defaults, file) for entry in entries)
     names = [experiment.name for experiment in experiments]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"sweep file {file} needs at least one experiment, and a name of its own for each")
     return Sweep(file.stem, experiments)
 
 
-def _experiment(entry: Mapping[str, Any], defaults: Mapping[str, Any], file: Path) -> Experiment:
+def _experiment(entry: Any, defaults: Mapping[str, Any], file: Path) -> Experiment:
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"an experiment in {file} is {entry!r}, and no group of keys; write `- {{name: ...}}`")
     merged = {"suite": "auto", "env_config": "gymma", **defaults, **entry}
-    merged["with"] = {**defaults.get("with", {}), **entry.get("with", {})}
+    merged["with"] = {**_given(defaults, "the defaults", file), **_given(entry, entry.get("name"), file)}
     known = ["name", "config", "env_config", "suite", "seeds", "task", "with"]
     check_known_keys(merged, known, str(file))
     for name in ("name", "config", "seeds", "task"):
         if name not in merged:
             raise ConfigError(f"an experiment in {file} has no key `{name}`; add it")
-    if not isinstance(merged["seeds"], list):
-        raise ConfigError(f"seeds of {merged['name']} in {file} is not a list; write `seeds: [1, 2]`")
+    for name in ("name", "task"):
+        check_name(f"an experiment's {name} in {file},", merged[name])
+    for name in ("config", "env_config", "suite"):
+        if not isinstance(merged[name], str):
+            raise ConfigError(f"{name} of {merged['name']} in {file} is {merged[name]!r}, which is no word; correct it")
     overrides = merged.pop("with")
-    return Experiment(**{**merged, "seeds": tuple(merged["seeds"])}, overrides=overrides)
+    return Experiment(**{**merged, "seeds": _seeds(merged, file)}, overrides=overrides)
+
+
+def _given(group: Mapping[str, Any], of: Any, file: Path) -> Mapping[str, Any]:
+    given = group.get("with") or {}
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise ConfigError(f"`with` of {of} in {file} is no group of keys; write `with: {{t_max: 1000}}`")
+    for key in ("seed", "local_results_path"):
+        if key in given:
+            raise ConfigError(f"{key} of {of} in {file} is set by the sweep itself; remove it, and use `seeds`")
+    return given
+
+
+def _seeds(merged: Mapping[str, Any], file: Path) -> tuple[int, ...]:
+    seeds, of = merged["seeds"], f"seeds of {merged['name']} in {file}"
+    if not isinstance(seeds, list) or not seeds:
+        raise ConfigError(f"{of} is not a list of at least one; write `seeds: [1, 2]`")
+    for seed in seeds:
+        if type(seed) is not int or not 0 <= seed < 2**32:
+            raise ConfigError(f"{of}: {seed!r} is no whole number from 0 to {2**32 - 1}; correct it")
+    if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        raise ConfigError(f"{of}: {', '.join(map(str, twice))} stands there more than once; remove it")
+    return tuple(seeds)
 
 
 def sacred_run(folder: Path) -> Path | None:
@@ -102,16 +136,20 @@ def sacred_run(folder: Path) -> Path | None:
     return None
 
 
-def _run_one(command: list[str], folder: Path) -> float | None:
+def _run_one(command: list[str], folder: Path, children: Children) -> float | None:
     """Run one process, its output in `<folder>/log.txt`; seconds, or None if it failed."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     started = time.monotonic()
-    with open(folder / "log.txt", "w") as log:
-        code = subprocess.run(
-            [sys.executable, "-m", "epymarl_trust_region", *command],
-            stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        ).returncode  # fmt: skip
+    code = children.run(command, folder / "log.txt")
     return time.monotonic() - started if code == 0 else None
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "log.txt").touch()
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror}; run the sweep in a folder of yours") from None
 
 
 def main(argv: list[str]) -> int:
@@ -121,6 +159,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--only", nargs="*", help="names of experiments; all if not given")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (EPyMARL's own use all cores already)")
     parser.add_argument("--dry-run", action="store_true", help="print the commands only")
+    parser.add_argument(
+        "--anew", action="store_true", help="put runs that were made with other settings aside, and make them anew"
+    )
     options = parser.parse_args(argv)
     if options.jobs < 1:
         raise ConfigError(f"--jobs={options.jobs} is out of range; at least one run at a time")
@@ -129,21 +170,76 @@ def main(argv: list[str]) -> int:
     check_known_keys(options.only or [], names, str(options.file))
     chosen = [e for e in sweep.experiments if not options.only or e.name in options.only]
     todo = [(e, seed) for e in chosen for seed in e.seeds]
+    changed = _changed(sweep, todo, options.file)
     if options.dry_run:
         for experiment, seed in todo:
             print(shlex.join(["epymarl-tr", *experiment.command(seed, sweep.folder(experiment, seed))]))
         return 0
+    _deal_with(changed, options.file, options.anew)
     if line := warning():
         print(line, file=sys.stderr, flush=True)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        return int(not all(pool.map(lambda item: _report(sweep, *item), todo)))
+    return _run_all(sweep, todo, options.jobs)
 
 
-def _report(sweep: Sweep, experiment: Experiment, seed: int) -> bool:
+def _changed(sweep: Sweep, todo: list[tuple[Experiment, int]], file: Path) -> dict[Path, list[str]]:
+    """Folders of completed runs that were made with other settings -> which.
+
+    Raises:
+        ConfigError: an experiment names an algorithm, environment or key that is not known.
+    """
+    found = {}
+    for experiment, seed in todo:
+        folder = sweep.folder(experiment, seed)
+        command = experiment.command(seed, folder)
+        try:
+            planned = Planned(
+                experiment.suite, experiment.config, experiment.env_config, command[command.index("with") :]
+            )
+        except TrustRegionError as error:
+            raise ConfigError(f"experiment {experiment.name} in {file}: {error}") from None
+        if (run := sacred_run(folder)) and (differences := planned.differences(run)):
+            found[folder] = differences
+    return found
+
+
+def _deal_with(changed: Mapping[Path, list[str]], file: Path, anew: bool) -> None:
+    """Refuse, or put aside, completed runs that are not those which the file asks for."""
+    if changed and not anew:
+        folder, differences = next(iter(changed.items()))
+        more = f" (and so for {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise ConfigError(
+            f"{folder} was made with {'; '.join(differences[:3])} in {file}{more}; add --anew, which puts such runs "
+            "aside and makes them anew, or give the experiment another name"
+        )
+    for folder in changed:
+        number = next(n for n in range(1, 10**6) if not folder.with_name(f"{folder.name}.before{n}").exists())
+        folder.rename(folder.with_name(f"{folder.name}.before{number}"))
+
+
+def _run_all(sweep: Sweep, todo: list[tuple[Experiment, int]], jobs: int) -> int:
+    """The exit code: 1 if a run failed; 128 and a signal's number if it ended the sweep and its runs."""
+    children, pool = Children(), ThreadPoolExecutor(jobs)
+    try:
+        with stopped_by_signals():
+            reports = [pool.submit(_report, sweep, *item, children) for item in todo]
+            return int(not all([report.result() for report in reports]))
+    except (Stopped, KeyboardInterrupt) as stop:
+        code = stop.code if isinstance(stop, Stopped) else 130
+        print(
+            f"stopped by {str(stop) or 'Ctrl-C'}; completed runs are kept, and the same command goes on",
+            file=sys.stderr,
+        )
+        return code
+    finally:
+        children.stop()
+        pool.shutdown(cancel_futures=True)
+
+
+def _report(sweep: Sweep, experiment: Experiment, seed: int, children: Children) -> bool:
     folder, label = sweep.folder(experiment, seed), f"{experiment.name} seed {seed}"
     if sacred_run(folder):
         print(f"{label}: done before", flush=True)
         return True
-    seconds = _run_one(experiment.command(seed, folder), folder)
+    seconds = _run_one(experiment.command(seed, folder), folder, children)
     print(f"{label}: " + (f"FAILED, see {folder / 'log.txt'}" if seconds is None else f"{seconds:.0f} s"), flush=True)
     return seconds is not None

@@ -116,6 +116,8 @@ def has(parent: Any, name: str) -> bool:
 def _own(parent: Any, name: str, place: str) -> Any:
     """What stands in `parent` under that name, and nowhere else."""
     h5 = library()
+    if not has(parent, name):
+        raise KeyError(f"there is no {name}")
     if parent.id.links.get_info(name.encode()).type != h5.h5l.TYPE_HARD:
         raise DataError(f"{place}: {name} is a link to elsewhere, which is not followed; {_AGAIN}")
     return parent[name]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NamedTuple
+
 from ..errors import ConfigError, SuiteError
 from . import epymarl
 from .host import Host, config_root
 
 SUITES = ("auto", "epymarl", "lite")
+_NONE = "no EPyMARL checkout was found; `epymarl-tr suite fetch` gets one, or set $EPYMARL_HOME"
 
 
 def lite_host() -> Host:
@@ -29,6 +33,29 @@ def lite_host() -> Host:
     )
 
 
+class HostFiles(NamedTuple):
+    """What can be said of a host that is not imported: whose yaml files it reads."""
+
+    name: str
+    config_dir: Path
+    commit: str | None = None
+    modified: tuple[str, ...] = ()
+
+
+def files_of(suite: str) -> HostFiles:
+    """The yaml files of the host that `choose` would take.
+
+    Raises:
+        ConfigError, SuiteError: as `choose`.
+    """
+    if suite not in SUITES:
+        raise ConfigError(f"--suite={suite} is unknown; choose one of {', '.join(SUITES)}")
+    found = None if suite == "lite" else epymarl.find()
+    if found is None and suite == "epymarl":
+        raise SuiteError(_NONE)
+    return HostFiles("lite", config_root() / "lite") if found is None else HostFiles("epymarl", found[0] / "src/config")
+
+
 def choose(suite: str) -> tuple[Host, list[str]]:
     """The host for `--suite=NAME`, and the lines to tell the user: which, why, and any warning.
 
@@ -42,7 +69,7 @@ def choose(suite: str) -> tuple[Host, list[str]]:
         return lite_host(), ["suite: built-in (--suite=lite)"]
     found = epymarl.find()
     if found is None and suite == "epymarl":
-        raise SuiteError("no EPyMARL checkout was found; `epymarl-tr suite fetch` gets one, or set $EPYMARL_HOME")
+        raise SuiteError(_NONE)
     if found is None:
         return lite_host(), ["suite: built-in, because no EPyMARL was found (`epymarl-tr suite fetch` gets it)"]
     path, why = found

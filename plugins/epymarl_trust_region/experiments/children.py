@@ -1,0 +1,80 @@
+"""Processes that end with this one: what a sweep has started is not left behind when it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+_PATIENCE_S = 20  # for a run to end by itself: it may have a checkpoint to write
+
+
+class Stopped(BaseException):
+    """A signal has come; not an Exception, which somebody might catch on its way."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number  # as shells count it
+
+
+class Children:
+    """Processes of this plugin, from any thread."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def run(self, command: list[str], log: Path) -> int | None:
+        """Wait for `epymarl-tr COMMAND`, its output in `log`; its exit code, or None where it was stopped."""
+        with open(log, "w") as output:
+            with self._lock:
+                if self._stopped:
+                    return None
+                child = subprocess.Popen(
+                    [sys.executable, "-m", "epymarl_trust_region", *command],
+                    stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                )  # fmt: skip
+                self._running.add(child)
+            code = child.wait()
+        with self._lock:
+            self._running.discard(child)
+            return None if self._stopped else code
+
+    def stop(self) -> None:
+        """End all, by asking first; none starts afterwards."""
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        for child in running:
+            child.terminate()
+        for child in running:
+            try:
+                child.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP, which batch queues and closed terminals send, raise Stopped in the main thread."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _raise) for number in (getattr(signal, name) for name in names)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, frame: object) -> None:
+    raise Stopped(number)
