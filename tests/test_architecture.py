@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parents[1] / "plugins" / PACKAGE
 # Part of the package -> the other parts that it may import. `errors` and the version are free to all.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "cli": {"main", "suite", "experiments", "extensions", "studies", "offline", "recordings", "git", "provenance"},
+    "doctor": {"suite", "extensions", "git"},
+    "cli": {
+        "main", "doctor", "suite", "experiments", "extensions", "studies", "offline", "recordings", "git", "provenance"
+    },
     "main": {"configuration", "config_files", "seeding", "suite", "summary"},
     "summary": set(),
     "configuration": {"config", "config_files", "suite", "provenance"},

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
-import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
 
 from epymarl_trust_region import __version__
@@ -45,7 +43,7 @@ commands:
   study meta-game --out FOLDER             the solver of MATRL's meta-game: how reliable and how fast
   study matrix-games --out FOLDER          MATRL on 2x2 games: Table 1 of the MATRL paper
   study log-linear --out FOLDER            log-linear multi-agent PPO on tables, online and from fixed data
-  doctor                                   what is installed, and how to get what is missing
+  doctor [--json]                          what is installed, and how to get what is missing
 """
 
 
@@ -67,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_USAGE, end="")
         return 0 if argv else 2
     if argv[0] == "doctor":  # before anything that a broken installation could not import
-        return doctor()
+        return doctor(argv[1:])
 
     from epymarl_trust_region.errors import TrustRegionError
 
@@ -80,24 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def doctor() -> int:
-    """Print one line for each thing that a run needs; 1 if a required one is missing, else 0."""
-    python = ".".join(map(str, sys.version_info[:3]))
-    checks = [_line("python", sys.version_info >= (3, 10), python, "install Python 3.10 or newer")]
-    for package in ("torch", "numpy", "gymnasium", "sacred", "yaml", "tqdm", "matplotlib", "cloudpickle"):
-        checks.append(_package(package, "pip install epymarl-trust-region"))
-    checks.append(_setuptools())
-    _threads()
-    for package in ("mpe2", "lbforaging"):
-        _package(package, "pip install 'epymarl-trust-region[envs]'", required=False)
-    _package(
-        "h5py", "pip install 'epymarl-trust-region[offline]'; without it episodes cannot be recorded", required=False
-    )
-    _optional("mujoco", _mujoco, "pip install 'epymarl-trust-region[mujoco]'; without it there is no env=mamujoco")
-    _optional("git", _git_version, "install git; without it EPyMARL cannot be fetched or patched")
-    _optional("EPyMARL", _epymarl, "`epymarl-tr suite fetch`; without it runs use the built-in suite")
-    _extensions()
-    return 0 if all(checks) else 1
+def doctor(argv: Sequence[str] = ()) -> int:
+    """What is installed, and how to get what is missing; 1 if a required thing is missing, else 0."""
+    from epymarl_trust_region.doctor import main
+
+    return main(argv)
 
 
 def _dispatch(command: str, argv: list[str]) -> int:
@@ -185,71 +170,3 @@ def _suite_status() -> int:
     if status.warning:
         print(f"warning  {status.warning}")
     return 0
-
-
-def _line(name: str, good: bool, detail: str, remedy: str, required: bool = True) -> bool:
-    state = "OK" if good else ("MISSING" if required else "missing (optional)")
-    print(f"{name:<12} {state:<8} {detail if good else f'{detail}; {remedy}'}")
-    return good
-
-
-def _package(name: str, remedy: str, required: bool = True) -> bool:
-    try:
-        importlib.import_module(name)
-    except Exception as error:  # a package may fail to import in any way; the user needs to see which
-        return _line(name, False, f"{type(error).__name__}: {error}", remedy, required)
-    return _line(name, True, metadata.version("PyYAML" if name == "yaml" else name), "")
-
-
-def _setuptools() -> bool:
-    try:
-        version = metadata.version("setuptools")
-    except metadata.PackageNotFoundError:
-        return _line("setuptools", False, "not installed", "pip install 'setuptools<82' (Sacred imports pkg_resources)")
-    good = int(version.split(".")[0]) < 82
-    return _line("setuptools", good, version, "pip install 'setuptools<82' (Sacred imports pkg_resources)")
-
-
-def _threads() -> None:
-    _line("threads", True, f"a run uses one torch thread; this machine has {os.cpu_count()} cores", "")
-
-
-def _optional(name: str, question: Callable[[], str], remedy: str) -> None:
-    try:
-        _line(name, True, question(), "")
-    except Exception as error:  # whatever it is, the line says so and the doctor goes on
-        _line(name, False, str(error), remedy, required=False)
-
-
-def _mujoco() -> str:
-    """Versions alone: the packages' import has a lot to say."""
-    return ", ".join(f"{name} {metadata.version(name)}" for name in ("mujoco", "gymnasium-robotics"))
-
-
-def _extensions() -> None:
-    """A line for each package that adds algorithms: what it adds, or all that is wrong with it."""
-    try:
-        from epymarl_trust_region.extensions import packages
-        from epymarl_trust_region.suite.algorithms import faults
-    except Exception:  # of a broken installation: the lines above say what is missing
-        return
-    for package in packages():
-        wrong = faults(package)
-        state = "; ".join(wrong) or ", ".join(file.stem for file in package.files)
-        print(f"{'algorithms':<12} {'broken' if wrong else 'OK':<8} {package.name}: {state}")
-
-
-def _git_version() -> str:
-    from epymarl_trust_region.git import git
-
-    return git("--version", cwd=Path.cwd()).stdout.strip()
-
-
-def _epymarl() -> str:
-    from epymarl_trust_region.suite import epymarl
-
-    found = epymarl.find()
-    if found is None:
-        raise LookupError("no checkout found")
-    status = epymarl.check(found[0])
-    return f"{status.path} ({found[1]})" + (f"; {status.warning}" if status.warning else "")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import types
+from importlib import metadata
 from pathlib import Path
 
 import pytest
-from epymarl_trust_region import __version__, cli
+from epymarl_trust_region import __version__, cli, doctor
 from epymarl_trust_region.errors import TrustRegionError
 from epymarl_trust_region.suite import epymarl, patching
 
 PLUGINS = Path(cli.__file__).resolve().parents[1]
+ROOT = PLUGINS.parent
 
 
 @pytest.fixture(autouse=True)
@@ -195,14 +198,54 @@ def test_doctor_is_content_here(capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor_names_the_remedy(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setitem(sys.modules, "mpe2", None)
-    real = cli.metadata.version
-    monkeypatch.setattr(cli.metadata, "version", lambda name: "82.0.1" if name == "setuptools" else real(name))
+    real = doctor.metadata.version
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "82.0.1" if name == "setuptools" else real(name))
     assert cli.main(["doctor"]) == 1
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["tqdm"].split()[1] == "MISSING"
-    assert lines["tqdm"].endswith("; pip install epymarl-trust-region")
+    assert lines["tqdm"].endswith(f"; pip install -c {ROOT}/constraints.txt -e '{ROOT}'")
+    assert lines["mpe2"].endswith(f"; pip install -c {ROOT}/constraints.txt -e '{ROOT}[envs]'")
     assert "missing (optional)" in lines["mpe2"]
     assert "MISSING  82.0.1; pip install 'setuptools<82'" in lines["setuptools"]
+
+
+def test_doctor_knows_what_a_run_may_need(capsys, monkeypatch, tmp_path) -> None:
+    """CUDA, SMAClite, StarCraft II, the patches, and the versions that are known to work together."""
+    monkeypatch.setenv("SC2PATH", str(tmp_path / "sc2"))
+    assert cli.main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["good"] and all(check["remedy"] for check in found["checks"] if not check["good"])
+    checks = {check["name"]: check for check in found["checks"]}
+    assert {"CUDA", "smaclite", "StarCraftII", "versions", "EPyMARL"} <= checks.keys()
+    game = checks["StarCraftII"]
+    assert not game["good"] and not game["required"] and game["detail"] == f"SC2PATH={tmp_path / 'sc2'} is no folder"
+    (tmp_path / "sc2/Versions").mkdir(parents=True)
+    with pytest.raises(LookupError, match="sc2 has no Maps/SMAC_Maps"):
+        doctor._starcraft()
+    (tmp_path / "sc2/Maps/SMAC_Maps").mkdir(parents=True)
+    assert doctor._starcraft() == f"{tmp_path / 'sc2'} (SC2PATH)"
+
+
+def test_doctor_compares_versions_with_those_that_work(tmp_path, monkeypatch) -> None:
+    (tmp_path / "constraints.txt").write_text(
+        f"# a set\ntorch=={metadata.version('torch').partition('+')[0]}\nnumpy==0.1\nno-such-package==1\n"
+        'sacred==0.2; python_version >= "3.99"\n'
+    )
+    monkeypatch.setattr(doctor, "_CLONE", tmp_path)
+    with pytest.raises(LookupError, match=r"^of constraints.txt differ 1: numpy .* \(known to work: 0.1\)$"):
+        doctor._versions()
+    assert doctor.install("envs") == f"pip install -c {tmp_path}/constraints.txt -e '{tmp_path}[envs]'"
+    (tmp_path / "constraints.txt").unlink()  # a wheel
+    assert doctor._versions().startswith("not compared") and doctor.install() == "pip install epymarl-trust-region"
+
+
+def test_doctor_says_whether_the_checkout_is_patched(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(epymarl, "find", lambda: (tmp_path, "named"))
+    for count, good in ((0, False), (1, False), (3, True)):
+        monkeypatch.setattr(patching, "applied", lambda path, count=count: patching.series()[:count])
+        (check,) = doctor._patches()
+        assert check.good is good and check.detail == f"{count} of 3 are in {tmp_path}"
+        assert f"`epymarl-tr suite patch {tmp_path}`" in check.remedy
 
 
 def test_doctor_runs_where_sacred_does_not_import() -> None:

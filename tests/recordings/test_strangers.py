@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from epymarl_trust_region import memory
-from epymarl_trust_region.errors import DataError
+from epymarl_trust_region.errors import ConfigError, DataError
+from epymarl_trust_region.offline import command as train_offline
 from epymarl_trust_region.recordings import journal
 from epymarl_trust_region.recordings.episodes import EpisodeWriter, read_episodes
 from epymarl_trust_region.recordings.layout import data_file, metadata_file
@@ -287,3 +288,19 @@ def test_a_compressed_recording_is_read(path):
             file.create_dataset(name, data=values, compression="gzip", chunks=values.shape)
     read = read_episodes(path)
     assert all((read[key] == expected[key]).all() for key in expected)
+
+
+# What is made of one --------------------------------------------------------------------------------------------
+
+
+def test_no_module_is_imported_because_a_recording_says_so(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("evil.py").write_text("open('owned', 'w')\n")
+    change_metadata(path, env_args_={"key": "evil:Env-v0", "time_limit": 9})
+    command = ["--config=log_linear_ppo_offline", f"--data={path}", "--evaluate=1"]
+    with pytest.raises(ConfigError, match="name code to import, env_args.key=evil:Env-v0; if you trust it, name it"):
+        train_offline.main(command)
+    assert not Path("owned").exists()
+    for known in ("lbforaging:Foraging-8x8-2p-3f-v3", "pz-mpe-simple-spread-v3", None):
+        train_offline.check_named({"env_args": {"key": known}}, {})
+    train_offline.check_named({"env_args": {"key": "mine:Env-v0"}}, {"key": "mine:Env-v0"})

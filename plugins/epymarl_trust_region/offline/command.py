@@ -26,10 +26,12 @@ from ..errors import CapabilityError, ConfigError, DataError
 from ..main import main as run
 from ..provenance import own_version
 from ..recordings.episodes import Episodes, read_episodes
+from ..recordings.guarded import plain
 from ..recordings.layout import is_continuous
 from ..run_config import check_run
 from ..seeding import seed_everything
 from ..suite import algorithms
+from ..suite.environment_code import INSTALL
 from ..suite.environments import check_environment, resolved
 from ..suite.host import config_root
 from ..suite.lite.registries import ENVIRONMENTS
@@ -64,6 +66,7 @@ def main(argv: list[str]) -> int:
     check_actions(episodes, config["learner"])
     args, mac = build(config, episodes)
     if options.evaluate or config["env_args"]:
+        check_named(episodes.about, config["env_args"])
         check_task(episodes, args)
     make = algorithms.offline_learners()[config["learner"]]
     learner = make(mac, episodes, make.schema.from_mapping(config))
@@ -158,6 +161,24 @@ def check_actions(episodes: Episodes, learner: str) -> None:
         raise CapabilityError(
             f"the recorded actions are continuous, and {schema.algorithm} does not support them: its policies are "
             "softmaxes over the features of each action; record episodes with discrete actions"
+        )
+
+
+def check_named(about: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse to import a module because a recording, which may be anyone's, says so.
+
+    Args:
+        given: `env_args` of the command line.
+
+    Raises:
+        ConfigError: the environment's id has a module in front that is no known package's, and the user has not named.
+    """
+    key = about["env_args"].get("key")
+    module = str(key).rpartition(":")[0].partition(".")[0]
+    if module and module not in (*INSTALL, __package__.partition(".")[0]) and given.get("key") is None:
+        raise ConfigError(
+            f"the recorded episodes name code to import, env_args.key={plain(key)}; if you trust it, name it yourself: "
+            f"add `with env_args.key={plain(key)}`"
         )
 
 
