@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "git": set(),
     "provenance": {"git"},
     "suite": {
-        "learners", "controllers", "runners", "environments", "recordings", "config", "run_config", "git", "extensions"
+        "learners", "controllers", "runners", "environments", "recordings", "config", "run_config", "git", "extensions",
+        "modules",
     },
     "learners": {"onpolicy", "numerics", "config"},
     "onpolicy": {"numerics", "modules", "config"},
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "recordings": set(),
     "offline": {
         "main", "seeding", "config", "run_config", "controllers", "learners", "numerics", "recordings", "suite",
-        "provenance",
+        "provenance", "modules",
     },
     "experiments": {"configuration", "seeding", "config", "suite", "provenance"},
     "studies": {"experiments", "games", "numerics"},
