@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "provenance": {"git"},
     "suite": {
         "learners", "controllers", "runners", "environments", "recordings", "config", "run_config", "git", "extensions",
-        "memory",
+        "memory", "modules",
     },
     "learners": {"onpolicy", "numerics", "config"},
     "onpolicy": {"numerics", "modules", "config"},
@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "recordings": {"memory"},
     "offline": {
         "main", "seeding", "config", "run_config", "controllers", "learners", "numerics", "recordings", "suite",
-        "provenance",
+        "provenance", "modules",
     },
     "experiments": {"configuration", "seeding", "config", "suite", "provenance"},
     "studies": {"experiments", "games", "numerics"},

@@ -5,7 +5,10 @@ They derive from Sacred's own error type, so that Sacred prints the message alon
 
 from __future__ import annotations
 
+import errno
+import os
 import warnings
+from pathlib import Path
 
 # Sacred imports pkg_resources, which says at length that it is deprecated; a user of this plugin cannot help it.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated", category=UserWarning)
@@ -38,6 +41,24 @@ class EnvironmentMissingError(TrustRegionError):
 
 class CheckpointError(TrustRegionError):
     """A checkpoint is missing, empty, truncated, or made for another task."""
+
+
+class StorageError(TrustRegionError):
+    """What a run writes does not fit on its disk, or may not be written there."""
+
+    @classmethod
+    def of(cls, path: str | os.PathLike, error: OSError, key: str = "local_results_path") -> StorageError:
+        """The error for an OSError that was met while `path` was written; `key` names another place."""
+        disk, reason = _mount_point(Path(path)), error.strerror or type(error).__name__
+        elsewhere = f"or write to another disk with {key}=FOLDER"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = "no space left on" if error.errno == errno.ENOSPC else "the quota is used up on"
+            return cls(f"{what} {disk}, where {path} is to be written; free some there, {elsewhere}")
+        return cls(f"{path} cannot be written ({reason}, on {disk}); let this user write there, {elsewhere}")
+
+
+def _mount_point(path: Path) -> Path:
+    return next((place for place in path.absolute().parents if os.path.ismount(place)), path.absolute().parent)
 
 
 class DataError(TrustRegionError):

@@ -63,7 +63,7 @@ def test_a_run_lands_where_the_suites_users_look(capsys, empty_folder):
     assert re.search(r"test return +-?[\d.]+ \(at 10 steps\) -> -?[\d.]+ \(at \d+ steps\)", out)
     assert "results/sacred/happo/trust-region-climbing-v0/1/learning_curve.png" in out
     (model,) = (empty_folder / "results/models").iterdir()
-    assert {file.name for step in model.iterdir() for file in step.iterdir()} == {"agent.th", "learner.th"}
+    assert {file.name for file in model.glob("*/*")} == {"agent.th", "learner.th", "SHA256SUMS"}
 
 
 def test_same_seed_same_run_and_another_seed_another():
@@ -238,12 +238,12 @@ def test_a_broken_checkpoint_is_one_clear_error(capsys):
     whole = (newest / "learner.th").read_bytes()
     for damage, message in (
         (lambda: (newest / "learner.th").write_bytes(whole[:1000]), "learner.th is damaged"),
-        (lambda: (newest / "learner.th").unlink(), "learner.th is missing"),
-        (lambda: [f.unlink() for f in newest.iterdir()], "agent.th is missing"),
+        (lambda: (newest / "learner.th").unlink(), "is incomplete (it lacks learner.th)"),
+        (lambda: [f.unlink() for f in newest.iterdir()], "(it lacks agent.th and learner.th)"),
     ):
         damage()
         capsys.readouterr()
-        assert run(*GAME, *SHORT, f"checkpoint_path={folder}") == 2
+        assert run(*GAME, *SHORT, f"checkpoint_path={folder}", f"load_step={newest.name}") == 2
         assert message in capsys.readouterr().err
     empty = Path("empty")
     empty.mkdir()

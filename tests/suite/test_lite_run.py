@@ -132,7 +132,8 @@ def test_saves_go_where_epymarl_puts_them_and_load_again(tmp_path: Path) -> None
     config = make_config(tmp_path, save_model=True, save_model_interval=15)
     folder = run(FakeSacredRun(), config, LOG)
     saved = [event[1] for event in EVENTS if event[0] == "save"]
-    assert [path.name for path in saved] == ["10", "30", "40"]  # the last one when training ends
+    assert [path.name for path in saved] == ["10.unfinished", "30.unfinished", "40.unfinished"]
+    assert {path.name for path in Path(folder).iterdir()} == {"10", "30", "40"}  # the last one when training ends
     assert saved[0].parents[1] == tmp_path / "models" and str(saved[0].parent) == folder
     assert saved[0].parent.name.startswith("note_seed0_FiveSteps-v0_")
     for load_step, expected in ((0, "40"), (12, "10")):
@@ -147,7 +148,7 @@ def test_saves_go_where_epymarl_puts_them_and_load_again(tmp_path: Path) -> None
 @pytest.mark.parametrize("interval, steps", [(1, ["10", "20", "30", "40"]), (50_000, ["10", "40"])])
 def test_the_last_policy_is_saved_once(tmp_path: Path, interval: int, steps: list[str]) -> None:
     run(FakeSacredRun(), make_config(tmp_path, save_model=True, save_model_interval=interval), LOG)
-    assert [event[1].name for event in EVENTS if event[0] == "save"] == steps
+    assert [event[1].stem for event in EVENTS if event[0] == "save"] == steps
 
 
 def test_without_save_model_nothing_is_saved_and_no_folder_is_named(tmp_path: Path) -> None:
@@ -157,6 +158,7 @@ def test_without_save_model_nothing_is_saved_and_no_folder_is_named(tmp_path: Pa
 
 def test_evaluation_plays_tests_and_learns_nothing(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "model").touch()
     sacred = FakeSacredRun()
     run(sacred, make_config(tmp_path, checkpoint_path=str(tmp_path), evaluate=True), LOG)
     assert EVENTS == ["mac", "learner", ("load", "7"), *["test"] * 4, "close", "close"]
@@ -167,7 +169,7 @@ def test_evaluation_plays_tests_and_learns_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["missing", "empty"])
 def test_checkpoint_folder_without_checkpoint(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match=f"{folder} holds no checkpoint"):
+    with pytest.raises(CheckpointError, match=f"{folder} (is not a folder|holds no step folders)"):
         run(FakeSacredRun(), make_config(tmp_path, checkpoint_path=str(tmp_path / folder)), LOG)
     assert EVENTS[-2:] == ["close", "close"]
 

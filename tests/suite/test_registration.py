@@ -273,10 +273,11 @@ def test_the_environment_is_checked_whosever_algorithm_it_is():
 def test_the_checkpoint_that_will_be_loaded_is_checked_if_it_is_ours(tmp_path):
     for step in ("10", "20"):
         (tmp_path / step).mkdir()
-    with pytest.raises(CheckpointError, match=r"10.agent\.th is missing"):
+    with pytest.raises(CheckpointError, match=r"10 is incomplete \(it lacks agent\.th and learner\.th\)"):
         registration.check_all(complete(checkpoint_path=str(tmp_path), load_step=11), HOST_DEFAULTS)
-    with pytest.raises(CheckpointError, match=r"20.agent\.th is missing"):
+    with pytest.raises(CheckpointError, match=r"20 is incomplete \(it lacks agent\.th and learner\.th\)"):
         registration.check_all(complete(checkpoint_path=str(tmp_path)), HOST_DEFAULTS)
+    (tmp_path / "20/agent.th").touch()
     registration.check_all({"learner": "q_learner", "checkpoint_path": str(tmp_path)}, HOST_DEFAULTS)
 
 

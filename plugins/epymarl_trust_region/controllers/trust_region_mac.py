@@ -342,5 +342,5 @@ class TrustRegionMAC:
         """
         try:
             self.agent.load_state_dict(files.read(Path(path) / files.AGENT_FILE))
-        except RuntimeError as error:
+        except files.DO_NOT_FIT as error:
             raise files.foreign(path, error) from error

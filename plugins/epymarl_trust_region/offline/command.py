@@ -24,6 +24,7 @@ import yaml
 from ..config import nearest
 from ..errors import CapabilityError, ConfigError, DataError
 from ..main import main as run
+from ..modules import files
 from ..provenance import own_version
 from ..recordings.episodes import Episodes, read_episodes
 from ..recordings.guarded import plain
@@ -234,10 +235,11 @@ def save(
         What `checkpoint_path` takes.
     """
     models = folder / "models"
-    (models / str(len(history))).mkdir(parents=True)
     online = algorithms.read_algorithm(_plays_as(args.learner))
     args = SimpleNamespace(**{**vars(args), "learner": online["learner"]})
-    algorithms.learners()[args.learner](mac, sizes, _Silence(), args).save_models(str(models / str(len(history))))
+    learner = algorithms.learners()[args.learner](mac, sizes, _Silence(), args)
+    with files.whole(models / str(len(history))) as unfinished:
+        learner.save_models(str(unfinished))
     record = {"data": str(data), **own_version(), "config": vars(args), "iterations": history}
     (folder / "offline.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
     return models

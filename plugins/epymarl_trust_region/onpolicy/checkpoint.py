@@ -12,6 +12,8 @@ import torch
 from ..modules import files
 
 LEARNER_FILE = "learner.th"
+#: What a checkpoint consists of.
+FILES = (files.AGENT_FILE, LEARNER_FILE)
 
 
 def random_state() -> dict[str, Any]:
@@ -47,5 +49,5 @@ def read(path: str) -> dict[str, Any]:
 
 def check(path: str) -> None:
     """Raise CheckpointError if one of the files of a checkpoint is missing or damaged."""
-    for name in (files.AGENT_FILE, LEARNER_FILE):
+    for name in FILES:
         files.read(Path(path) / name)

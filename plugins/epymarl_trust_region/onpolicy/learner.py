@@ -155,8 +155,8 @@ class OnPolicyLearner:
         """Save where the host saves its models; no bad step was taken, so every parameter is finite."""
         run = getattr(self.args, "unique_token", self.config.name)
         folder = Path(getattr(self.args, "local_results_path", "results")) / "models" / run
-        (folder / str(t_env)).mkdir(parents=True, exist_ok=True)
-        self.save_models(str(folder / str(t_env)))
+        with files.whole(folder / str(t_env)) as unfinished:
+            self.save_models(str(unfinished))
         return folder
 
     # Diagnostics ------------------------------------------------------------------------------------------------
@@ -196,6 +196,8 @@ class OnPolicyLearner:
             },
         )
 
+    checkpoint_files = checkpoint.FILES
+
     @staticmethod
     def check_files(path: str) -> None:
         """Raise CheckpointError if the files under `path` are missing or damaged."""
@@ -219,7 +221,7 @@ class OnPolicyLearner:
             optimisers = (*self.actor_optimisers, self.critic_optimiser)
             for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
-        except (RuntimeError, ValueError, KeyError) as error:
+            self.log_stats_t = state["log_stats_t"]
+            checkpoint.restore_random_state(state["random"])
+        except files.DO_NOT_FIT as error:
             raise files.foreign(path, error) from error
-        self.log_stats_t = state["log_stats_t"]
-        checkpoint.restore_random_state(state["random"])

@@ -26,7 +26,8 @@ from epymarl_trust_region.git import dirty_files, git, last_line
 from epymarl_trust_region.interfaces import Args, Logger
 from epymarl_trust_region.runners.streams import make_runner
 from epymarl_trust_region.runners.vector import VectorRunner
-from epymarl_trust_region.suite import patching, tensorboard
+from epymarl_trust_region.suite import algorithms, patching, tensorboard
+from epymarl_trust_region.suite.checkpoints import with_chosen_step
 from epymarl_trust_region.suite.host import BatchParts, Host, run_defaults
 from epymarl_trust_region.suite.last_policy import run_saving_last
 
@@ -234,13 +235,17 @@ class _AskingBuffer:
 
 
 def _hosted(run: Callable[..., None], learners: dict[str, Any]) -> Callable[..., str | None]:
-    """EPyMARL's `run` with what this plugin does around it: the last policy is saved, and TensorBoard works."""
+    """EPyMARL's `run` with what this plugin does around it.
+
+    The last policy is saved, TensorBoard works, and a checkpoint that is loaded is a complete one.
+    """
     saving = run_saving_last(run, learners)
 
     @functools.wraps(run)
     def hosted(_run: Any, config: dict[str, Any], log: Any) -> str | None:
         with _without_goodbye(run), tensorboard.stand_in(Path(config["local_results_path"]) / "tb_logs"):
-            return saving(_run, config, log)
+            part = algorithms.learners().get(config["learner"])
+            return saving(_run, with_chosen_step(config, part and part.load()), log)
 
     return hosted
 

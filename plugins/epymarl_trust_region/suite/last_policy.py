@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from epymarl_trust_region.modules import files
 from epymarl_trust_region.suite.host import folder_name
 
 
@@ -50,11 +50,23 @@ def saving_last(make_learner: Callable, note: Callable[[Any], None] = lambda arg
         args.unique_token = folder_name(args.unique_token)
         note(args)
         learner = make_learner(mac, scheme, logger, args)
+        _save_whole(learner)
         if args.save_model:
             _save_at_the_end(learner, logger, args)
         return learner
 
     return make
+
+
+def _save_whole(learner: Any) -> None:
+    """EPyMARL makes a folder and gives it to `save_models`; until all is written, that folder stays empty."""
+    save_models = learner.save_models
+
+    def save(path: str) -> None:
+        with files.whole(path) as unfinished:
+            save_models(str(unfinished))
+
+    learner.save_models = save
 
 
 def _save_at_the_end(learner: Any, logger: Any, args: Any) -> None:
@@ -78,7 +90,6 @@ def _save(learner: Any, logger: Any, args: Any, step: str) -> None:
     folder = models_folder(args) / step
     if folder.is_dir():  # the interval has just ended
         return
-    os.makedirs(folder)
     logger.console_logger.info(f"Saving the last models to {folder}")
     learner.save_models(str(folder))
     if args.use_wandb and args.wandb_save_model:

@@ -22,11 +22,12 @@ from ..environments.contract import Contract, contract_of
 from ..environments.mamujoco import MaMuJoCoEnv
 from ..environments.smax import SMAXEnv
 from ..environments.spaces import check_spaces
-from ..errors import ConfigError, SuiteError, TrustRegionError
+from ..errors import CheckpointError, ConfigError, SuiteError, TrustRegionError
+from ..modules import files
 from ..recordings.recording import check_recording, record
 from ..run_config import check_run
 from . import algorithms
-from .checkpoints import check_folder
+from .checkpoints import check_folder, with_chosen_step
 from .ends import TeamEnds
 from .environment_code import add_current_folder
 from .environments import inspect, make_bare, own_limit, resolved
@@ -260,8 +261,22 @@ def check_config(config: Mapping[str, Any]) -> None:
     for problem in algorithms.listing().problems:
         _log.warning(problem)
     check_all(config, host_defaults)
+    _check_last_folder(config)
     if warning := shared_reward_warning(config):
         _log.warning(warning)
+
+
+def _check_last_folder(config: Mapping[str, Any]) -> None:
+    """EPyMARL's own `main.py` loads the last folder if `load_step` is 0, whether it is complete or not."""
+    path, part = config.get("checkpoint_path"), algorithms.learners().get(config["learner"])
+    if not path or config.get("load_step"):
+        return
+    step = with_chosen_step(config, part and part.load())["load_step"]
+    if step != files.steps(Path(path))[-1]:
+        raise CheckpointError(
+            f"the last checkpoint in {path} is incomplete, and EPyMARL would load it: set "
+            f"load_step={step}, which is whole"
+        )
 
 
 def check_online(config: Mapping[str, Any]) -> None:

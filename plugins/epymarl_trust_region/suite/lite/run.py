@@ -16,7 +16,9 @@ from typing import Any
 import torch as th
 
 from epymarl_trust_region.config import nearest
-from epymarl_trust_region.errors import CheckpointError, ConfigError, EnvironmentMissingError
+from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
+from epymarl_trust_region.modules import files
+from epymarl_trust_region.suite.checkpoints import chosen_step
 from epymarl_trust_region.suite.host import folder_name
 from epymarl_trust_region.suite.last_policy import models_folder
 from epymarl_trust_region.suite.lite.episode_batch import OneHot, ReplayBuffer
@@ -135,14 +137,7 @@ def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner
 
 def _load_checkpoint(args: SimpleNamespace, logger: Logger, runner: Any, learner: Any) -> None:
     """Load the checkpoint nearest to `load_step`, or the last one if that is 0, and go on counting from it."""
-    root = Path(args.checkpoint_path)
-    steps = [int(path.name) for path in root.glob("*") if path.is_dir() and path.name.isdigit()]
-    if not steps:
-        raise CheckpointError(
-            f"checkpoint_path={root} holds no checkpoint: give the folder whose sub-folders are named by "
-            "environment steps, such as results/models/<run>"
-        )
-    step = min(steps, key=lambda s: abs(s - args.load_step)) if args.load_step else max(steps)
+    root, step = Path(args.checkpoint_path), chosen_step(args.checkpoint_path, args.load_step, type(learner))
     logger.console_logger.info(f"Loading model from {root / str(step)}")
     learner.load_models(str(root / str(step)))
     runner.t_env = step
@@ -196,9 +191,9 @@ def _learn(args: SimpleNamespace, buffer: ReplayBuffer, learner: Any, t_env: int
 
 def _save(args: SimpleNamespace, logger: Logger, learner: Any, t_env: int) -> None:
     path = str(models_folder(args) / str(t_env))
-    os.makedirs(path, exist_ok=True)
     logger.console_logger.info(f"Saving models to {path}")
-    learner.save_models(path)
+    with files.whole(path) as unfinished:
+        learner.save_models(str(unfinished))
     if args.use_wandb and args.wandb_save_model:
         place = Path(logger.wandb.dir) / "models" / args.unique_token / str(t_env)
         shutil.copytree(path, place, dirs_exist_ok=True)
