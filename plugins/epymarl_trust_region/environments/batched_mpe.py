@@ -163,7 +163,7 @@ class BatchedSpeakerListener(BatchedMPE):
     def _begin(self) -> None:
         self._goal = np.array([int(g.integers(3)) for g in self._generators])
         self._place(2, 3)
-        self._message = np.zeros((len(self._generators), 3))
+        self._message: np.ndarray = np.zeros((len(self._generators), 3))
 
     def _act(self, actions: np.ndarray) -> None:
         force = np.zeros_like(self._agents)
@@ -201,7 +201,7 @@ class BatchedReference(BatchedMPE):
     def _begin(self) -> None:
         self._goals = np.array([[int(g.integers(3)), int(g.integers(3))] for g in self._generators])
         self._place(2, 3)
-        self._messages = np.zeros((len(self._generators), 2, 10))
+        self._messages: np.ndarray = np.zeros((len(self._generators), 2, 10))
 
     def _act(self, actions: np.ndarray) -> None:
         moves, words = (actions, actions[..., 5:]) if self.continuous else (actions % 5, np.eye(10)[actions // 5])

@@ -12,7 +12,8 @@ from torch import Tensor
 class Outcome(NamedTuple):
     """What `backtrack` did."""
 
-    index: int  # type: ignore[assignment]  # hides a method of tuples; j of the step taken, coef^j times the full one; -1 if none was
+    # j of the step taken, coef^j times the full one; -1 if none was
+    index: int  # type: ignore[assignment]  # hides a method of tuples
     gain: float  # of the objective by that step; 0 if none was taken
     expected: float  # what the slope promised for it; for the full step if none was taken
 

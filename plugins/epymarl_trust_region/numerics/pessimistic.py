@@ -137,7 +137,7 @@ def _bounded(problem: Evaluation, slope: np.ndarray, max_norm: float) -> np.ndar
     right = 2 * weighted.T @ problem.b - slope
     values, vectors = np.linalg.eigh(2 * problem.c.T @ weighted)
     values, turned = np.maximum(values, 0), vectors.T @ right
-    low, high = 0.0, np.linalg.norm(right) / max_norm
+    low, high = 0.0, float(np.linalg.norm(right) / max_norm)
     for _ in range(_HALVINGS):
         mu = (low + high) / 2
         low, high = (mu, high) if np.linalg.norm(turned / (values + mu)) > max_norm else (low, mu)

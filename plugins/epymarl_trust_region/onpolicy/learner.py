@@ -62,7 +62,8 @@ class OnPolicyLearner:
 
     def _make_actor_optimiser(self, network: int) -> FlatParameters:
         owner, parameters, vector = self._actor(network)
-        return Optimiser(owner, parameters, self.config.lr, self.config, vector)  # type: ignore[attr-defined]  # of whose actors Adam moves
+        lr = self.config.lr  # type: ignore[attr-defined]  # who has none makes others
+        return Optimiser(owner, parameters, lr, self.config, vector)
 
     def _actor(self, network: int) -> tuple[str, list[torch.nn.Parameter], torch.Tensor]:
         """What a network is called in messages, its parameters, and the vector of which they are views."""
