@@ -70,6 +70,7 @@ setup(
             "mypy",
             "types-PyYAML",
             "types-tqdm",
+            "networkx",
             "scipy",
             "pandas",
             "build",

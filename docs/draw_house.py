@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import networkx as nx
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "epymarl_trust_region"
 PAGE = ROOT / "docs" / "architecture.md"
@@ -19,72 +21,59 @@ BEGIN, END = "<!-- drawn by docs/draw_house.py -->", "<!-- end of the picture --
 FREE = {"errors", "interfaces", "__init__", "__main__"}
 
 
-def part_of(module: list[str]) -> str:
-    """The part of the package that a module below it belongs to: a folder or a file directly in it."""
-    return module[0] if module else "__init__"
+def imported(tree: ast.AST, file: str) -> Iterator[str]:
+    """Absolute dotted names of everything that `file` (path inside the package) imports.
 
-
-def imported(file: Path, folder: Path) -> Iterator[str]:
-    """The parts that a file imports, also inside functions, with repetitions."""
-    here = [PACKAGE, *file.relative_to(folder).parts[:-1]]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    Also inside functions, by `import_module("...")`, and by the table of commands in cli.py.
+    """
+    package = [PACKAGE, *Path(file).parts[:-1]]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name.split(".") for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = here[: len(here) - node.level + 1] if node.level else []
+            base = package[: len(package) - node.level + 1] if node.level else []
             base = [*base, *(node.module.split(".") if node.module else [])]
-            names = [[*base, alias.name] for alias in node.names]
-        elif file.name == "cli.py" and isinstance(node, ast.Constant) and str(node.value).startswith(f"{PACKAGE}."):
-            names = [str(node.value).split(".")]  # its commands, imported when they are typed
-        else:
-            continue
-        yield from (part_of(name[1:]) for name in names if name[0] == PACKAGE)
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            yield from (word.value for word in node.args[:1] if isinstance(word, ast.Constant))
+        elif file == "cli.py" and isinstance(node, ast.Constant) and str(node.value).startswith(f"{PACKAGE}."):
+            yield str(node.value)
 
 
-def arrows(folder: Path) -> dict[str, set[str]]:
+def part_of(file: str) -> str:
+    """The part of the package that a file of it belongs to: a folder or a file directly in it."""
+    return Path(file).parts[0].removesuffix(".py")
+
+
+def arrows(folder: Path) -> nx.DiGraph:
     """Part -> the other parts that it imports, of those that are not free to all."""
-    found: dict[str, set[str]] = {}
-    for file in sorted(folder.rglob("*.py")):
-        part = part_of([*file.relative_to(folder).with_suffix("").parts])
-        if part not in FREE:
-            names = {
-                name for name in imported(file, folder) if (folder / name).is_dir() or (folder / f"{name}.py").exists()
-            }
-            found.setdefault(part, set()).update(names - {part} - FREE)
-    return found
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.py"))}
+    graph = nx.DiGraph()
+    graph.add_nodes_from({part_of(file) for file in files} - FREE)
+    for file, path in files.items():
+        names = (name.split(".") for name in imported(ast.parse(path.read_text(encoding="utf-8")), file))
+        others = {name[1] for name in names if name[0] == PACKAGE and len(name) > 1}
+        if part_of(file) not in FREE:
+            graph.add_edges_from((part_of(file), other) for other in others & set(graph) - {part_of(file)})
+    return graph
 
 
-def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
-    """Everything that `start` imports, directly or not."""
-    seen: set[str] = set()
-    waiting = list(graph.get(start, ()))
-    while waiting:
-        if (part := waiting.pop()) not in seen:
-            seen.add(part)
-            waiting += graph.get(part, ())
-    return seen
-
-
-def without_detours(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    """The same without each arrow that a longer way makes needless; the parts must import each other one way only.
+def without_detours(graph: nx.DiGraph) -> nx.DiGraph:
+    """The same without each arrow that a longer way makes needless.
 
     Raises:
         ValueError: two parts import each other, maybe by way of others.
     """
-    for part in graph:
-        if part in reachable(graph, part):
-            raise ValueError(f"{part} imports itself, by way of others")
-    return {
-        part: {other for other in others if not any(other in reachable(graph, third) for third in others - {other})}
-        for part, others in graph.items()
-    }
+    if circles := sorted(min(parts) for parts in nx.strongly_connected_components(graph) if len(parts) > 1):
+        raise ValueError(f"{circles[0]} imports itself, by way of others")
+    return nx.transitive_reduction(graph)
 
 
 def picture(folder: Path) -> str:
     """The picture as Mermaid text."""
     graph = without_detours(arrows(folder))
     shape = {part: f'{part}["{part}/"]' if (folder / part).is_dir() else f'{part}(["{part}.py"])' for part in graph}
-    lines = [f"    {part} --> {other}" for part in sorted(graph) for other in sorted(graph[part])]
+    lines = [f"    {part} --> {other}" for part, other in sorted(graph.edges)]
     return "\n".join(["```mermaid", "flowchart TD", *(f"    {shape[part]}" for part in sorted(graph)), *lines, "```"])
 
 

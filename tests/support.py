@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 import yaml
-from epymarl_trust_region.suite import algorithms
+from epymarl_trust_region.suite import algorithms, epymarl
 
 ROOT = Path(__file__).resolve().parents[1]
 #: By their names in yaml files; called, each makes one. And the dataclass of each learner's keys.
@@ -20,6 +21,22 @@ LEARNERS, CONTROLLERS = algorithms.learners(), algorithms.controllers()
 SCHEMAS = {
     name: part.schema for name, part in {**LEARNERS, **algorithms.offline_learners()}.items() if not part.package
 }
+#: A script that runs another, named first, whose worker processes share nothing with it.
+SPAWN = """
+import multiprocessing, os, runpy, sys
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    main = sys.argv[1]
+    sys.argv = sys.argv[1:]
+    sys.path[0] = os.path.dirname(main)
+    runpy.run_path(main, run_name="__main__")
+"""
+
+
+def clone_suite(home: Path, target: Path) -> None:
+    """EPyMARL at the tested commit, from the checkout at `home`, without whatever is changed there."""
+    subprocess.run(["git", "clone", "-q", "--no-checkout", str(home), str(target)], check=True)
+    subprocess.run(["git", "checkout", "-q", "--detach", epymarl.PINNED_COMMIT], cwd=target, check=True)
 
 
 class HandMadeBatch(dict):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from draw_house import PACKAGE, imported, part_of
 
-PACKAGE = "epymarl_trust_region"
 ROOT = Path(__file__).resolve().parents[1] / "plugins" / PACKAGE
 
 # Part of the package -> the other parts that it may import. `errors`, `interfaces` and the version are free to all.
@@ -73,24 +72,6 @@ THIRD_PARTY = {
 HOST_MODULES = {"components", "controllers", "envs", "learners", "main", "modules", "run", "runners", "search", "utils"}
 
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
-
-
-def imported(tree: ast.AST, file: str) -> Iterator[str]:
-    """Absolute dotted names of everything that `file` imports, also inside functions and by `import_module("...")`."""
-    package = [PACKAGE, *Path(file).parts[:-1]]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            base = [*base, *(node.module.split(".") if node.module else [])]
-            yield from (".".join([*base, alias.name]) for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
-            yield from (word.value for word in node.args[:1] if isinstance(word, ast.Constant))
-
-
-def part_of(file: str) -> str:
-    return Path(file).parts[0].removesuffix(".py")
 
 
 def violations(source: str, file: str) -> list[str]:

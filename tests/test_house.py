@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
+import draw_house
+import networkx as nx
 import pytest
 from support import ROOT
-
-sys.path.append(str(ROOT / "docs"))
-import draw_house
 
 FOLDER = ROOT / "plugins" / draw_house.PACKAGE
 
@@ -19,12 +16,13 @@ def test_the_page_has_the_picture_of_the_source():
 
 def test_an_arrow_that_a_longer_way_makes_needless_is_left_out():
     graph = {"a": {"b", "c", "d"}, "b": {"c"}, "c": {"d"}, "d": set()}
-    assert draw_house.without_detours(graph) == {"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": set()}
+    reduced = draw_house.without_detours(nx.DiGraph(graph))
+    assert {part: set(reduced[part]) for part in reduced} == {"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": set()}
 
 
 def test_a_circle_is_refused():
     with pytest.raises(ValueError, match="a imports itself, by way of others"):
-        draw_house.without_detours({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+        draw_house.without_detours(nx.DiGraph({"a": {"b"}, "b": {"c"}, "c": {"a"}}))
 
 
 def test_every_room_is_told_of():
@@ -44,4 +42,4 @@ def test_imports_of_every_kind_are_found(tmp_path):
     for name in ("one", "two", "three", "four"):
         (tmp_path / f"{name}.py").write_text("")
     found = draw_house.arrows(tmp_path)
-    assert found["room"] == {"one", "two", "three"} and found["cli"] == {"four"}
+    assert set(found["room"]) == {"one", "two", "three"} and set(found["cli"]) == {"four"}

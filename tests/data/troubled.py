@@ -19,7 +19,7 @@ class Troubled(gym.Env):
 
     n_agents = 2
     action_space = Tuple([Discrete(2), Discrete(2)])
-    observation_space = Tuple([Box(-99, 99, (1,)), Box(-99, 99, (1,))])
+    observation_space = Tuple([Box(-np.inf, np.inf, (1,)), Box(-np.inf, np.inf, (1,))])
 
     def __init__(self, trouble: str = "none", who: int = 0) -> None:
         self.trouble, self.who = trouble, who
@@ -33,7 +33,7 @@ class Troubled(gym.Env):
 
     def reset(self, *, seed=None, options=None):
         self.t = 0
-        return (np.array([self.n]), np.array([os.getpid() % 99])), {}
+        return (np.array([self.n]), np.array([os.getpid()])), {}
 
     def close(self) -> None:
         if self.trouble == "note":

@@ -14,7 +14,7 @@ from epymarl_trust_region import cli
 from epymarl_trust_region.experiments import bench
 from epymarl_trust_region.suite import epymarl, patching
 from extensions import HAA2C, installed, pip_install
-from support import ROOT, continuous, make_batch, make_learner
+from support import ROOT, SPAWN, clone_suite, continuous, make_batch, make_learner
 
 TASK = "env_args.key=trust-region-climbing-v0 env_args.time_limit=1 t_max=40 test_interval=20 test_nepisode=10".split()
 SEEDED = ["seed=3", "learner_log_interval=0", "runner_log_interval=10", "env_processes=1"]
@@ -180,22 +180,11 @@ def test_without_it_there_is_nothing_of_it(own_folder, capsys):
 
 # The suite's own main script, with workers that share nothing with it ------------------------------------------------
 
-SPAWN = """
-import multiprocessing, os, runpy, sys
-if __name__ == "__main__":
-    multiprocessing.set_start_method("spawn")
-    main = sys.argv[1]
-    sys.argv = sys.argv[1:]
-    sys.path[0] = os.path.dirname(main)
-    runpy.run_path(main, run_name="__main__")
-"""
-
 
 @pytest.mark.integration
 def test_the_patched_suites_own_main_runs_it_with_spawned_workers(haa2c, own_folder, epymarl_home):
     clone = own_folder / "epymarl"
-    subprocess.run(["git", "clone", "-q", "--no-checkout", str(epymarl_home), str(clone)], check=True)
-    subprocess.run(["git", "checkout", "-q", "--detach", epymarl.PINNED_COMMIT], cwd=clone, check=True)
+    clone_suite(epymarl_home, clone)
     patching.apply(clone)
     (own_folder / "driver.py").write_text(SPAWN)
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from epymarl_trust_region.git import dirty_files
 from epymarl_trust_region.suite import epymarl, host, patching
+from support import SPAWN, clone_suite
 
 pytestmark = pytest.mark.integration
 
@@ -38,22 +39,12 @@ def check_config(config):
 """
 LBF = "env_args.key=lbforaging:Foraging-8x8-2p-3f-v3"
 SHORT = "env_args.time_limit=10 batch_size_run=2 buffer_size=2 batch_size=2 test_nepisode=2 hidden_dim=8".split()
-SPAWN = """
-import multiprocessing, os, runpy, sys
-if __name__ == "__main__":
-    multiprocessing.set_start_method("spawn")
-    main = sys.argv[1]
-    sys.argv = sys.argv[1:]
-    sys.path[0] = os.path.dirname(main)
-    runpy.run_path(main, run_name="__main__")
-"""
 
 
 @pytest.fixture
 def clone(epymarl_home: Path, tmp_path: Path) -> Path:
     target = tmp_path / "epymarl"
-    subprocess.run(["git", "clone", "-q", "--no-checkout", str(epymarl_home), str(target)], check=True)
-    subprocess.run(["git", "checkout", "-q", "--detach", epymarl.PINNED_COMMIT], cwd=target, check=True)
+    clone_suite(epymarl_home, target)
     return target
 
 

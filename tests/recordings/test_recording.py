@@ -15,6 +15,7 @@ from epymarl_trust_region.recordings.episodes import read_episodes
 from epymarl_trust_region.recordings.recording import check_recording, episodes_of, record
 from epymarl_trust_region.suite.lite import registries
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
+from epymarl_trust_region.suite.scheme import batch_scheme
 from gymnasium.spaces import Box, Discrete, Tuple
 from recorded import made, write
 from support import CONTROLLERS, RecordingLogger, algorithm, make_batch
@@ -38,15 +39,7 @@ def play(args, rollouts=(False, True, False), mac=None, recorded=True):
     runner = registries.vector_runner(args, RecordingLogger())
     runner = record(runner, args) if recorded else runner
     info = runner.get_env_info()
-    scheme = {
-        "state": {"vshape": info["state_shape"]},
-        "obs": {"vshape": info["obs_shape"], "group": "agents"},
-        "actions": {"vshape": (1,), "group": "agents", "dtype": torch.long},
-        "avail_actions": {"vshape": (info["n_actions"],), "group": "agents", "dtype": torch.int},
-        "terminated": {"vshape": (1,), "dtype": torch.uint8},
-        "reward": {"vshape": (1 if args.common_reward else info["n_agents"],)},
-    }
-    groups, preprocess = {"agents": info["n_agents"]}, {"actions": ("actions_onehot", [OneHot(info["n_actions"])])}
+    scheme, groups, preprocess = batch_scheme(info, args.common_reward, OneHot)
     if mac is None:
         mac = conformance.ScriptedMAC()
     else:

@@ -13,6 +13,7 @@ from epymarl_trust_region.runners import batched_form
 from epymarl_trust_region.runners.env_group import BatchedEnvGroup, EnvGroup
 from epymarl_trust_region.suite.lite.episode_batch import OneHot
 from epymarl_trust_region.suite.lite.registries import vector_runner
+from epymarl_trust_region.suite.scheme import batch_scheme
 
 pytest.importorskip("mpe2")
 
@@ -51,17 +52,8 @@ def play(key=SPREAD, common_reward=True, scalarisation="sum", time_limit=25, ren
     recorder = Recorder(n_agents)
     runner = vector_runner(args, recorder)
     info = runner.get_env_info()
-    scheme = {
-        "state": {"vshape": info["state_shape"]},
-        "obs": {"vshape": info["obs_shape"], "group": "agents"},
-        "actions": {"vshape": (1,), "group": "agents", "dtype": torch.long},
-        "avail_actions": {"vshape": (info["n_actions"],), "group": "agents", "dtype": torch.int},
-        "terminated": {"vshape": (1,), "dtype": torch.uint8},
-        "reward": {"vshape": (1 if common_reward else info["n_agents"],)},
-    }
-    runner.setup(
-        scheme, {"agents": n_agents}, {"actions": ("actions_onehot", [OneHot(out_dim=info["n_actions"])])}, recorder
-    )
+    scheme, groups, preprocess = batch_scheme(info, common_reward, OneHot)
+    runner.setup(scheme, groups, preprocess, recorder)
     batches = [runner.run(test_mode=test_mode).data.transition_data for test_mode in (False, True, True, False)]
     runner.close_env()
     return runner, batches, recorder.logged

@@ -82,16 +82,26 @@ class BoxActions:
         Raises:
             CapabilityError: another shape: from a policy that chooses among discrete actions.
         """
-        actions = np.asarray(actions)
-        if actions.shape != self._shape:
-            raise CapabilityError(
-                f"the environment takes actions of shape {self._shape}, a float for each dimension of each agent, and "
-                f"got shape {actions.shape}; choose an algorithm with Gaussian policies, such as --config=happo"
-            )
+        actions = floats(actions, self._shape)
         return [
             np.clip(row[:size].astype(space.dtype).reshape(space.shape), space.low, space.high)
             for row, size, space in zip(actions, self.sizes, self._spaces, strict=True)
         ]
+
+
+def floats(actions: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Actions as an array [N, A].
+
+    Raises:
+        CapabilityError: another shape: from a policy that chooses among discrete actions.
+    """
+    actions = np.asarray(actions)
+    if actions.shape != shape:
+        raise CapabilityError(
+            f"the environment takes actions of shape {shape}, a float for each dimension of each agent, and got shape "
+            f"{actions.shape}; choose an algorithm with Gaussian policies, such as --config=happo"
+        )
+    return actions
 
 
 def actions_of(spaces: Iterable[Space]) -> DiscreteActions | BoxActions:

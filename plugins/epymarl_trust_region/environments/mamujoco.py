@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import CapabilityError
 from . import mamujoco_tasks
+from .actions import floats
 from .mamujoco_sight import local_sight
 
 
@@ -102,12 +103,7 @@ class MaMuJoCoEnv:
         Raises:
             CapabilityError: another shape: from a policy that chooses among discrete actions.
         """
-        actions = np.asarray(actions)
-        if actions.shape != self._shape:
-            raise CapabilityError(
-                f"env=mamujoco takes actions of shape {self._shape}, a float for each joint of each agent, and got "
-                f"shape {actions.shape}; choose an algorithm with Gaussian policies"
-            )
+        actions = floats(actions, self._shape)
         # In float64, as the package hands them on: the cost of actions is rounded otherwise in float32.
         played = np.maximum(actions.take(self._from), self._low)
         state, reward, terminated, _, _ = self._simulator.step(np.minimum(played, self._high, out=played))

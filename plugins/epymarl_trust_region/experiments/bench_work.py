@@ -26,6 +26,7 @@ from ..suite.environments import resolved
 from ..suite.epymarl import load
 from ..suite.host import BatchParts, Host
 from ..suite.registration import register_into
+from ..suite.scheme import batch_scheme
 from ..suite.selection import lite_host
 
 PHASES = ("environment", "messages", "batch", "MAC", "learner")
@@ -151,18 +152,8 @@ def _iteration(host: Host, args: SimpleNamespace) -> Once:
 
 
 def _scheme(args: SimpleNamespace, info: dict[str, int], parts: BatchParts) -> tuple[dict, dict, dict]:
-    """As the suite's `run` makes them."""
     args.n_agents, args.n_actions, args.state_shape = info["n_agents"], info["n_actions"], info["state_shape"]
-    scheme = {
-        "state": {"vshape": info["state_shape"]},
-        "obs": {"vshape": info["obs_shape"], "group": "agents"},
-        "actions": {"vshape": (1,), "group": "agents", "dtype": torch.long},
-        "avail_actions": {"vshape": (info["n_actions"],), "group": "agents", "dtype": torch.int},
-        "terminated": {"vshape": (1,), "dtype": torch.uint8},
-        "reward": {"vshape": (1,)},
-    }
-    preprocess = {"actions": ("actions_onehot", [parts.one_hot(out_dim=info["n_actions"])])}
-    return scheme, {"agents": info["n_agents"]}, preprocess
+    return batch_scheme(info, args.common_reward, parts.one_hot)
 
 
 def _learner(host: Host, args: SimpleNamespace, scheme: dict, groups: dict) -> tuple[Any, Any]:

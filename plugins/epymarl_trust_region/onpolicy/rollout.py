@@ -110,15 +110,8 @@ def make_rollout(
     Raises:
         NonFiniteError: a reward of a valid step, or an observation or state, the last included, is NaN or infinite.
     """
-    truncated, mask = _field(batch, "truncated"), stream_mask(batch)
-    if mask is None:  # whole episodes
-        mask = step_mask(batch["filled"], batch["terminated"], truncated)
-    else:  # streams, which say themselves where an action counted
-        mask = mask[:, :-1]
-    mask = mask.to(batch["reward"].dtype)
-    check_finite(batch["reward"][:, :-1], mask, "reward")
-    for key, what in (("obs", "observation"), ("state", "state")):  # the last ones too: values are read off them
-        check_finite(batch[key].flatten(2), batch["filled"], what)
+    truncated = _field(batch, "truncated")
+    mask = _checked_mask(batch, truncated)
     inputs = mac.build_inputs(batch)
     actions = mac.taken_actions(batch)
     avail = _availability(batch["avail_actions"][:, :-1], mask)
@@ -148,6 +141,20 @@ def make_rollout(
         recurrent=mac.recurrent,
         memory=memory,
     )
+
+
+def _checked_mask(batch: Batch, truncated: Tensor | None) -> Tensor:
+    """Where an action counted, [B, T, 1], of a batch that is finite there."""
+    mask = stream_mask(batch)
+    if mask is None:  # whole episodes
+        mask = step_mask(batch["filled"], batch["terminated"], truncated)
+    else:  # streams, which say it themselves
+        mask = mask[:, :-1]
+    mask = mask.to(batch["reward"].dtype)
+    check_finite(batch["reward"][:, :-1], mask, "reward")
+    for key, what in (("obs", "observation"), ("state", "state")):  # the last ones too: values are read off them
+        check_finite(batch[key].flatten(2), batch["filled"], what)
+    return mask
 
 
 def _field(batch: Any, name: str) -> Tensor | None:

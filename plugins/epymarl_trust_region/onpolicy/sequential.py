@@ -22,7 +22,7 @@ LEAST_ESS, UPDATES = 0.5, 10
 
 
 class SequentialLearner(OnPolicyLearner):
-    """Base of the learners that go by `turns` (see order.py); their `config_class` is a SequentialConfig."""
+    """Base of the learners that go by `turns` (see turns.py); their `config_class` is a SequentialConfig."""
 
     config: SequentialConfig
 

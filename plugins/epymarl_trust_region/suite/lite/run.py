@@ -24,6 +24,7 @@ from epymarl_trust_region.suite.last_policy import models_folder
 from epymarl_trust_region.suite.lite.episode_batch import OneHot, ReplayBuffer
 from epymarl_trust_region.suite.lite.logger import Logger
 from epymarl_trust_region.suite.lite.registries import CONTROLLERS, ENVIRONMENTS, LEARNERS, RUNNERS
+from epymarl_trust_region.suite.scheme import batch_scheme
 
 
 def run(_run: Any, config: dict, log: logging.Logger) -> str | None:
@@ -113,16 +114,7 @@ def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner
     """Everything that knows the task's sizes. The order decides which random numbers initialise which weights."""
     info = runner.get_env_info()
     args.n_agents, args.n_actions, args.state_shape = info["n_agents"], info["n_actions"], info["state_shape"]
-    scheme = {
-        "state": {"vshape": info["state_shape"]},
-        "obs": {"vshape": info["obs_shape"], "group": "agents"},
-        "actions": {"vshape": (1,), "group": "agents", "dtype": th.long},
-        "avail_actions": {"vshape": (info["n_actions"],), "group": "agents", "dtype": th.int},
-        "terminated": {"vshape": (1,), "dtype": th.uint8},
-        "reward": {"vshape": (1 if args.common_reward else args.n_agents,)},
-    }
-    groups = {"agents": args.n_agents}
-    preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=args.n_actions)])}
+    scheme, groups, preprocess = batch_scheme(info, args.common_reward, OneHot)
     if hasattr(runner, "extend_scheme"):  # what this runner records beside, or otherwise
         runner.extend_scheme(scheme, preprocess)
     device = "cpu" if args.buffer_cpu_only else args.device
