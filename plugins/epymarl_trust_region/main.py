@@ -22,12 +22,11 @@ from typing import Any, NoReturn
 
 import torch
 from sacred import SETTINGS, Experiment
-from sacred.observers import FileStorageObserver
 from sacred.utils import SacredError, apply_backspaces_and_linefeeds
 
 from .config_files import split
 from .configuration import admit_environment_arguments, check_overrides, lay_files, overrides, read, results_folder
-from .errors import ConfigError, TrustRegionError
+from .errors import ConfigError, StorageError, TrustRegionError
 from .seeding import seed_everything
 from .suite import algorithms
 from .suite.environments import task_name
@@ -35,6 +34,7 @@ from .suite.feasible import shared_reward_warning
 from .suite.host import Host
 from .suite.progress import Progress
 from .suite.registration import check_all, check_online, register_into
+from .suite.run_files import RunFiles
 from .suite.selection import choose
 from .suite.signals import interruptible
 from .suite.worker_watch import watch_workers
@@ -89,6 +89,8 @@ def _main(argv: list[str], debug: bool) -> int:
     except SacredError as error:
         return _fail(error, f"error: {error}", debug, code=2)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in StorageError.numbers:
+            return _fail(error, f"error: {StorageError.of(error.filename or Path.cwd() / '*', error)}", debug, code=2)
         text = f"error: {type(error).__name__}: {error} (add --debug for the traceback)"
         return _fail(error, text, debug, code=1)
     return 0
@@ -140,6 +142,7 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
         run = experiment.run_commandline(["epymarl-tr run", *params, "--debug"])
     finally:
         progress.close()
+    observer.check()
     if run is not None and (run.info or run.result):
         from .summary import print_summary
 
@@ -159,7 +162,7 @@ def _make_experiment(
     experiment.logger = logger
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
     experiment.add_config(config)
-    observer = FileStorageObserver(results_folder(config, updates))
+    observer = RunFiles(results_folder(config, updates))
     experiment.observers.append(observer)
     where = f"--config={before['name']}{algorithms.of_package(algorithms.package_of(before))} or the command line"
 
@@ -179,6 +182,7 @@ def _make_experiment(
         config["env_args"]["seed"] = config["seed"]
         if config["env"] == "mamujoco":  # the hosts know tasks by `map_name` or `key`
             config["env_args"]["map_name"] = task_name(config["env"], config["env_args"])
+        _run.log_scalar = observer.failing(_run.log_scalar)
         with _worker_watch(host, config.get("env_timeout")):
             return host.run(_run, config, _log)
 
