@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epymarl_trust_region import __version__
+from epymarl_trust_region.suite.signals import end_at_once_on_ctrl_c
 
 # Their arguments are not argparse's: `run` takes the suite's command line as it is. Imported when used, being slow.
 _PASSED_ON = {
@@ -54,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     `--debug` the error is raised instead.
     """
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # Sacred's; nothing a user could mend
+    if argv is None:  # the command itself; `run` then has ways of its own while it lasts
+        end_at_once_on_ctrl_c()
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
     words = [word for word in argv if word != "--debug"]

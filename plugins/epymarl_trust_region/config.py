@@ -36,7 +36,7 @@ def key(*, gt: float | None = None, ge: float | None = None, lt: float | None = 
 
 
 #: Keys of every run, whosever algorithm it is: those of configs/run.yaml.
-RUN_KEYS = ("save_episodes", "save_episodes_overwrite", "env_processes", "batched_envs")
+RUN_KEYS = ("save_episodes", "save_episodes_overwrite", "env_processes", "batched_envs", "env_timeout")
 
 # What a key's value may be, and what a message calls it.
 _ARTICLES: dict[type, str] = {

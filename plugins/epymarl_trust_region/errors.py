@@ -46,6 +46,9 @@ class CheckpointError(TrustRegionError):
 class StorageError(TrustRegionError):
     """What a run writes does not fit on its disk, or may not be written there."""
 
+    #: Of OSErrors that mean this, whatever was written.
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
     @classmethod
     def of(cls, path: str | os.PathLike, error: OSError, key: str = "local_results_path") -> StorageError:
         """The error for an OSError that was met while `path` was written; `key` names another place."""

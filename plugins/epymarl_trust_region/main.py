@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -20,12 +22,11 @@ from typing import Any, NoReturn
 
 import torch
 from sacred import SETTINGS, Experiment
-from sacred.observers import FileStorageObserver
 from sacred.utils import SacredError, apply_backspaces_and_linefeeds
 
 from .config_files import split
 from .configuration import admit_environment_arguments, check_overrides, lay_files, overrides, read, results_folder
-from .errors import ConfigError, TrustRegionError
+from .errors import ConfigError, StorageError, TrustRegionError
 from .seeding import seed_everything
 from .suite import algorithms
 from .suite.environments import task_name
@@ -33,7 +34,9 @@ from .suite.feasible import shared_reward_warning
 from .suite.host import Host
 from .suite.progress import Progress
 from .suite.registration import check_all, check_online, register_into
+from .suite.run_files import RunFiles
 from .suite.selection import choose
+from .suite.signals import interruptible
 from .suite.worker_watch import watch_workers
 
 # "sys" rather than the suite's "fd": what Python prints is captured, and the terminal stays ours for the progress bar.
@@ -69,21 +72,38 @@ def _refuse(message: str) -> NoReturn:
 
 
 def main(argv: list[str]) -> int:
-    """Run one experiment; returns the exit code: 0, 1 (it failed), 2 (refused), 130 (interrupted)."""
+    """Run one experiment; returns the exit code: 0, 1 (it failed), 2 (refused), 128 + the signal that has ended it."""
     debug = bool({"-d", "--debug"}.intersection(argv))
+    with interruptible():
+        return _main(argv, debug)
+
+
+def _main(argv: list[str], debug: bool) -> int:
     try:
         options, params = make_parser().parse_known_args(argv)
         run_experiment(options, params)
     except TrustRegionError as error:
         return _fail(error, f"error: {error}", debug, code=2)
-    except KeyboardInterrupt:
-        return _fail(None, "interrupted; what was saved so far is kept", debug, code=130)
+    except KeyboardInterrupt as stop:
+        return _interrupted(stop, debug)
     except SacredError as error:
         return _fail(error, f"error: {error}", debug, code=2)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in StorageError.numbers:
+            return _fail(error, f"error: {StorageError.of(error.filename or Path.cwd() / '*', error)}", debug, code=2)
         text = f"error: {type(error).__name__}: {error} (add --debug for the traceback)"
         return _fail(error, text, debug, code=1)
     return 0
+
+
+def _interrupted(stop: KeyboardInterrupt, debug: bool) -> int:
+    number = getattr(stop, "number", signal.SIGINT)
+    text = "interrupted" if number == signal.SIGINT else f"interrupted by {signal.Signals(number).name}"
+    if models := getattr(stop, "models", None):
+        return _fail(
+            None, f"{text}; the models are in {os.path.relpath(models)} (for checkpoint_path)", debug, 128 + number
+        )
+    return _fail(None, f"{text}; what was saved so far is kept", debug, 128 + number)
 
 
 def _fail(error: Exception | None, text: str, debug: bool, code: int) -> int:
@@ -122,6 +142,7 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
         run = experiment.run_commandline(["epymarl-tr run", *params, "--debug"])
     finally:
         progress.close()
+    observer.check()
     if run is not None and (run.info or run.result):
         from .summary import print_summary
 
@@ -141,7 +162,7 @@ def _make_experiment(
     experiment.logger = logger
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
     experiment.add_config(config)
-    observer = FileStorageObserver(results_folder(config, updates))
+    observer = RunFiles(results_folder(config, updates))
     experiment.observers.append(observer)
     where = f"--config={before['name']}{algorithms.of_package(algorithms.package_of(before))} or the command line"
 
@@ -161,18 +182,19 @@ def _make_experiment(
         config["env_args"]["seed"] = config["seed"]
         if config["env"] == "mamujoco":  # the hosts know tasks by `map_name` or `key`
             config["env_args"]["map_name"] = task_name(config["env"], config["env_args"])
-        with _worker_watch(host):
+        _run.log_scalar = observer.failing(_run.log_scalar)
+        with _worker_watch(host, config.get("env_timeout")):
             return host.run(_run, config, _log)
 
     return experiment, observer
 
 
 @contextlib.contextmanager
-def _worker_watch(host: Host) -> Iterator[None]:
+def _worker_watch(host: Host, env_timeout: float | None) -> Iterator[None]:
     if host.name != "epymarl":  # the built-in suite has no workers
         yield
         return
-    with watch_workers():
+    with watch_workers(timeout_s=env_timeout):
         yield
 
 

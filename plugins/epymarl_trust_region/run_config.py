@@ -39,6 +39,7 @@ class RunConfig(LoopConfig):
     buffer_cpu_only: bool = key()
     env_processes: int | None = key(ge=1, optional=True)
     batched_envs: str = key(choices=("exact", "any", "none"))
+    env_timeout: int | None = key(ge=1, optional=True)
 
     use_tensorboard: bool = key()
     use_wandb: bool = key()
@@ -90,6 +91,8 @@ def unread(config: Mapping[str, Any]) -> dict[str, str]:
         found |= dict.fromkeys(names, "use_wandb=False sends nothing there")
     if not config.get("checkpoint_path"):
         found["load_step"] = "there is no checkpoint_path to load from"
+    if config.get("runner") == "episode":
+        found["env_timeout"] = "runner=episode has no worker processes"
     if config.get("env") in _TEAM_REWARD:
         found["reward_scalarisation"] = f"env={config['env']} pays one reward to the team"
     elif not config.get("common_reward", True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import gymnasium as gym
@@ -46,6 +47,15 @@ class Troubled(gym.Env):
             match self.trouble:
                 case "die":
                     os.kill(os.getpid(), signal.SIGKILL)
+                case "stop":
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                case "hang":
+                    time.sleep(600)
+                case "leave-child":  # which has a copy of the worker's end
+                    if os.fork():
+                        os._exit(3)
+                    time.sleep(10)
+                    os._exit(0)
                 case "exit":
                     os._exit(3)
                 case "raise":

@@ -15,6 +15,7 @@ import pytest
 import torch
 from data import record
 from epymarl_trust_region.errors import ConfigError, NonFiniteError, WorkerDiedError
+from epymarl_trust_region.runners import workers
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch, OneHot
 from epymarl_trust_region.suite.lite.gymma import GymmaEnv
@@ -32,11 +33,13 @@ class AlwaysOne:
         return torch.ones(len(bs), 2, dtype=torch.long)
 
 
-def make_runner(trouble="none", who=0, processes=2, n_envs=5, episode_batch=EpisodeBatch) -> VectorRunner:
+def make_runner(
+    trouble="none", who=0, processes=2, n_envs=5, episode_batch=EpisodeBatch, env_timeout=None
+) -> VectorRunner:
     args = SimpleNamespace(
         env="gymma", env_args={"key": TROUBLED, "time_limit": 9, "seed": 0, "trouble": trouble, "who": who},
         env_processes=processes, common_reward=True, reward_scalarisation="sum", batch_size_run=n_envs, device="cpu",
-        render=False, test_nepisode=5, runner_log_interval=10**9, n_agents=2,
+        render=False, test_nepisode=5, runner_log_interval=10**9, n_agents=2, env_timeout=env_timeout,
     )  # fmt: skip
     runner = VectorRunner(args, SimpleNamespace(log_stat=lambda *_: None), episode_batch, GymmaEnv)
     preprocess = {"actions": ("actions_onehot", [OneHot(out_dim=2)])}
@@ -80,6 +83,38 @@ def test_a_worker_that_dies_is_reported_within_seconds(trouble, code):
         runner.run()
     with pytest.raises(WorkerDiedError):
         runner.run()  # and again, for who tries once more
+    signal.alarm(0)
+    runner.close_env()
+
+
+@pytest.mark.parametrize("trouble", ["stop", "hang"])
+def test_a_worker_that_does_not_answer_is_named_and_ended(trouble):
+    runner = make_runner(trouble, who=3, env_timeout=1)
+    signal.alarm(60)  # instead of waiting for ever
+    with pytest.raises(
+        WorkerDiedError, match=r"worker 1 \(environments 2 to 4 .*\) gave no answer for env_timeout=1 s:"
+    ):
+        runner.run()
+    signal.alarm(0)
+    assert runner.workers[0].process.exitcode == -signal.SIGKILL
+    runner.close_env()
+
+
+def test_a_run_that_is_over_waits_a_moment_for_all_workers_that_do_not_heed_it(monkeypatch):
+    monkeypatch.setattr(workers, "_CLOSING_S", 0.5)
+    runner = make_runner(processes=3)
+    runner.run()
+    for worker in runner.workers:
+        os.kill(worker.process.pid, signal.SIGSTOP)
+    runner.close_env()
+    assert [worker.process.exitcode for worker in runner.workers] == [-signal.SIGKILL] * 2
+
+
+def test_a_death_is_seen_though_a_child_of_the_worker_holds_its_pipe():
+    runner = make_runner("leave-child", who=3)
+    signal.alarm(60)
+    with pytest.raises(WorkerDiedError, match="worker 1 .* ended with exit code 3;"):
+        runner.run()
     signal.alarm(0)
     runner.close_env()
 

@@ -220,8 +220,8 @@ def test_the_patched_suites_hook_registers_and_watches_over_workers(monkeypatch)
     watching = []
 
     @contextlib.contextmanager
-    def watch():
-        watching.append(True)
+    def watch(timeout_s):
+        watching.append(timeout_s)
         try:
             yield
         finally:
@@ -235,9 +235,9 @@ def test_the_patched_suites_hook_registers_and_watches_over_workers(monkeypatch)
     learners = {name: make.__wrapped__ for name, make in host["learners"].REGISTRY.items()}  # the last policy is saved
     assert learners == LEARNERS and host["controllers"].REGISTRY == CONTROLLERS
     assert host["runners"].REGISTRY["parallel"].without_plugin is HostRunner
-    assert watching == [True]  # and for good
+    assert watching == [600]  # and for good
     del registration._watch
-    assert watching == [True, False]
+    assert watching == [600, False]
 
 
 def complete(**overrides) -> dict:

@@ -191,6 +191,28 @@ def test_a_process_that_does_not_end_by_itself_is_ended(fate, module, monkeypatc
     assert_ended(runner)
 
 
+@pytest.mark.parametrize("fate", ["stop", "sleep:600"])
+def test_a_worker_that_does_not_answer_is_named_and_ended(fate, module, monkeypatch):
+    monkeypatch.setattr(worker_watch, "_GRACE_S", 0.3)
+    with watch_workers(module, timeout_s=1):
+        runner = Runner(module, ["well", fate, "well"])
+        with pytest.raises(
+            WorkerDiedError, match="^environment worker 1 gave no answer for env_timeout=1 s: .*raise env_t"
+        ):
+            runner.step()
+        assert_ended(runner)
+
+
+def test_a_worker_that_is_stopped_when_it_is_told_to_close_is_ended(module, monkeypatch):
+    monkeypatch.setattr(worker_watch, "_CLOSING_S", 0.5)
+    with watch_workers(module):
+        runner = Runner(module, ["well", "well"])
+        runner.step()
+        os.kill(runner.processes[1].pid, signal.SIGSTOP)
+        runner.close()
+    assert [process.exitcode for process in runner.processes] == [0, -signal.SIGKILL]
+
+
 def test_an_error_of_the_run_ends_the_workers_and_puts_everything_back(module):
     sigchld = signal.getsignal(signal.SIGCHLD)
     with pytest.raises(KeyError), watch_workers(module):

@@ -114,8 +114,16 @@ class VectorRunner:
         shared = {key: Field.like(field.numpy()) for key, field in fields.items()}
         fields |= {key: torch.from_numpy(field.array()) for key, field in shared.items()}
         self.env_group.attach(shared)
+        timeout_s = getattr(self.args, "env_timeout", None)
         self.workers = [
-            Worker(number, partial(self.env_group_class, self._make_env, block, self.task), block, self.task, shared)
+            Worker(
+                number,
+                partial(self.env_group_class, self._make_env, block, self.task),
+                block,
+                self.task,
+                shared,
+                timeout_s,
+            )
             for number, block in enumerate(self._blocks, 1)
         ]
         # Elsewhere than on the CPU, what MACs read is a copy that follows step by step.
@@ -133,6 +141,8 @@ class VectorRunner:
 
     def close_env(self) -> None:
         """Close the environments and end the workers."""
+        for worker in self.workers:
+            worker.begin_close()
         for worker in self.workers:
             worker.close()
         self.env_group.close()

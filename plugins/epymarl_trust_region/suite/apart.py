@@ -17,6 +17,7 @@ import torch
 
 from .. import memory
 from ..runners.env_group import own_random_numbers
+from ..runners.workers import leave_signals_to_parent
 
 try:
     import resource
@@ -55,6 +56,7 @@ def apart(task: Callable[[], Any]) -> Any:
 
 
 def _do(task: Callable[[], Any], connection: Connection) -> None:
+    leave_signals_to_parent()
     torch.set_num_threads(1)  # a pool of threads is not forked with the process
     _limit_memory()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

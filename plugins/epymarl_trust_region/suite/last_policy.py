@@ -10,6 +10,7 @@ from typing import Any
 
 from epymarl_trust_region.modules import files
 from epymarl_trust_region.suite.host import folder_name
+from epymarl_trust_region.suite.signals import held
 
 
 def models_folder(args: Any) -> Path:
@@ -25,11 +26,15 @@ def run_saving_last(run: Callable[..., None], learners: dict[str, Callable]) -> 
     """
 
     def run_and_save(_run: Any, config: dict[str, Any], log: Any) -> str | None:
-        name, made = config["learner"], list[Any]()
+        name, made, save_last = config["learner"], list[Any](), list[Callable[[], str | None]]()
         original = learners[name]
-        learners[name] = saving_last(original, made.append)
+        learners[name] = saving_last(original, made.append, save_last.append)
         try:
             run(_run, config, log)
+        except KeyboardInterrupt as stop:
+            for save in save_last:
+                stop.models = save()  # type: ignore[attr-defined]
+            raise
         finally:
             learners[name] = original
         folders = [models_folder(args) for args in made]
@@ -38,11 +43,16 @@ def run_saving_last(run: Callable[..., None], learners: dict[str, Callable]) -> 
     return run_and_save
 
 
-def saving_last(make_learner: Callable, note: Callable[[Any], None] = lambda args: None) -> Callable:
+def saving_last(
+    make_learner: Callable,
+    note: Callable[[Any], None] = lambda args: None,
+    note_save: Callable[[Callable[[], str | None]], None] = lambda save: None,
+) -> Callable:
     """A learner's constructor; what it makes is saved once more when training has ended, if `save_model` is set.
 
     Args:
         note: is given the arguments of the run. The folder that is named in them will have a name for any system.
+        note_save: is given what saves the last policy before the end, and gives the folder of the models, if any.
     """
 
     @functools.wraps(make_learner, updated=())
@@ -52,7 +62,7 @@ def saving_last(make_learner: Callable, note: Callable[[Any], None] = lambda arg
         learner = make_learner(mac, scheme, logger, args)
         _save_whole(learner)
         if args.save_model:
-            _save_at_the_end(learner, logger, args)
+            note_save(_save_at_the_end(learner, logger, args))
         return learner
 
     return make
@@ -69,26 +79,32 @@ def _save_whole(learner: Any) -> None:
     learner.save_models = save
 
 
-def _save_at_the_end(learner: Any, logger: Any, args: Any) -> None:
+def _save_at_the_end(learner: Any, logger: Any, args: Any) -> Callable[[], str | None]:
     """EPyMARL calls `train` after every rollout, with the steps so far, and `logger.finish` after a success."""
     train, finish, steps = learner.train, logger.finish, list[int]()
 
     def train_and_note(batch: Any, t_env: int, episode_num: int) -> Any:
-        result = train(batch, t_env, episode_num)
+        with held():  # half an update is nothing to save
+            result = train(batch, t_env, episode_num)
         steps[:] = [t_env]
         return result
 
-    def save_and_finish() -> Any:
+    def save() -> str | None:
         for t_env in steps:  # none in an evaluation
             _save(learner, logger, args, str(t_env))
+        return str(models_folder(args)) if steps else None
+
+    def save_and_finish() -> Any:
+        save()
         return finish()
 
     learner.train, logger.finish = train_and_note, save_and_finish
+    return save
 
 
 def _save(learner: Any, logger: Any, args: Any, step: str) -> None:
     folder = models_folder(args) / step
-    if folder.is_dir():  # the interval has just ended
+    if folder.is_dir() and not files.lacks(folder):  # the interval has just ended
         return
     logger.console_logger.info(f"Saving the last models to {folder}")
     learner.save_models(str(folder))

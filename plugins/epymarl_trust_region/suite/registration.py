@@ -43,8 +43,10 @@ _log = logging.getLogger(__name__)
 
 # Left when Python ends, while what it has to close can still be closed.
 _for_good = contextlib.ExitStack()
-_watch: contextlib.AbstractContextManager[None]  # of the workers, once there is one
+_watch: contextlib.AbstractContextManager[Any]  # of the workers, once there is one
 atexit.register(_for_good.close)
+
+_watching = None  # the watch over EPyMARL's workers, once there is one
 
 #: Folder with `algs/`, searched by a patched EPyMARL after its own.
 config_dir: Path = config_root()
@@ -240,9 +242,9 @@ def register() -> None:
 def _watch_workers_for_good() -> None:
     from .worker_watch import watch_workers
 
-    global _watch  # kept: a collected context manager would stop watching
-    _watch = watch_workers()
-    _watch.__enter__()
+    global _watch, _watching  # kept: a collected context manager would stop watching
+    _watch = watch_workers(timeout_s=defaults["env_timeout"])
+    _watching = _watch.__enter__()
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -261,6 +263,8 @@ def check_config(config: Mapping[str, Any]) -> None:
     for problem in algorithms.listing().problems:
         _log.warning(problem)
     check_all(config, host_defaults)
+    if _watching is not None:
+        _watching.timeout_s = config.get("env_timeout")
     _check_last_folder(config)
     if warning := shared_reward_warning(config):
         _log.warning(warning)

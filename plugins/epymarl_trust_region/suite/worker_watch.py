@@ -19,39 +19,44 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from ..errors import WorkerDiedError
+from ..runners.workers import OWN_SIGNAL_S, leave_signals_to_parent
 from .last_words import last_words
 
 _CLOSE = "close"  # EPyMARL's word for a worker that may end
 _LOOK_EVERY_S = 1.0  # while one worker is waited for, all are looked at this often
 _GRACE_S = 5.0  # for a process that is told to end, before it is killed
 _ENDING_S = 30.0  # for one that is ending: on a busy machine that takes its time
+_CLOSING_S = 30.0  # for one that was told to close: its environment may have something to put away
 
 
 @contextmanager
-def watch_workers(runner_module: ModuleType | None = None) -> Iterator[None]:
+def watch_workers(runner_module: ModuleType | None = None, timeout_s: float | None = None) -> Iterator[_Watch]:
     """Raise WorkerDiedError where the parallel runner waits for a worker that has ended, whatever its exit code.
 
     A worker that was told to close may end. When the watch ends, so do all workers that were not told.
 
     Args:
         runner_module: the module whose `Pipe` and `Process` are watched: `runners.parallel_runner` unless given.
+        timeout_s: seconds that a worker has for an answer, else it is ended, and reported too; None: for ever.
     """
     module: Any = runner_module or importlib.import_module("runners.parallel_runner")
-    watch = _Watch()
+    watch = _Watch(timeout_s)
     originals = module.Pipe, module.Process
     module.Pipe, module.Process = watch.pipe, watch.process
     try:
-        yield
+        yield watch
     finally:
         module.Pipe, module.Process = originals
         watch.end_workers()
+        watch.end_closing()
 
 
 class _Watch:
     """The workers of one run, in the order of their pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float | None = None) -> None:
         self.pipes: list[_WatchedPipe] = []
+        self.timeout_s = timeout_s
         self._verdict = ""
 
     def pipe(self, duplex: bool = True) -> tuple[_WatchedPipe, Connection]:
@@ -76,11 +81,33 @@ class _Watch:
         if not self._verdict:  # else the first one holds: by now all have ended
             if seen and seen.process:
                 seen.process.join(_ENDING_S)  # its pipe closes a moment before its exit code is known
+            if any(p.has_died() and p.exit_code() == -signal.SIGTERM for p in self.pipes):
+                time.sleep(OWN_SIGNAL_S)
             died = {n: p.exit_code() for n, p in enumerate(self.pipes) if p is seen or p.has_died()}
             self.end_workers()
             named = " and ".join(f"worker {n} ended with exit code {code}" for n, code in died.items())
             self._verdict = f"environment {named}; {_advice(set(died.values()))}"
         raise WorkerDiedError(self._verdict) from None
+
+    def report_silence(self, silent: _WatchedPipe) -> NoReturn:
+        """End all workers, and name the one that did not answer."""
+        number = self.pipes.index(silent)
+        self.end_workers()
+        self._verdict = (
+            f"environment worker {number} gave no answer for env_timeout={self.timeout_s:g} s: it was stopped, or its "
+            "environment hangs; it has been ended. Mend the environment (`runner=episode batch_size_run=1` runs it in "
+            "one process, where a debugger can reach it), or raise env_timeout if a step may take so long"
+        )
+        raise WorkerDiedError(self._verdict)
+
+    def end_closing(self) -> None:
+        """End those that were told to close and have not, or Python would wait for them for ever."""
+        deadline = time.monotonic() + _CLOSING_S
+        for pipe in self.pipes:
+            if pipe.process and pipe.told_to_close:
+                pipe.process.join(max(deadline - time.monotonic(), 0))
+                pipe.process.kill()
+                pipe.process.join(_GRACE_S)
 
     def end_workers(self) -> None:
         """End those that were not told to close."""
@@ -113,8 +140,12 @@ class _WatchedPipe:
 
     def recv(self) -> Any:
         try:
+            limit, waited = self.watch.timeout_s, 0.0
             while not self.ours.poll(_LOOK_EVERY_S):
                 self.watch.look()
+                waited += _LOOK_EVERY_S  # and no clock: it goes on while the whole job is stopped
+                if limit is not None and waited >= limit:
+                    self.watch.report_silence(self)
             return self.ours.recv()
         except (EOFError, OSError):  # the worker has ended, perhaps in the middle of an answer
             self.watch.report(self)
@@ -146,7 +177,7 @@ class _WatchedProcess(multiprocessing.Process):
         self._connection.close()  # this process's copy: with the worker's own, the pipe then ends
 
     def run(self) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+        leave_signals_to_parent()
         for pipe in self._pipe.watch.pipes if self._pipe else ():  # a forked worker has copies of all ends
             pipe.ours.close()
             if pipe.theirs is not self._connection:

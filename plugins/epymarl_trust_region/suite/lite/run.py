@@ -25,6 +25,7 @@ from epymarl_trust_region.suite.lite.episode_batch import OneHot, ReplayBuffer
 from epymarl_trust_region.suite.lite.logger import Logger
 from epymarl_trust_region.suite.lite.registries import CONTROLLERS, ENVIRONMENTS, LEARNERS, RUNNERS
 from epymarl_trust_region.suite.scheme import batch_scheme
+from epymarl_trust_region.suite.signals import held
 
 
 def run(_run: Any, config: dict, log: logging.Logger) -> str | None:
@@ -147,12 +148,28 @@ def _evaluate(args: SimpleNamespace, logger: Logger, runner: Any) -> None:
 
 
 def _train(args: SimpleNamespace, logger: Logger, runner: Any, buffer: ReplayBuffer, learner: Any) -> None:
+    learnt = list[int]()  # after how many steps, last
+    try:
+        _train_to_the_end(args, logger, runner, buffer, learner, learnt)
+    except KeyboardInterrupt as stop:
+        if args.save_model and learnt:
+            folder = models_folder(args)
+            if not (folder / str(learnt[0])).is_dir():
+                _save(args, logger, learner, learnt[0])
+            stop.models = str(folder)  # type: ignore[attr-defined]
+        raise
+
+
+def _train_to_the_end(
+    args: SimpleNamespace, logger: Logger, runner: Any, buffer: ReplayBuffer, learner: Any, learnt: list[int]
+) -> None:
     episode, last_test, last_log, last_save = 0, -args.test_interval - 1, 0, 0
     started = time.time(), runner.t_env
     logger.console_logger.info(f"Beginning training for {args.t_max} timesteps")
     while runner.t_env <= args.t_max:
         buffer.insert_episode_batch(runner.run(test_mode=False))
         _learn(args, buffer, learner, runner.t_env, episode)
+        learnt[:] = [runner.t_env]
         if runner.t_env - last_test >= args.test_interval:
             last_test = runner.t_env
             logger.console_logger.info(_progress(runner.t_env, args.t_max, *started))
@@ -178,7 +195,8 @@ def _learn(args: SimpleNamespace, buffer: ReplayBuffer, learner: Any, t_env: int
     sample = sample[:, : sample.max_t_filled()]
     if sample.device != args.device:
         sample.to(args.device)
-    learner.train(sample, t_env, episode)
+    with held():  # half an update is nothing to save
+        learner.train(sample, t_env, episode)
 
 
 def _save(args: SimpleNamespace, logger: Logger, learner: Any, t_env: int) -> None:
