@@ -6,6 +6,7 @@ ENV_ARGS ?= env_args.key=pz-mpe-simple-spread-v3 env_args.time_limit=25
 TRAIN_ARGS ?= test_interval=20000 test_nepisode=50
 PYTEST_ARGS ?=
 JOBS ?= auto
+FUZZ ?= 5000
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -14,11 +15,12 @@ ALL_STAMP := $(VENV)/.installed-all
 SIMULATORS = vmas$(shell $(BIN)/python -c 'import sys; print(",smax,mujoco" * (sys.version_info >= (3, 11)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fetch train bench lint test clean
+.PHONY: help venv fetch train bench lint test fuzz clean
 
 help:
 	@echo "make train [STEPS=$(STEPS)] [TRAIN_ARGS='seed=1 ...']   train HAPPO on MPE simple_spread"
 	@echo "make test  [JOBS=$(JOBS)] [PYTEST_ARGS='-m \"not slow\"']   lint, then every test, JOBS at a time"
+	@echo "make fuzz  [FUZZ=$(FUZZ)]           files and command lines of anyone, FUZZ of each kind, never the same twice"
 	@echo "make bench                     HAPPO against EPyMARL's mappo_ns, in seconds, on this machine"
 	@echo "make lint                      ruff and mypy: style, format and types"
 	@echo "make fetch                     get EPyMARL at the tested commit into the cache"
@@ -60,6 +62,10 @@ lint: $(STAMP)
 # JAX stand last, and no worker may be handed others after them.
 test: lint $(ALL_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist load --maxschedchunk 8 $(PYTEST_ARGS)
+
+# A few minutes; says how many were tried. `make test` has a small, fixed part of it.
+fuzz: $(ALL_STAMP)
+	FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/fuzz
 
 clean:
 	rm -rf $(VENV) build dist plugins/*.egg-info .mypy_cache .pytest_cache .ruff_cache

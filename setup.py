@@ -66,6 +66,7 @@ setup(
         "dev": [
             "pytest",
             "pytest-xdist",
+            "hypothesis",
             "ruff",
             "mypy",
             "types-PyYAML",

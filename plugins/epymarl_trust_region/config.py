@@ -57,7 +57,7 @@ _COMPARE = {
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """` (did you mean X?)` for the closest known word; empty if none is as similar as `cutoff`, in [0, 1]."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    match = difflib.get_close_matches(str(word), list(map(str, known)), n=1, cutoff=cutoff)
     return f" (did you mean {match[0]}?)" if match else ""
 
 

@@ -131,6 +131,7 @@ def test_without_defaults_the_host_is_chosen_and_gymma_is_the_environment():
         ("experiments: {a: 1}", "`experiments` in study.yaml is no list"),
         ("experiments: [a]", "an experiment in study.yaml is 'a', and no group of keys"),
         ("{defaults: [1], experiments: [{}]}", "`defaults` in study.yaml is no group of keys"),
+        ("defaults: {0: 1}\nexperiments: [{}]", "unknown key `0` in study.yaml"),
         ("a: [", "sweep file study.yaml cannot be read: "),
         ("a: b: c\nd: {", "sweep file study.yaml cannot be read: mapping values"),
         ("a: \0", "sweep file study.yaml cannot be read: "),
