@@ -213,7 +213,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys):
     assert "seed1 cannot be written: Not a directory; run the sweep in a folder of yours" in err
 
 
-CHILD = "import os, sys, time; open(f'pid{os.getpid()}', 'w').close(); time.sleep(300)"
+CHILD = "import os, sys, time; open(f'pid{os.getpid()}', 'w').close(); time.sleep(30)"
 
 
 @pytest.fixture
@@ -228,9 +228,11 @@ def ctrl_c_heeded():
 @pytest.mark.parametrize("name, code", [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_a_signal_ends_the_children(name, code, monkeypatch, capsys, ctrl_c_heeded):
     """The sweep runs here, its runs are sleepers; the signal comes once both are there."""
+    sleepers: list[subprocess.Popen] = []
 
     def sleeper(command: list[str], **how) -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-c", CHILD], **how)
+        sleepers.append(subprocess.Popen([sys.executable, "-c", CHILD], **how))
+        return sleepers[-1]
 
     monkeypatch.setattr(children, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": sleeper}))
 
@@ -250,8 +252,7 @@ def test_a_signal_ends_the_children(name, code, monkeypatch, capsys, ctrl_c_heed
     thread.join()
     assert ended == [code]
     assert "stopped by " in capsys.readouterr().err and signal.getsignal(signal.SIGTERM) is before
-    pids = [int(path.name.removeprefix("pid")) for path in Path().glob("pid*")]
-    assert len(pids) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert [child.returncode for child in sleepers] == [-signal.SIGTERM] * 2
 
 
 def test_a_missing_file_is_one_clear_error(capsys):
