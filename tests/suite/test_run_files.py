@@ -53,6 +53,14 @@ def test_without_trouble_the_files_are_sacreds(tmp_path):
     assert sacred_run(tmp_path) == Path(observer.dir)
 
 
+def test_who_reads_meanwhile_has_the_old_file_whole(tmp_path):
+    observer = begun(tmp_path)
+    with open(Path(observer.dir) / "metrics.json") as stream:
+        observer.log_metrics({"return": {"values": [2.0], "steps": [20], "timestamps": [NOW]}}, {})
+        assert json.load(stream)["return"]["values"] == [1.0]
+    assert contents(observer)["metrics.json"]["return"]["values"] == [1.0, 2.0]
+
+
 @pytest.mark.parametrize("event", ["metrics", "heartbeat"])
 def test_what_cannot_be_written_leaves_the_old_file_and_fails_the_run(event, tmp_path, monkeypatch):
     observer = begun(tmp_path)
