@@ -22,8 +22,7 @@ class Contract(gym.Wrapper):
     """Lets through what an environment may give, and raises one clear line for everything else.
 
     Actions count from 0 outside, and from each `Discrete` space's `start` inside; real-valued ones are clipped to each
-    `Box`, and have its shape and type. Of a step's info the numbers come
-    through, for they alone are averaged.
+    `Box`, and have its shape and type. Of a step's info the numbers come through, for they alone are averaged.
 
     Args:
         env: with a Tuple of one action space and one observation space per agent (`check_spaces`).
@@ -46,6 +45,8 @@ class Contract(gym.Wrapper):
         #: How actions reach the environment.
         self.actions = actions_of(spaces[1])
         self._over = False
+        #: The observations in a row, [N*O] float32, where they are vectors of one length; else None.
+        self.row: np.ndarray | None = None
         #: The environment's own `get_avail_actions`, checked; None if it has none.
         self.available = self._available if hasattr(env.unwrapped, "get_avail_actions") else None
         counts = np.array(self.actions.sizes)
@@ -58,7 +59,7 @@ class Contract(gym.Wrapper):
         # The second may be None, for nobody reads it; but a pair of observations is no (observations, info).
         if not isinstance(result, tuple | list) or len(result) != 2 or not isinstance(result[1], Mapping | None):
             raise self.scene.fault("gave no pair (observations, info) from reset()", "return both, info a dictionary")
-        self._observations.check(result[0], self.scene)
+        self.row = self._observations.check(result[0], self.scene)
         return result
 
     def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict]:
@@ -72,7 +73,7 @@ class Contract(gym.Wrapper):
             self._over = is_over(terminated, truncated)
         info = check_info(info, scene)
         scene.t += 1
-        self._observations.check(observations, scene)
+        self.row = self._observations.check(observations, scene)
         return observations, reward, terminated, truncated, info
 
     def _available(self) -> Any:

@@ -85,11 +85,15 @@ class Observations:
     def __init__(self, spaces: Tuple) -> None:
         self._spaces = tuple(spaces)
         self._vectors = [_vector(space) for space in self._spaces]
+        self._one_length = len(set(self._vectors)) == 1
 
-    def check(self, observations: Any, scene: Scene) -> None:
+    def check(self, observations: Any, scene: Scene) -> np.ndarray | None:
         """
         Args:
             observations: N of them, as an environment gives them.
+
+        Returns:
+            All of them in a row, [N*O] float32, where they are 32-bit vectors of one length; else None.
 
         Raises:
             EnvironmentFaultError: their number is not N, or one is not of its space's kind and shape.
@@ -106,17 +110,19 @@ class Observations:
                 f"gave {count} observation{'s' * (count != 1)} for {n_agents} agents",
                 "return one per agent, in the order of its spaces",
             )
-        if not self._are_plain(observations):
+        if (row := self._plain(observations)) is None:
             for agent, one in enumerate(observations):
                 _check_one(self._spaces[agent], one, agent, scene)
+            return None
+        return row if self._one_length and row.dtype == np.float32 else None
 
-    def _are_plain(self, observations: Any) -> bool:
+    def _plain(self, observations: Any) -> np.ndarray | None:
         """The short cut: all are float vectors of the right lengths, and their squares together have a finite sum."""
         for one, vector in zip(observations, self._vectors, strict=True):
             if type(one) is not np.ndarray or one.shape != vector or one.dtype not in _FLOATS:
-                return False
+                return None
         row = np.concatenate(observations)
-        return bool(np.vdot(row, row) <= 3e38)
+        return row if np.vdot(row, row) <= 3e38 else None
 
 
 def _length(observations: Any) -> int | None:

@@ -60,7 +60,7 @@ class GymmaEnv:
         assert key is not None and time_limit is not None
         env = _make(key, kwargs)
         check_spaces(env, key)
-        contract = Contract(env, key.rpartition(":")[2], common_reward)
+        contract = self._contract = Contract(env, key.rpartition(":")[2], common_reward)
         self._env = gym.wrappers.TimeLimit(contract, max_episode_steps=time_limit)
         self.episode_limit = time_limit
         self.common_reward = common_reward
@@ -98,6 +98,9 @@ class GymmaEnv:
         return self._obs, self._share(reward), *fold(terminated, truncated), info
 
     def _keep(self, obs: Any) -> None:
+        if self._contract.row is not None:  # nothing to flatten or to pad
+            self._obs = self._contract.row.reshape(self.n_agents, self._obs_dim)
+            return
         padded = np.zeros((self.n_agents, self._obs_dim), np.float32)
         for row, space, one in zip(padded, self._obs_spaces, obs, strict=True):
             # Most are flat already, and Gymnasium takes its time to find that out.
