@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from epymarl_trust_region.suite import epymarl
 NO_EPYMARL = "no EPyMARL checkout: set $EPYMARL_HOME, or `epymarl-tr suite fetch` (`make fetch`)"
 
 th.set_num_threads(1)
+# Ignored by a job in the background or under nohup, and inherited from there by every child that a test sends them to.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

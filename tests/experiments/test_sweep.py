@@ -216,17 +216,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys):
 CHILD = "import os, sys, time; open(f'pid{os.getpid()}', 'w').close(); time.sleep(30)"
 
 
-@pytest.fixture
-def ctrl_c_heeded():
-    """As in the foreground: a shell starts its background jobs with SIGINT ignored, and Python leaves it so."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals")
 @pytest.mark.parametrize("name, code", [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
-def test_a_signal_ends_the_children(name, code, monkeypatch, capsys, ctrl_c_heeded):
+def test_a_signal_ends_the_children(name, code, monkeypatch, capsys):
     """The sweep runs here, its runs are sleepers; the signal comes once both are there."""
     sleepers: list[subprocess.Popen] = []
 
