@@ -213,6 +213,15 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys):
     assert "seed1 cannot be written: Not a directory; run the sweep in a folder of yours" in err
 
 
+def test_under_nohup_it_goes_on_when_the_terminal_is_closed():
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with children.stopped_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+
+
 CHILD = "import os, sys, time; open(f'pid{os.getpid()}', 'w').close(); time.sleep(30)"
 
 

@@ -63,12 +63,16 @@ class Children:
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP, which batch queues and closed terminals send, raise Stopped in the main thread."""
+    """SIGTERM and SIGHUP, which batch queues and closed terminals send, raise Stopped in the main thread.
+
+    One that is ignored, as SIGHUP under `nohup`, stays so.
+    """
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _raise) for number in (getattr(signal, name) for name in names)}
+    numbers = [getattr(signal, name) for name in names]
+    before = {n: signal.signal(n, _raise) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
     try:
         yield
     finally:
