@@ -7,6 +7,7 @@ TRAIN_ARGS ?= test_interval=20000 test_nepisode=50
 PYTEST_ARGS ?=
 JOBS ?= auto
 FUZZ ?= 5000
+SOAK ?= 3600
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -15,12 +16,13 @@ ALL_STAMP := $(VENV)/.installed-all
 SIMULATORS = vmas$(shell $(BIN)/python -c 'import sys; print(",smax,mujoco" * (sys.version_info >= (3, 11)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fetch train bench lint test fuzz clean
+.PHONY: help venv fetch train bench lint test fuzz soak clean
 
 help:
 	@echo "make train [STEPS=$(STEPS)] [TRAIN_ARGS='seed=1 ...']   train HAPPO on MPE simple_spread"
 	@echo "make test  [JOBS=$(JOBS)] [PYTEST_ARGS='-m \"not slow\"']   lint, then every test, JOBS at a time"
 	@echo "make fuzz  [FUZZ=$(FUZZ)]           files and command lines of anyone, FUZZ of each kind, never the same twice"
+	@echo "make soak  [SOAK=$(SOAK)]           three long runs in SOAK seconds: memory and files flat, nothing left behind"
 	@echo "make bench                     HAPPO against EPyMARL's mappo_ns, in seconds, on this machine"
 	@echo "make lint                      ruff and mypy: style, format and types"
 	@echo "make fetch                     get EPyMARL at the tested commit into the cache"
@@ -66,6 +68,9 @@ test: lint $(ALL_STAMP)
 # A few minutes; says how many were tried. `make test` has a small, fixed part of it.
 fuzz: $(ALL_STAMP)
 	FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/fuzz
+
+soak: $(ALL_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --seconds $(SOAK) --out results/soak/soak.json
 
 clean:
 	rm -rf $(VENV) build dist plugins/*.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -72,6 +72,7 @@ setup(
             "types-PyYAML",
             "types-tqdm",
             "networkx",
+            "psutil",
             "scipy",
             "pandas",
             "build",
