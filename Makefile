@@ -21,7 +21,7 @@ SIMULATORS = vmas$(shell $(BIN)/python -c 'import sys; print(",smax,mujoco" * (s
 help:
 	@echo "make train [STEPS=$(STEPS)] [TRAIN_ARGS='seed=1 ...']   train HAPPO on MPE simple_spread"
 	@echo "make test  [JOBS=$(JOBS)] [PYTEST_ARGS='-m \"not slow\"']   lint, then every test, JOBS at a time"
-	@echo "make fuzz  [FUZZ=$(FUZZ)]           files and command lines of anyone, FUZZ of each kind, never the same twice"
+	@echo "make fuzz  [FUZZ=$(FUZZ)]           files, environments, ... of anyone, FUZZ of each kind, never the same twice"
 	@echo "make soak  [SOAK=$(SOAK)]           three long runs in SOAK seconds: memory and files flat, nothing left behind"
 	@echo "make bench                     HAPPO against EPyMARL's mappo_ns, in seconds, on this machine"
 	@echo "make lint                      ruff and mypy: style, format and types"

@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from epymarl_trust_region.config_files import read
 from epymarl_trust_region.configuration import overrides
@@ -22,7 +23,9 @@ from epymarl_trust_region.experiments.sweep import read_sweep
 from epymarl_trust_region.recordings.episodes import read_episodes
 from epymarl_trust_region.recordings.layout import data_file, metadata_file
 from epymarl_trust_region.recordings.summary import summary
+from epymarl_trust_region.suite.checkpoints import check_folder
 from recorded import made, write
+from support import LEARNERS, make_batch, make_learner
 
 hypothesis = pytest.importorskip("hypothesis")
 pytest.importorskip("h5py")
@@ -161,3 +164,70 @@ def test_facts_of_a_recording(recording, draw):
     key = draw.draw(st.sampled_from(sorted(group)) | st.sampled_from(["action_low", "action_high", "action_dtype"]))
     group[key] = draw.draw(data.filter(lambda value: "date" not in repr(value)) | st.integers(-2, 5))
     read_copy(recording, lambda copy: metadata_file(copy).write_text(json.dumps(metadata)))
+
+
+def load(run: Path) -> None:
+    """As a run with this `checkpoint_path` does, into a learner that is like the one that saved it."""
+    check_folder(str(run), 0, LEARNERS["happo_learner"].load())
+    make_learner(make_batch(), hidden_dim=4, critic_hidden_dim=4).load_models(str(run / "10"))
+
+
+@pytest.fixture
+def checkpoint(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("run")
+    (run / "10").mkdir()  # without checksums, which would notice all of it
+    make_learner(make_batch(), hidden_dim=4, critic_hidden_dim=4).save_models(str(run / "10"))
+    return run
+
+
+@settings
+@hypothesis.given(
+    st.sampled_from(["agent.th", "learner.th"]),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=9)), max_size=4),
+    st.floats(0, 1),
+)
+def test_bytes_of_a_checkpoint(checkpoint, name, pieces, kept):
+    file = checkpoint / "10" / name
+    whole = file.read_bytes()
+    content = bytearray(whole)
+    for place, piece in pieces:
+        at = int(place * len(content))
+        content[at : at + len(piece)] = piece
+    file.write_bytes(content[: int(kept * len(content))] if kept < 0.3 else content)
+    try:
+        outcome("checkpoints", load, checkpoint)
+    finally:
+        file.write_bytes(whole)
+
+
+others = (
+    st.sampled_from([torch.zeros(()), torch.zeros(3), torch.zeros(2, 4), torch.full((4,), float("nan")),
+                     torch.zeros(4, dtype=torch.long), torch.zeros(4, dtype=torch.complex64), torch.zeros(0)])
+    | st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+    | st.just({}) | st.just([]) | st.lists(st.integers(), max_size=3)
+)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, of odd tensors
+@settings
+@hypothesis.given(st.data(), st.sampled_from(["agent.th", "learner.th"]))
+def test_contents_of_a_checkpoint(checkpoint, draw, name):
+    """One entry, somewhere in it, is another thing, or is not there."""
+    file = checkpoint / "10" / name
+    whole = file.read_bytes()
+    state = place = torch.load(file, weights_only=True)
+    while True:
+        keys = sorted(place, key=str) if isinstance(place, dict) else range(len(place))
+        key = draw.draw(st.sampled_from(keys))
+        if not isinstance(place[key], dict | list) or not place[key] or draw.draw(st.integers(0, 4)) == 0:
+            break
+        place = place[key]
+    if isinstance(place, dict) and draw.draw(st.booleans()):
+        del place[key]
+    elif isinstance(place, dict | list):
+        place[key] = draw.draw(others)
+    torch.save(state, file)
+    try:
+        outcome("checkpoints", load, checkpoint)
+    finally:
+        file.write_bytes(whole)

@@ -26,7 +26,7 @@ AGENT_FILE = "agent.th"
 CHECKSUMS_FILE = "SHA256SUMS"
 
 #: What loading raises where the contents are not those that are expected: other shapes, names or types.
-DO_NOT_FIT = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+DO_NOT_FIT = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 
 _UNFINISHED, _REPLACED = ".unfinished", ".replaced"  # no host takes such a folder for a number of steps
 

@@ -213,7 +213,7 @@ class OnPolicyLearner:
         state = checkpoint.read(path)
         if state.get("algorithm") != self.config.algorithm:
             raise CheckpointError(
-                f"the checkpoint in {path} was written by {state.get('algorithm')}, not {self.config.algorithm}; use "
+                f"the checkpoint in {path} was written by {_name(state.get('algorithm'))}, not {self.config.algorithm}; use "
                 "the configuration that wrote it"
             )
         self.mac.load_models(path)
@@ -226,3 +226,7 @@ class OnPolicyLearner:
             checkpoint.restore_random_state(state["random"])
         except files.DO_NOT_FIT as error:
             raise files.foreign(path, error) from error
+
+
+def _name(algorithm: Any) -> str:
+    return " ".join(algorithm.split())[:40] if isinstance(algorithm, str) else "something else"
