@@ -212,9 +212,9 @@ class OnPolicyLearner:
         """
         state = checkpoint.read(path)
         if state.get("algorithm") != self.config.algorithm:
+            by, ours = _name(state.get("algorithm")), self.config.algorithm
             raise CheckpointError(
-                f"the checkpoint in {path} was written by {_name(state.get('algorithm'))}, not {self.config.algorithm}; use "
-                "the configuration that wrote it"
+                f"the checkpoint in {path} was written by {by}, not {ours}; use the configuration that wrote it"
             )
         self.mac.load_models(path)
         try:
@@ -228,5 +228,5 @@ class OnPolicyLearner:
             raise files.foreign(path, error) from error
 
 
-def _name(algorithm: Any) -> str:
+def _name(algorithm: object) -> str:
     return " ".join(algorithm.split())[:40] if isinstance(algorithm, str) else "something else"
