@@ -55,6 +55,7 @@ setup(
         "tqdm",
         "matplotlib",
         "cloudpickle",
+        "rich",
     ],
     extras_require={
         "envs": ["mpe2", "lbforaging", "pettingzoo"],

@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "cli": {
         "main", "doctor", "suite", "experiments", "extensions", "studies", "offline", "recordings", "git", "provenance"
     },
-    "main": {"configuration", "config_files", "seeding", "suite", "summary"},
+    "main": {"configuration", "config_files", "seeding", "suite", "summary", "run_help"},
+    "run_help": {"config", "configuration", "run_config", "suite"},
     "summary": set(),
     "configuration": {"config", "config_files", "suite", "provenance"},
     "config_files": {"config"},

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+import yaml
 from sacred import SETTINGS, Experiment
 from sacred.utils import SacredError, apply_backspaces_and_linefeeds
 
@@ -35,7 +37,7 @@ from .suite.host import Host
 from .suite.progress import Progress
 from .suite.registration import check_all, check_online, register_into
 from .suite.run_files import RunFiles
-from .suite.selection import choose
+from .suite.selection import choose, files_of
 from .suite.signals import interruptible
 from .suite.worker_watch import watch_workers
 
@@ -52,7 +54,12 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="Sacred's own flags (--force, --name=..., print_config, ...) go before `with`. Keys and what they mean: "
         "the comments in configs/ and docs/. Results: results/sacred/ALG/TASK/RUN in the current folder.",
         allow_abbrev=False,
+        add_help=False,
     )
+    parser.add_argument(
+        "-h", "--help", nargs="?", const="", metavar="NAME", help="this; or every key of an algorithm or environment"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the merged, checked configuration, and stop")
     parser.add_argument(
         "--config", metavar="ALG", help="algorithm: happo, hatrpo, matrl, ...; in EPyMARL also qmix, ..."
     )
@@ -80,8 +87,14 @@ def main(argv: list[str]) -> int:
 
 def _main(argv: list[str], debug: bool) -> int:
     try:
-        options, params = make_parser().parse_known_args(argv)
-        run_experiment(options, params)
+        parser = make_parser()
+        options, params = parser.parse_known_args(argv)
+        if options.help is not None:
+            from .run_help import print_help
+
+            print_help(parser, options.help, files_of(options.suite))
+        else:
+            run_experiment(options, with_the_word(params))
     except TrustRegionError as error:
         return _fail(error, f"error: {error}", debug, code=2)
     except KeyboardInterrupt as stop:
@@ -113,6 +126,15 @@ def _fail(error: Exception | None, text: str, debug: bool, code: int) -> int:
     return code
 
 
+def with_the_word(params: list[str]) -> list[str]:
+    """The command line with all its KEY=VALUE after `with`, where Sacred looks for them; it may have been left out."""
+    at = params.index("with") if "with" in params else len(params)
+    settings = [word for word in params[:at] if "=" in word and not word.startswith("-")]
+    if not settings:
+        return params
+    return [*(word for word in params[:at] if word not in settings), "with", *settings, *params[at + 1 :]]
+
+
 def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
     """Choose the host, read and check what the run is told, train, and print what came of it.
 
@@ -122,7 +144,7 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
     torch.set_num_threads(1)  # the networks are small; more threads are slower
     logger = _console_logger(options.quiet)
     host, lines = choose(options.suite)
-    print("\n".join(lines))
+    print("\n".join(lines), file=sys.stderr if options.dry_run else sys.stdout)  # whose output is yaml
     progress = Progress(enabled=options.progress == "auto")
     registries = (host.learners, host.controllers, host.runners, host.environments)
     register_into(*registries, host.vector_runner, progress, host.runner_made)
@@ -139,7 +161,8 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
     admit_environment_arguments(updates, config)
     experiment, observer = _make_experiment(host, config, before, updates, defaults, logger)
     try:
-        run = experiment.run_commandline(["epymarl-tr run", *params, "--debug"])
+        command = ["dry_run"] if options.dry_run else []
+        run = experiment.run_commandline(["epymarl-tr run", *command, *params, "--debug"])
     finally:
         progress.close()
     observer.check()
@@ -185,6 +208,10 @@ def _make_experiment(
         _run.log_scalar = observer.failing(_run.log_scalar)
         with _worker_watch(host, config.get("env_timeout")):
             return host.run(_run, config, _log)
+
+    @experiment.command(unobserved=True)
+    def dry_run(_config: dict) -> None:
+        print(yaml.safe_dump(json.loads(json.dumps(_config)), sort_keys=True, allow_unicode=True), end="")
 
     return experiment, observer
 
