@@ -147,7 +147,7 @@ class OnPolicyConfig(LoopConfig):
         values = {}
         for f in dataclasses.fields(cls):
             if f.name not in config:
-                raise ConfigError(f"key `{f.name}` is missing from {where}; add it, as in configs/algs")
+                raise ConfigError(f"key `{f.name}` is missing from {where}; add it to the algorithm's yaml")
             values[f.name] = checked(f, kinds(cast(Any, cls))[f.name], config[f.name])
         made = cls(**values)
         made.check_fresh_batch()
@@ -174,6 +174,11 @@ class OnPolicyConfig(LoopConfig):
             "critic=individual": (self.critic == "individual", self.individual_critic),
             f"actor_network={self.actor_network}": (self.actor_network is not None, self.own_actors),
         }
+        if self.joint_advantage and self.individual_rewards is None:
+            asked["common_reward=False"] = (
+                not common_reward,
+                "it has one advantage for all agents; set common_reward=True",
+            )
         for setting, (on, reason) in asked.items():
             if on and reason:
                 raise CapabilityError(f"{self.algorithm} does not support {setting}: {reason}")
@@ -421,17 +426,21 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def check_known_keys(names: Iterable[str], known: Iterable[str], where: str) -> None:
+def check_known_keys(names: Iterable[str], known: Iterable[str], where: str, unlikely: Iterable[str] = ()) -> None:
     """Refuse a key that nothing reads.
+
+    Args:
+        unlikely: known keys that nobody can have meant.
 
     Raises:
         ConfigError: names the key, where it stands, and the nearest known key.
     """
     known = list(known)
+    likely = [name for name in known if name not in set(unlikely)]
     for name in names:
         if name not in known:
             raise ConfigError(
-                f"unknown key `{name}` in {where}{nearest(name, known)}; nothing reads it: remove or rename it"
+                f"unknown key `{name}` in {where}{nearest(name, likely)}; nothing reads it: remove or rename it"
             )
 
 

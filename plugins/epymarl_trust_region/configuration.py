@@ -54,6 +54,7 @@ def read(
         **own_version(),
         "host": host.name,
         **version("host", host.commit, host.modified),
+        **({"package": package} if (package := algorithms.package_of(merged)) else {}),
     }
     return merged, defaults
 

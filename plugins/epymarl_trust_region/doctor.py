@@ -69,7 +69,9 @@ def checks() -> Iterator[Check]:
     yield _setuptools()
     yield Check("threads", True, f"a run uses one torch thread; this machine has {os.cpu_count()} cores")
     yield _asked("versions", _versions, install("envs,offline,dev"), "differ")
-    yield _asked("CUDA", _cuda, "runs use the CPU, as by default (use_cuda=False); for a GPU see https://pytorch.org")
+    yield _asked(
+        "CUDA", _cuda, "runs use the CPU, and say so (use_cuda=False: silently); for a GPU see https://pytorch.org"
+    )
     for package in ("mpe2", "lbforaging"):
         yield _package(package, install("envs"), required=False)
     yield _package("h5py", f"{install('offline')}; without it episodes cannot be recorded", required=False)

@@ -104,7 +104,9 @@ def _main(argv: list[str], debug: bool) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in StorageError.numbers:
             return _fail(error, f"error: {StorageError.of(error.filename or Path.cwd() / '*', error)}", debug, code=2)
-        text = f"error: {type(error).__name__}: {error} (add --debug for the traceback)"
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        hint = "" if debug else "; add --debug for the traceback"
+        text = f"error: {type(error).__name__}: {error} ({frame.filename}, line {frame.lineno}{hint})"
         return _fail(error, text, debug, code=1)
     return 0
 

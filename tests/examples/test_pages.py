@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from epymarl_trust_region import cli
 from epymarl_trust_region.environments import batched_games
 from extensions import HAA2C
-from support import ROOT, make_batch, make_learner
+from support import CONTROLLERS, ROOT, RecordingLogger, make_args, make_batch, make_learner, scheme_of
 
 
 def blocks(page: str) -> list[str]:
@@ -20,7 +21,36 @@ def blocks(page: str) -> list[str]:
 
 def test_the_page_of_the_algorithm_is_the_example():
     files = ("pyproject.toml", "haa2c/__init__.py", "haa2c/algs/haa2c.yaml")
-    assert blocks("add_an_algorithm.md") == [(HAA2C / file).read_text() for file in files]
+    package, module, _, keys = blocks("add_an_algorithm.md")
+    assert [package, module, keys] == [(HAA2C / file).read_text() for file in files]
+
+
+def test_the_learner_of_the_page_ascends_what_the_fast_way_ascends(double_precision, tmp_path, monkeypatch):
+    """`loss.backward()` through `rollout.policy`, against derivatives pulled back from `rollout.evaluate`."""
+    (tmp_path / "of_the_page.py").write_text(blocks("add_an_algorithm.md")[2])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    page = importlib.import_module("of_the_page")
+
+    class ByHand(page.ReinforceLearner):
+        def update_policies(self, rollout):
+            weight = rollout.mask / rollout.mask.sum()
+            for agent, optimiser in enumerate(self.actor_optimisers):
+                *_, pull = rollout.evaluate(self.mac, agent)
+                pull(-weight * rollout.advantage(agent), -weight * self.config.entropy_coef, optimiser.gradients)
+                optimiser.step()
+            return {}
+
+    batch, vectors = make_batch(lengths=[6, 3, 1, 5], avail=0.7), []
+    for learner_class in (page.ReinforceLearner, ByHand):
+        torch.manual_seed(0)
+        args, scheme = make_args(batch, "ir_mappo", share_parameters=False, obs_agent_id=False), scheme_of(batch)
+        mac = CONTROLLERS[args.mac](scheme, {"agents": args.n_agents}, args)
+        learner = learner_class(mac, scheme, RecordingLogger(), args)
+        before = torch.cat([o.vector.detach().clone() for o in learner.actor_optimisers])
+        learner.train(batch, 0, 0)
+        vectors.append(torch.cat([o.vector.detach() for o in learner.actor_optimisers]))
+        assert not torch.equal(before, vectors[-1])
+    torch.testing.assert_close(*vectors, rtol=0, atol=1e-12)
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
-from epymarl_trust_region.errors import CapabilityError, ConfigError
+from epymarl_trust_region.errors import ConfigError
 from support import make_batch, make_learner
 
 ALGORITHMS = ["happo", "hatrpo", "jr_ppo", "ir_ippo", "matrl", "matrl_no_br", "inpg", "ipg"]
@@ -51,20 +53,58 @@ def test_what_cannot_be_made_is_one_line(settings, message):
         make_learner(make_batch(), **settings)
 
 
-@pytest.mark.parametrize(("name", "settings"), [("log_linear_ppo", {}), ("inpg", {"tabular": True})])
-def test_where_policies_are_not_networks_they_are_refused(name, settings):
-    with pytest.raises(CapabilityError, match="actor_network"):
-        make_learner(make_batch(), name, actor_network="my_networks:TwoLayers", **settings)
+WRONG = """
+import torch
+from torch import nn
+class Wider(nn.Linear):
+    def __init__(self, i, o): super().__init__(i, o + 1)
+class Pair(nn.Linear):
+    def forward(self, x): return super().forward(x), None
+class Bug(nn.Linear):
+    def forward(self, x): raise KeyError("lamp")
+class Stateful(nn.Linear):
+    def init_hidden(self, batch_size): return torch.zeros(batch_size, 1)
+    def forward(self, x, h): return super().forward(x)
+class Spare(nn.Sequential):
+    def __init__(self, i, o):
+        super().__init__(nn.Linear(i, o))
+        self.spare = nn.Linear(3, 3)
+    def forward(self, x): return self[0](x)
+class Draws(nn.Linear):
+    def forward(self, x): return super().forward(x) + torch.rand(())
+"""
 
 
-@pytest.mark.parametrize("activation", ["tanh", "leaky_relu"])
-def test_the_activation_is_that_of_actors_and_critics(activation):
-    learner = make_learner(make_batch(), activation=activation)
-    plain = {"tanh": torch.tanh, "leaky_relu": torch.nn.functional.leaky_relu}[activation]
-    actor, critic, x = learner.mac.agent.agents[0], learner.critic.net, torch.randn(2, 3, 5)
-    with torch.no_grad():
-        expected = actor.head(plain(actor.core(plain(actor.body(x)))))
-        torch.testing.assert_close(actor.vjp(x)[0], expected)
-        state = torch.randn(2, 15)
-        expected = critic.head(plain(critic.layers[2](plain(critic.layers[0](state)))))
-        torch.testing.assert_close(critic.vjp(state)[0], expected)
+@pytest.fixture
+def wrong(tmp_path, monkeypatch):
+    (tmp_path / "wrong.py").write_text(WRONG)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("wrong", None)
+
+
+@pytest.mark.parametrize("of", ["actor", "critic"])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        (
+            "Wider",
+            r"gives \[(2, 3, 5|6, 129)\] for inputs \[.*\], instead of \[(2, 3, 4|6, 128)\]; it is made as Class",
+        ),
+        ("Pair", "gives a tuple and no tensor"),
+        ("Bug", r"fails on inputs \[.*\]: KeyError: 'lamp'"),
+        ("Stateful", r"no pair \(outputs, state after them\)|missing 1 required positional argument: 'h'"),
+    ],
+)
+def test_what_is_wrong_with_a_network_is_said_of_it(of, name, message, wrong):
+    with pytest.raises(ConfigError, match=f"^{of}_network: wrong:{name} .*({message})"):
+        make_learner(make_batch(), critic_hidden_dim=128, **{f"{of}_network": f"wrong:{name}"})
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_layers_that_are_not_used_stay_as_they_are(name, wrong):
+    batch = make_batch()
+    learner = make_learner(batch, name, actor_network="wrong:Spare", critic_network="wrong:Spare")
+    networks = [*learner.mac.agent.modules(), *learner.critic.modules()]
+    spare = [network.spare.weight for network in networks if hasattr(network, "spare")]
+    assert len(spare) > 1

@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 import torch
 from data import record
-from epymarl_trust_region.errors import ConfigError, NonFiniteError, WorkerDiedError
+from epymarl_trust_region.errors import ConfigError, EnvironmentFaultError, NonFiniteError, WorkerDiedError
 from epymarl_trust_region.runners import workers
 from epymarl_trust_region.runners.vector import VectorRunner
 from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch, OneHot
 from epymarl_trust_region.suite.lite.gymma import GymmaEnv
 
 TROUBLED = "data.troubled:Troubled-v0"  # with its module, so that a spawned worker finds it too
+
+
+BUG = r"\(Troubled-v0\) failed in step\(\) at step 1 .*: ZeroDivisionError: a bug of .* \(.*troubled.py, line \d+"
 
 
 class AlwaysOne:
@@ -128,12 +131,17 @@ def test_a_worker_that_cannot_make_its_environment_is_reported():
 
 def test_an_error_in_a_workers_environment_is_shown_with_the_workers_traceback():
     runner = make_runner("raise", who=2)
-    with pytest.raises(
-        WorkerDiedError, match="worker 1 .*failed: ZeroDivisionError: a bug of the environment's"
-    ) as caught:
+    with pytest.raises(EnvironmentFaultError, match=rf"^environment 2 {BUG}") as caught:
         runner.run()
     if sys.version_info >= (3, 11):
         assert "in step" in caught.value.__notes__[0]
+    runner.close_env()
+
+
+def test_the_same_error_in_this_process_is_said_in_the_same_words():
+    runner = make_runner("raise", who=0)
+    with pytest.raises(EnvironmentFaultError, match=rf"^environment 0 {BUG}"):
+        runner.run()
     runner.close_env()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -26,6 +27,24 @@ from epymarl_trust_region.learners.happo import HAPPOLearner
 
 class Mine(HAPPOLearner):
     pass
+"""
+# One with a dataclass of its own, in which a line is to be filled in.
+MADE = """
+from dataclasses import dataclass
+from typing import ClassVar
+from epymarl_trust_region.config import OnPolicyConfig, key
+from epymarl_trust_region.onpolicy.learner import OnPolicyLearner
+
+
+@dataclass(frozen=True, kw_only=True)
+class C(OnPolicyConfig):
+    {}
+
+
+class Mine(OnPolicyLearner):
+    config_class = C
+
+    def update_policies(self, rollout): pass
 """
 MINE = {"learner": {"mine_learner": "mine.code.learner:Mine"}}
 
@@ -160,8 +179,64 @@ BROKEN = {
     ),
     "wrong value": ({YAML: yaml_of("happo", name="mine", learner="mine_learner", lr=-1)}, {}, "lr=-1.0 is out of"),
     "no yaml at all": ({YAML: "a: ["}, {}, "mine.yaml of the package mine 1.0 is not valid yaml: .*; mend it"),
+    "a default": (
+        {"mine/code/learner.py": MADE.format("eps: float = 0.1")}, {},
+        "the package mine 1.0: C.eps has a default; write `eps: float = key",
+    ),
+    "a ClassVar forgotten": (
+        {"mine/code/learner.py": MADE.format("algorithm: str = key()")}, {}, "C.algorithm is no key; declare",
+    ),
+    "an odd type": (
+        {"mine/code/learner.py": MADE.format("eps: list[float] = key()")}, {},
+        "mine_learner of the package mine 1.0: C.eps has the type list",
+    ),
+    "the line of the yaml": ({YAML: "a: 1\nb: c: d"}, {}, "is not valid yaml: .*line 2"),
+    "no key of nobody": (
+        {YAML: yaml_of("happo", name="mine", learner="mine_learner", agant=1)}, {}, "`agant` .*line; nothing reads",
+    ),
     "no keys": ({YAML: "name: mine"}, {}, "mine.yaml of the package mine 1.0 has no key `learner`; add"),
 }  # fmt: skip
+
+
+def own_yaml(**changes) -> str:
+    """For a learner that has only what all have."""
+    none = dict.fromkeys(
+        ("agent_order", "factor_clip", "lr", "epochs", "actor_num_mini_batch", "eps_clip", "entropy_coef")
+    )
+    return yaml_of("happo", **{**none, "name": "mine", "learner": "mine_learner", **changes})
+
+
+@pytest.mark.parametrize(
+    "field, changes, words, message",
+    [
+        ('algorithm: ClassVar[str] = "M"', {}, [], "C has no key `lr`, the step size of Adam; add `lr: float"),
+        ("lr: float = key()", {"lr": 0.1}, [], "Mine.update_policies gives None; return a dictionary to be logged"),
+        (
+            'lr: float = key()\n    algorithm: ClassVar[str] = "M"', {"lr": 0.1}, ["common_reward=False"],
+            "M does not support common_reward=False: it has one advantage for all agents",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_learner_lacks_is_said(field, changes, words, message, site, monkeypatch, own_folder, capsys):
+    write_package(site, "mine", MINE, mine(**{"mine/code/learner.py": MADE.format(field), YAML: own_yaml(**changes)}))
+    with installed(site, monkeypatch):
+        assert message in error("mine", capsys, *words)
+
+
+def test_a_run_records_whose_algorithm_it_was(site, monkeypatch, own_folder):
+    write_package(site, "mine", MINE, mine())
+    with installed(site, monkeypatch):
+        for name in ("mine", "happo"):
+            assert run(name) == 0
+    found = {f.parts[2]: json.loads(f.read_text())["plugin"] for f in Path().glob("results/sacred/*/*/1/config.json")}
+    assert found["mine"]["package"] == "mine 1.0" and "package" not in found["happo"]
+
+
+def test_doctor_sees_a_yaml_whose_runs_would_be_filed_elsewhere(site, monkeypatch, own_folder, capsys):
+    write_package(site, "mine", MINE, mine(**{YAML: yaml_of("happo", learner="mine_learner")}))
+    with installed(site, monkeypatch):
+        (said,) = doctor(capsys)
+    assert "name=happo in algs/mine.yaml of the package mine 1.0" in said
 
 
 @pytest.mark.parametrize("case", BROKEN)

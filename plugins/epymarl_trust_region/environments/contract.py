@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from ..errors import TrustRegionError
 from .actions import actions_of
 from .scene import Scene
 from .spaces import Observations
@@ -30,7 +31,8 @@ class Contract(gym.Wrapper):
         common_reward: whether the run wants one reward for the team.
 
     Raises:
-        EnvironmentFaultError: from `reset`, `step` and `available`, what it gives is of a wrong number, shape or kind.
+        EnvironmentFaultError: from `reset`, `step` and `available`, what it gives is of a wrong number, shape or kind,
+            or its code raises an error.
         NonFiniteError: an observation or a reward is NaN, infinite or too large for 32 bits.
         ConfigError: individual rewards are wanted, and it gives one for the team.
     """
@@ -54,7 +56,12 @@ class Contract(gym.Wrapper):
         _guard_core(self)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
-        result = self.env.reset(seed=seed, options=options)
+        try:
+            result = self.env.reset(seed=seed, options=options)
+        except TrustRegionError:
+            raise
+        except Exception as error:  # its author's code
+            raise self.scene.broken("reset", error) from error
         self.scene.t, self._over = 0, False
         # The second may be None, for nobody reads it; but a pair of observations is no (observations, info).
         if not isinstance(result, tuple | list) or len(result) != 2 or not isinstance(result[1], Mapping | None):
@@ -65,7 +72,13 @@ class Contract(gym.Wrapper):
     def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict]:
         """Take one action per agent (see `actions_of`); gives what it gives, and the numbers of its info."""
         scene = self.scene
-        observations, reward, terminated, truncated, info = five(self.env.step(self.actions(action)), scene)
+        try:
+            result = self.env.step(self.actions(action))
+        except TrustRegionError:
+            raise
+        except Exception as error:  # its author's code
+            raise scene.broken("step", error) from error
+        observations, reward, terminated, truncated, info = five(result, scene)
         reward = check_reward(reward, self._n, self._common_reward, scene)
         if not (terminated is False and truncated is False):  # as in most steps
             terminated = check_end(terminated, "terminated", self._n, scene)
@@ -78,7 +91,10 @@ class Contract(gym.Wrapper):
 
     def _available(self) -> Any:
         core: Any = self.env.unwrapped
-        rows = core.get_avail_actions()
+        try:
+            rows = core.get_avail_actions()
+        except Exception as error:  # its author's code
+            raise self.scene.broken("get_avail_actions", error) from error
         self._availability.check(rows, self._over, self.scene)
         return rows
 

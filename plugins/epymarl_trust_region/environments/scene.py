@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,6 +56,10 @@ class Scene:
             "from that. Look for a division by zero or a missing value in the environment"
         )
 
+    def broken(self, method: str, error: Exception) -> EnvironmentFaultError:
+        """The error for what the environment's own code raised in one of its methods."""
+        return EnvironmentFaultError(f"{self} failed in {method}() {self.when()}: {_told(error)}")
+
     def when(self, t: int | None = None) -> str:
         return f"at step {self.t if t is None else t} of its episode"
 
@@ -63,6 +68,18 @@ class Scene:
         if self.index == 0 and key not in self._told:
             self._told.add(key)
             _log.warning(f"{self} {text}")
+
+
+def broken(name: str, method: str, error: Exception) -> EnvironmentFaultError:
+    """The same where all environments are one."""
+    text = f"the environments ({name}), as one, failed in {method}(): {_told(error)}"
+    return EnvironmentFaultError(f"{text}; batched_envs=none steps them one by one")
+
+
+def _told(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
 
 
 def short(value: Any, limit: int = 90) -> str:

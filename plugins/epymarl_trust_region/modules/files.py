@@ -12,6 +12,7 @@ import io
 import os
 import re
 import shutil
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -259,7 +260,7 @@ def _damaged(file: Path, reason: str) -> CheckpointError:
 
 def foreign(path: str, error: Exception) -> CheckpointError:
     """The error for a checkpoint whose contents do not fit."""
-    reason = " ".join(str(error).split())[:200]
+    reason = textwrap.shorten(str(error), 200, placeholder=" ...")
     if isinstance(error, KeyError):
         reason = f"it has no {reason}"
     return CheckpointError(

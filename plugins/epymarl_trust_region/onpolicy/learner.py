@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..config import OnPolicyConfig
-from ..errors import CheckpointError, NonFiniteError
+from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..interfaces import Args, Batch, Logger, Scheme
 from ..modules import files
 from ..modules.critics import make_critic
@@ -62,7 +62,12 @@ class OnPolicyLearner:
 
     def _make_actor_optimiser(self, network: int) -> FlatParameters:
         owner, parameters, vector = self._actor(network)
-        lr = self.config.lr  # type: ignore[attr-defined]  # who has none makes others
+        lr = getattr(self.config, "lr", None)
+        if lr is None:  # who has none makes others
+            raise ConfigError(
+                f"{type(self.config).__name__} has no key `lr`, the step size of Adam; add `lr: float = key(gt=0)`, "
+                f"and a line to the yaml, or let {type(self).__name__} override _make_actor_optimiser"
+            )
         return Optimiser(owner, parameters, lr, self.config, vector)
 
     def _actor(self, network: int) -> tuple[str, list[torch.nn.Parameter], torch.Tensor]:
@@ -88,6 +93,10 @@ class OnPolicyLearner:
         self._set_step_sizes(t_env)
         rollout = make_rollout(batch, self.mac, self.critic, self.config, self.episode_limit)
         statistics = self.update_policies(rollout)
+        if not isinstance(statistics, dict):
+            raise ConfigError(
+                f"{type(self).__name__}.update_policies gives {statistics!r}; return a dictionary to be logged"
+            )
         self.mac.agent.project()
         statistics["critic_loss"] = self.fit_critic(rollout)
         statistics["skipped_steps"] = self._count_skipped_steps(t_env)

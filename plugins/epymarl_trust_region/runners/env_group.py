@@ -17,8 +17,9 @@ import torch
 from ..environments.batched import BatchedEnv, Played, Seen
 from ..environments.ends import fold
 from ..environments.interface import Checked, under_contract
-from ..environments.scene import Scene
+from ..environments.scene import Scene, broken
 from ..environments.values import check_info, first_not_finite, is_finite, told
+from ..errors import TrustRegionError
 
 #: Makes environment i, behind the suite's environment interface.
 MakeEnv = Callable[[int], Any]
@@ -153,13 +154,24 @@ class BatchedEnvGroup:
         """As `EnvGroup.reset`."""
         self.returns: Any = None
         self.alive = list(range(self.size))
-        self._observe(self.env.reset(), slice(None), 0)
+        try:
+            seen = self.env.reset()
+        except TrustRegionError:
+            raise
+        except Exception as error:  # its author's code
+            raise broken(self.name, "reset", error) from error
+        self._observe(seen, slice(None), 0)
 
     def step(self, t: int) -> list[Ended]:
         """As `EnvGroup.step`."""
         # A slice where all play: indexing by a list copies.
         rows: slice | list[int] = slice(None) if len(self.alive) == self.size else self.alive
-        played = self.env.step(self.actions[:, t])
+        try:
+            played = self.env.step(self.actions[:, t])
+        except TrustRegionError:
+            raise
+        except Exception as error:  # its author's code
+            raise broken(self.name, "step", error) from error
         rewards = self.reward(played.rewards)
         if not is_finite(rewards[rows]):
             self._report(rewards, "the reward {}", t)

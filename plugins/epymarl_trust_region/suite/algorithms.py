@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ..config import RUN_KEYS, OnPolicyConfig, check_known_keys, check_read
+from ..config import RUN_KEYS, OnPolicyConfig, check_known_keys, check_read, kinds
 from ..controllers import CONTROLLERS
 from ..errors import ConfigError, TrustRegionError
 from ..extensions import Package, imported, packages
@@ -69,7 +69,24 @@ def _loaded(part: Part) -> type[Any]:
     if "__dataclass_fields__" not in vars(schema):  # an inherited one knows nothing of the keys that it adds
         decorator = "@dataclass(frozen=True, kw_only=True)"
         raise ConfigError(f"{part}: {schema.__name__} is no dataclass; decorate it with {decorator}")
+    _check_schema(schema, str(part))
     return cls
+
+
+def _check_schema(schema: Any, of: str) -> None:
+    """Raise ConfigError for a dataclass of keys that is not what its author meant."""
+    try:
+        known = kinds(schema)
+    except ConfigError as error:
+        raise ConfigError(f"{of}: {error}") from None
+    for f in dataclasses.fields(schema):
+        if f.name == "algorithm":
+            raise ConfigError(f"{of}: {schema.__name__}.algorithm is no key; declare `algorithm: ClassVar[str] = ...`")
+        if f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING:
+            raise ConfigError(
+                f"{of}: {schema.__name__}.{f.name} has a default; write `{f.name}: {known[f.name].__name__} = key()`, "
+                "with its range, and the default in the yaml"
+            )
 
 
 def of_package(package: str | None) -> str:
@@ -223,8 +240,9 @@ def check_learner(
     if schema is None:  # one of the host's own algorithms: it knows its keys best
         return
     known = {*host_defaults, *(f.name for f in dataclasses.fields(schema)), *RUN_KEYS, "seed", "plugin"}
-    check_known_keys(config, known, where)
-    for name, why in {**OnPolicyConfig.no_meaning, **schema.no_meaning}.items():
+    no_meaning = {**OnPolicyConfig.no_meaning, **schema.no_meaning}
+    check_known_keys(config, known, where, unlikely=no_meaning)
+    for name, why in no_meaning.items():
         if config.get(name) != host_defaults.get(name):
             raise ConfigError(f"key `{name}` in {where} has no meaning for {schema.algorithm}: {why}; remove it")
     values = schema.from_mapping(config, where)
@@ -237,7 +255,8 @@ def read_yaml(file: Path, package: str | None = None) -> dict[str, Any]:
     try:
         return yaml.safe_load(file.read_text()) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
+        reason, mark = str(error).splitlines()[0], getattr(error, "problem_mark", None)
+        reason += f" (line {mark.line + 1})" if mark else ""
         raise ConfigError(f"{file}{of_package(package)} is not valid yaml: {reason}; mend it") from None
 
 
@@ -288,5 +307,7 @@ def _check_file(name: str, defaults: Mapping[str, Any]) -> None:
     where = f"algs/{name}.yaml{of_package(listing().owner('algorithm', name))}"
     config = {**defaults, **run_defaults(), **read_algorithm(name), "env_args": {}}
     check_learner(config, defaults, where)
+    if config["name"] != name:
+        raise ConfigError(f"name={config['name']} in {where}: results would be filed under it; give it the file's name")
     if schema_of(config["learner"]) is None:
         raise ConfigError(f"learner={config['learner']} in {where} is no learner of it, nor of this plugin; correct it")

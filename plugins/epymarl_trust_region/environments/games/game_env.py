@@ -33,6 +33,17 @@ class GameEnv(gymnasium.Env):
         self.observation_space = spaces.Tuple([spaces.Box(low, 1.0, (size,), np.float32)] * self.n_agents)
         self._existing = (np.arange(max(n_actions)) < np.array(n_actions)[:, None]).astype(int)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A single game and many copies of it have the same availability: one method says it."""
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if "available" in own and "get_avail_actions" not in own:
+            cls.get_avail_actions = _as_lists  # type: ignore[attr-defined]  # only where there is something to say
+        elif "get_avail_actions" in own and "available" not in own:
+            raise TypeError(
+                f"{cls.__name__} has get_avail_actions() and no available(), from which it follows; write that instead"
+            )
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[np.ndarray, ...], dict]:
@@ -68,5 +79,13 @@ class GameEnv(gymnasium.Env):
         raise NotImplementedError
 
     def available(self) -> np.ndarray:
-        """1 where an agent has an action, else 0: [..., N, A], or anything that broadcasts to it."""
+        """1 where an agent has an action, else 0: [..., N, A], or anything that broadcasts to it.
+
+        A class that overrides it has `get_avail_actions()` by that.
+        """
         return self._existing
+
+
+def _as_lists(game: GameEnv) -> list[list[int]]:
+    """N lists of A zeros and ones, as EPyMARL asks for them."""
+    return np.broadcast_to(game.available(), game._existing.shape).astype(int).tolist()

@@ -60,10 +60,6 @@ class CongestionEnv(GameEnv):
         """From the second layer a single edge leads on."""
         return congestion.available(self._vertices)
 
-    def get_avail_actions(self) -> list[list[int]]:
-        """For `gymma`: N lists of 0 and 1."""
-        return self.available().tolist()
-
 
 class DistancingEnv(GameEnv):
     """The distancing game: it starts in the safe state and goes on until the time limit. Agents see the state, [2].
