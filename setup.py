@@ -61,6 +61,7 @@ setup(
         "envs": ["mpe2", "lbforaging", "pettingzoo"],
         "vmas": ["vmas[gymnasium]>=1.5.1"],
         "smax": ["jaxmarl>=0.2"],
+        "tune": ["optuna", "pandas"],
         "mujoco": ["gymnasium-robotics>=1.4.2", "mujoco"],
         "offline": ["h5py>=3.8"],
         # Minari, which recorded episodes are tested to load in, needs Python 3.11.
@@ -75,6 +76,7 @@ setup(
             "networkx",
             "psutil",
             "scipy",
+            "optuna",
             "pandas",
             "build",
             "minari; python_version >= '3.11'",

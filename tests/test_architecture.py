@@ -49,7 +49,7 @@ MAY_IMPORT = {
         "main", "seeding", "config", "run_config", "controllers", "learners", "numerics", "recordings", "suite",
         "provenance", "modules",
     },
-    "experiments": {"configuration", "seeding", "config", "suite", "provenance"},
+    "experiments": {"configuration", "seeding", "config", "run_config", "suite", "provenance"},
     "studies": {"experiments", "games", "numerics"},
 }  # fmt: skip
 # The only third-party packages that these parts may import.

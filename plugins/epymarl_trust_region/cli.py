@@ -18,6 +18,7 @@ _PASSED_ON = {
     "run": "epymarl_trust_region.main",
     "sweep": "epymarl_trust_region.experiments.sweep",
     "report": "epymarl_trust_region.experiments.report",
+    "tune": "epymarl_trust_region.experiments.tune",
     "compare": "epymarl_trust_region.experiments.compare",
     "bench": "epymarl_trust_region.experiments.bench",
     "study": "epymarl_trust_region.studies.command",
@@ -38,6 +39,7 @@ commands:
   offline --config=ALG --data PATH ...     learn from recorded episodes alone
   episodes PATH                            what is in the episodes that `run ... with save_episodes=PATH` has written
   sweep ... | report ...                   many runs, and their tables and figures
+  tune FILE                                settings for algorithms, with equally many trials for each
   compare CURVES.csv A B                   how far two experiments of a report are apart, with standard errors
   bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine
   study potential-games --out FOLDER       INPG and IPG on tables: the figures of the INPG paper

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+_LOOK_EVERY_S = 5.0
 _PATIENCE_S = 20  # for a run to end by itself: it may have a checkpoint to write
 
 
@@ -30,8 +31,12 @@ class Children:
         self._lock = threading.Lock()
         self._stopped = False
 
-    def run(self, command: list[str], log: Path) -> int | None:
-        """Wait for `epymarl-tr COMMAND`, its output in `log`; its exit code, or None where it was stopped."""
+    def run(self, command: list[str], log: Path, go_on: Callable[[], bool] | None = None) -> int | None:
+        """Wait for `epymarl-tr COMMAND`, its output in `log`; its exit code, or None where it was stopped.
+
+        Args:
+            go_on: asked every few seconds; once it says no, this process is ended.
+        """
         with open(log, "w") as output:
             with self._lock:
                 if self._stopped:
@@ -42,7 +47,7 @@ class Children:
                     env={**os.environ, "OMP_NUM_THREADS": "1"},
                 )  # fmt: skip
                 self._running.add(child)
-            code = child.wait()
+            code = _wait(child, go_on)
         with self._lock:
             self._running.discard(child)
             return None if self._stopped else code
@@ -52,13 +57,26 @@ class Children:
         with self._lock:
             self._stopped = True
             running = list(self._running)
-        for child in running:
-            child.terminate()
-        for child in running:
-            try:
-                child.wait(_PATIENCE_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        _end(running)
+
+
+def _end(children: list[subprocess.Popen]) -> None:
+    for child in children:
+        child.terminate()
+    for child in children:
+        try:
+            child.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+def _wait(child: subprocess.Popen, go_on: Callable[[], bool] | None) -> int:
+    while go_on is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return child.wait(_LOOK_EVERY_S)
+        if not go_on():
+            _end([child])
+    return child.wait()
 
 
 @contextlib.contextmanager
