@@ -239,6 +239,19 @@ def test_acting_and_evaluating_agree_and_tests_take_the_mean():
         torch.testing.assert_close(mac.select_actions(batch, 2, 0, test_mode=True)[:, i], expected.detach())
 
 
+@pytest.mark.parametrize("real", [True, False])
+def test_all_rows_in_a_list_draw_what_rows_by_index_draw(real):
+    """Noise is drawn in the order of the memory, and a seed's numbers stay what they are."""
+    batch = continuous(make_batch(B=5)) if real else make_batch(B=5)
+    mac, rows = make_learner(batch).mac, list(range(5))
+    mac.init_hidden(5)
+    torch.manual_seed(0)
+    drawn = mac.select_actions(batch, 2, 0, bs=rows)
+    torch.manual_seed(0)
+    outputs, avail = mac._step(batch, 2)
+    assert torch.equal(drawn, mac.policy_class(outputs[rows], avail[rows]).sample())
+
+
 def test_the_last_action_is_the_one_drawn():
     batch = continuous(make_batch())
     learner = make_learner(batch, obs_last_action=True)
