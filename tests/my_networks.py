@@ -50,5 +50,12 @@ class OneNumber(nn.Module):
         return self.value.expand(*x.shape[:-1], -1)
 
 
+class Matrix(nn.Linear):
+    """A linear map."""
+
+    def __init__(self, input_dim: int, output_dim: int) -> None:
+        super().__init__(input_dim, output_dim, bias=False)
+
+
 def not_a_network(input_dim: int, output_dim: int) -> int:
     return 3

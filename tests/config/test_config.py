@@ -45,6 +45,33 @@ def test_every_key_of_every_yaml_has_a_comment(file):
             assert re.search(r"#\s+\S", line), f"{file.name}: {line}"
 
 
+def test_harls_tuned_values_for_mujoco_are_overrides_that_pass():
+    """They stand in comments of the environment's yaml, `key=value` for all robots and a table for each."""
+    text = (ROOT / "configs/envs/mamujoco.yaml").read_text().partition("# HARL's tuned runs")[2]
+    common, _, rest = text.partition("#   HAPPO ")
+    table, _, of_hatrpo = rest.partition("#   MAPPO")
+    header, *rows = [re.split(r"\s{2,}", line.strip("# ")) for line in table.strip().splitlines()]
+    assert header == ["lr", "critic_lr", "both epochs", "both num_mini_batch", "eps_clip", "entropy_coef",
+                      "use_linear_lr_decay"] and len(rows) == 6  # fmt: skip
+    shared = dict(re.findall(r"(\w+)=(\S+)", common))
+    for _, *values in rows:
+        lr, critic_lr, passes, parts, clip, entropy, decay = values
+        own = dict(lr=lr, critic_lr=critic_lr, epochs=passes, critic_epochs=passes, actor_num_mini_batch=parts)
+        own |= dict(critic_num_mini_batch=parts, eps_clip=clip, entropy_coef=entropy, use_linear_lr_decay=decay)
+        check_overrides("happo", shared | own)
+    of_all = dict(re.findall(r"(\w+)=([\d.]+)", of_hatrpo.partition("#   HATRPO: ")[2]))
+    assert of_all.keys() == {"critic_lr", "critic_epochs"}
+    thresholds = re.findall(r" +(0\.0\d+)$", of_hatrpo, re.M)
+    assert thresholds == ["0.01", "0.005", "0.001"]
+    for threshold in thresholds:
+        check_overrides("hatrpo", shared | of_all | {"kl_threshold": threshold})
+
+
+def check_overrides(name: str, overrides: dict[str, str]) -> None:
+    assert overrides.keys() <= algorithm(name).keys()
+    check(algorithm(name, **{key: yaml.safe_load(value) for key, value in overrides.items()}))
+
+
 def test_the_keys_of_every_run_are_those_of_the_yaml_and_known_everywhere():
     run = yaml.safe_load((ROOT / "configs/run.yaml").read_text())
     assert set(run) == set(RUN_KEYS) and not set(run) & set(HOST_DEFAULTS)

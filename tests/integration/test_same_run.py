@@ -30,7 +30,9 @@ TASKS = {
 COMMON = ["seed=5", "test_nepisode=10", "learner_log_interval=0", "runner_log_interval=200"]
 
 
-def logged(folder: Path, home: Path, suite: str, *params: str, config: str = "happo") -> dict:
+def logged(
+    folder: Path, home: Path, suite: str, *params: str, config: str = "happo", env_config: str = "gymma"
+) -> dict:
     """Run `epymarl-tr run` in a process of its own; Sacred's info of the run, numpy's tagged numbers made plain."""
     folder.mkdir()
     path = os.pathsep.join([str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
@@ -38,7 +40,7 @@ def logged(folder: Path, home: Path, suite: str, *params: str, config: str = "ha
         "run",
         f"--suite={suite}",
         f"--config={config}",
-        "--env-config=gymma",
+        f"--env-config={env_config}",
         "--quiet",
         "with",
         *COMMON,
@@ -80,6 +82,22 @@ def test_the_other_algorithms_too(config, task, params, epymarl_home, tmp_path):
     real = logged(tmp_path / "epymarl", epymarl_home, "epymarl", *given, config=config)
     metric = "test_total_return_mean" if "common_reward=False" in given else "test_return_mean"
     assert len(lite[metric]) >= 2 and len(lite["kl_mean"]) >= 2
+    assert lite == real
+
+
+def test_multi_agent_mujoco_too(epymarl_home, tmp_path):
+    """Streams with ends and cuts inside, minibatches, both normalisations."""
+    pytest.importorskip("mujoco")
+    task = (
+        "env_args.scenario=Hopper env_args.partition=3x1 env_args.time_limit=40 rollout_steps=64 actor_num_mini_batch=4"
+    )
+    more = "critic_num_mini_batch=4 value_norm=popart normalise_inputs=True t_max=1800 test_interval=900"
+    sizes = "batch_size_run=4 batch_size=4 buffer_size=4 test_nepisode=4"
+    lite, real = (
+        logged(tmp_path / suite, epymarl_home, suite, *f"{task} {more} {sizes}".split(), env_config="mamujoco")
+        for suite in ("lite", "epymarl")
+    )
+    assert len(lite["test_return_mean"]) >= 2 and len(lite["kl_mean"]) >= 2 and len(set(lite["ep_length_mean"])) > 2
     assert lite == real
 
 

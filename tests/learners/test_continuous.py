@@ -168,6 +168,62 @@ def test_the_natural_gradient_of_a_quadratic_problem_is_its_closed_form(double_p
     assert actor.log_std.item() == pytest.approx(math.log(sigma) - rate * sigma**2, rel=1e-9)
 
 
+def linear_quadratic(weight: torch.Tensor, best: torch.Tensor, sigma: float) -> tuple[HandMadeBatch, torch.Tensor]:
+    """One-step episodes of r = -|a - best s|^2 with a = weight s + sigma z, s in R^3, a in R^2; and mean[s s'].
+
+    Each dimension of z has three values, -sqrt(3), 0, sqrt(3), with weights 1/6, 4/6, 1/6, so that means over the batch
+    are those over Gaussians up to the fifth power.
+    """
+    states = torch.tensor([[1.0, 0.5, -0.3], [0.2, -1.0, 0.4], [-0.6, 0.3, 0.9], [0.8, 0.8, 0.1]])
+    nodes = torch.tensor([-math.sqrt(3), 0, 0, 0, 0, math.sqrt(3)])
+    z = torch.cartesian_prod(nodes, nodes)
+    s, z = states.repeat_interleave(len(z), 0), z.repeat(len(states), 1)
+    actions, K = s @ weight.T + sigma * z, len(s)
+
+    def first(x: torch.Tensor) -> torch.Tensor:  # of two slots
+        return torch.stack([x, torch.zeros_like(x)], 1)
+
+    reward, one = -(sigma * z + s @ (weight - best).T).square().sum(-1, keepdim=True), torch.ones(K, 1)
+    batch = HandMadeBatch(
+        obs=first(s).unsqueeze(2), state=first(s), actions=first(actions).unsqueeze(2), reward=first(reward),
+        avail_actions=torch.ones(K, 2, 1, 2, dtype=torch.int32), terminated=first(one).to(torch.uint8),
+        filled=torch.ones(K, 2, 1, dtype=torch.int64),
+    )  # fmt: skip
+    return batch, states.T @ states / len(states)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.1])
+@torch.no_grad()
+def test_a_trust_region_step_on_a_linear_quadratic_problem_is_its_closed_form(damping, double_precision):
+    """mu = W s, J = -E|(W - W*) s|^2 - 2 sigma^2: with S = E[s s'] and D = W - W*, in (W, log sigma)
+
+    g = (-2 D S, -2 sigma^2), F = (S / sigma^2, 2), x = (F + damping I)^-1 g, and the step is sqrt(2 delta / x.g) x.
+    Without damping x is (-2 sigma^2 D, -sigma^2): straight to W*, whatever the states.
+    """
+    weight = torch.tensor([[0.3, -0.2, 0.5], [0.1, 0.4, -0.6]])
+    best, sigma, delta = torch.tensor([[-0.4, 0.7, 0.2], [0.9, -0.1, 0.3]]), 0.5, 1e-3
+    batch, moments = linear_quadratic(weight, best, sigma)
+    learner = make_learner(
+        batch, "hatrpo", kl_threshold=delta, cg_damping=damping, cg_iters=1000, standardise_advantages=False,
+        log_std_init=math.log(sigma), actor_network="my_networks:Matrix",
+    )  # fmt: skip
+    actor = learner.mac.agent.agents[0]
+    actor.network.network.weight.copy_(weight)
+    for parameter in learner.critic.parameters():
+        parameter.zero_()
+    statistics = learner.update_policies(rollout_of(learner, batch))
+    of_weight, of_log_std = -2 * (weight - best) @ moments, -2 * sigma**2
+    fisher = moments / sigma**2 + damping * torch.eye(3)
+    x_weight, x_log_std = torch.linalg.solve(fisher, of_weight.T).T, of_log_std / (2 + damping)
+    curvature = (x_weight * of_weight).sum() + 2 * x_log_std * of_log_std  # x.g, of two deviations
+    length = math.sqrt(2 * delta / curvature) * learner.config.backtrack_coef ** statistics["agent_0_line_search_step"]
+    torch.testing.assert_close(actor.network.network.weight, weight + length * x_weight, rtol=0, atol=1e-6)
+    torch.testing.assert_close(actor.log_std, torch.full((2,), math.log(sigma) + length * x_log_std), rtol=0, atol=1e-6)
+    assert statistics["agent_0_line_search_step"] in (0, 1) and length * x_weight.abs().max() > 0.01
+    if not damping:
+        torch.testing.assert_close(x_weight, -2 * sigma**2 * (weight - best))
+
+
 def test_acting_and_evaluating_agree_and_tests_take_the_mean():
     batch = continuous(make_batch(B=200), dimensions=[4, 2, 1])
     learner = make_learner(batch, test_greedy=True)
@@ -181,6 +237,19 @@ def test_acting_and_evaluating_agree_and_tests_take_the_mean():
         policy = mac.policy(i, inputs[i], batch["avail_actions"][:, :-1, i])
         expected = policy.mode()[:, 2]
         torch.testing.assert_close(mac.select_actions(batch, 2, 0, test_mode=True)[:, i], expected.detach())
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_all_rows_in_a_list_draw_what_rows_by_index_draw(real):
+    """Noise is drawn in the order of the memory, and a seed's numbers stay what they are."""
+    batch = continuous(make_batch(B=5)) if real else make_batch(B=5)
+    mac, rows = make_learner(batch).mac, list(range(5))
+    mac.init_hidden(5)
+    torch.manual_seed(0)
+    drawn = mac.select_actions(batch, 2, 0, bs=rows)
+    torch.manual_seed(0)
+    outputs, avail = mac._step(batch, 2)
+    assert torch.equal(drawn, mac.policy_class(outputs[rows], avail[rows]).sample())
 
 
 def test_the_last_action_is_the_one_drawn():

@@ -12,7 +12,7 @@ import pytest
 import torch
 from epymarl_trust_region.errors import NonFiniteError
 from epymarl_trust_region.onpolicy.rollout import make_rollout
-from support import make_batch, make_learner
+from support import continuous, make_batch, make_learner
 from textbook import textbook_ppo
 
 RAGGED = [6, 3, 1, 5]
@@ -30,9 +30,11 @@ def assert_bit_equal(first, second) -> None:
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("gaussian", [False, True])
 @pytest.mark.parametrize("standardise", [True, False])
-def test_one_agent_is_ppo(standardise, double_precision):
+def test_one_agent_is_ppo(standardise, gaussian, double_precision):
     batch = make_batch(B=4, T=8, N=1)
+    batch = continuous(batch) if gaussian else batch
     happo, ppo = (make_learner(batch, standardise_advantages=standardise, agent_order="fixed") for _ in range(2))
     assert_bit_equal(parameters(happo), parameters(ppo))
     start = parameters(happo)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from epymarl_trust_region.modules.input_norm import RunningNorm
@@ -23,6 +25,36 @@ def test_far_values_are_clipped_and_a_dimension_that_never_moves_is_zero():
     norm = RunningNorm(2)
     norm.update(torch.tensor([[0.0, 3.0], [2.0, 3.0]]))
     assert norm(torch.tensor([[1e6, 3.0], [-1e6, 3.0], [2.0, 3.0]])).tolist() == [[10.0, 0.0], [-10.0, 0.0], [1.0, 0.0]]
+
+
+@pytest.mark.parametrize("how", ["not at all", "updated", "loaded", "replaced", "copied"])
+def test_moments_that_have_changed_are_read_anew(how):
+    """What is kept from call to call is that of the present moments, in the precision that is asked for."""
+    g = torch.Generator().manual_seed(0)
+    first, more, x = (torch.randn(50, 3, generator=g) * 4 + shift for shift in (1, 7, 2))
+    norm, fresh = RunningNorm(3), RunningNorm(3)
+    norm.update(first)
+    with torch.inference_mode():  # as runners do
+        norm(x)
+    fresh.update(first)
+    if how != "not at all":
+        fresh.update(more)
+    if how == "updated":
+        norm.update(more)
+    elif how == "loaded":
+        norm.load_state_dict(fresh.state_dict())
+    elif how == "replaced":  # as a move to another device does; changed as often as those that were there
+        norm.mean, norm.squares, norm.count = (one.clone().add_(0) for one in (fresh.mean, fresh.squares, fresh.count))
+    elif how == "copied":
+        norm = copy.deepcopy(norm)
+        norm.update(more)
+    x.requires_grad_()
+    norm(x).sum().backward()  # which saves what was made in a rollout
+    std = (fresh.squares / fresh.count).sqrt()
+    torch.testing.assert_close(x.grad, (1 / std).float().expand_as(x))
+    assert torch.equal(norm(x), fresh(x))
+    torch.testing.assert_close(norm(x.double()), (x.double() - fresh.mean) / std, rtol=0, atol=1e-12)
+    assert norm(x).dtype == torch.float32
 
 
 @pytest.mark.parametrize("critic", ["central", "individual"])

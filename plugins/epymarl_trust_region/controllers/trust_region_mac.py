@@ -108,7 +108,11 @@ class TrustRegionMAC:
             NonFiniteError: a policy's parameters are no numbers.
         """
         outputs, avail = self._step(ep_batch, t_ep)
-        return self._choose(self.policy_class(outputs[bs], avail[bs]), test_mode)
+        if isinstance(bs, slice) or len(bs) < len(outputs):
+            outputs, avail = outputs[bs], avail[bs]
+        else:  # runners list all of them
+            outputs = outputs.contiguous()  # as indexing by a list gives them: noise is drawn in that order
+        return self._choose(self.policy_class(outputs, avail), test_mode)
 
     def _choose(self, policy: Policy, test_mode: bool, first: int = 0) -> Tensor:
         """Actions [B, n] of policies over [B, n], of the agents from `first` on."""

@@ -43,3 +43,13 @@ class BatchedEnv(Protocol):
 
     def close(self) -> None:
         """Give back what the environments hold."""
+
+
+class Restartable(BatchedEnv, Protocol):
+    """One whose copies may begin anew while others go on: streams (`rollout_steps`) need it unless all end together."""
+
+    def restart(self, which: np.ndarray) -> Seen:
+        """Start a new episode in the copies `which`, [B], bool, some of them but not all.
+
+        The others stay as they are, and nobody looks at what is given for them.
+        """

@@ -8,12 +8,14 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
+from gymnasium.spaces import Tuple
 
+from .actions import BoxActions, actions_of
 from .batched import Played, Seen
 from .games.game_env import GameEnv
 
@@ -29,6 +31,7 @@ class BatchedGame:
             size: B.
         """
         self.game, self.size = game, size
+        self._actions = actions_of(cast(Tuple, game.action_space))
         self._never = np.zeros(size, bool)
         self._infos: list[dict[str, Any]] = [{} for _ in range(size)]
 
@@ -38,7 +41,9 @@ class BatchedGame:
         return self._look()
 
     def step(self, actions: np.ndarray) -> Played:
-        """Take one step in every copy: actions [B, N]. Rewards are per agent, [B, N]."""
+        """Take one step in every copy: actions [B, N], or draws [B, N, A], which it clips. Rewards are [B, N]."""
+        if isinstance(self._actions, BoxActions):
+            actions = np.clip(actions.astype(self._actions.low.dtype), self._actions.low, self._actions.high)
         rewards, ended = self.game.play(actions)
         return Played(self._look(), rewards, ended, self._never, self._infos)
 

@@ -25,7 +25,8 @@ _MOVES = np.array([[0.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]]
 class BatchedMPE:
     """B copies of one task, under the wrapper that the suite puts around PettingZoo's environments.
 
-    A task says how it begins (`_begin`), what actions do (`_act`), what is paid (`_rewards`) and seen (`_observe`).
+    A task says how it begins (`_begin`), what actions do (`_act`), what is paid (`_rewards`) and seen (`_observe`). All
+    copies end together, at their limit.
     """
 
     n_agents: int

@@ -37,7 +37,8 @@ class _Game(NamedTuple):
     """A map, and its compiled functions over all copies."""
 
     env: Any  # HeuristicEnemySMAX
-    reset: Callable  # (keys [B], episode) -> (battles, Seen)
+    reset: Callable  # (keys [B], episodes [B]) -> (battles, Seen)
+    restart: Callable  # (battles, keys [B], episodes [B], which [B]) -> (battles, Seen)
     step: Callable  # (battles, actions [B, N]) -> (battles, _Came)
 
 
@@ -84,7 +85,9 @@ class BatchedSMAX:
 
         self._keys = jax.numpy.stack([jax.random.key(int(seed)) for seed in seeds])
         self._time_limit = time_limit
-        self._episode, self._steps, self._battles = 0, 0, None
+        # Per copy: episodes begun, and steps of the present one.
+        self._episodes, self._steps = np.zeros(len(seeds), np.int32), np.zeros(len(seeds), np.int32)
+        self._battles: Any = None
 
     @property
     def env_info(self) -> dict[str, int]:
@@ -100,9 +103,19 @@ class BatchedSMAX:
 
     def reset(self) -> Seen:
         """Start a new episode in every copy."""
-        self._battles, seen = self._game.reset(self._keys, self._episode)
-        self._episode, self._steps = self._episode + 1, 0
+        self._battles, seen = self._game.reset(self._keys, self._episodes)
+        self._begun(np.ones(len(self._steps), bool))
         return _numpy(seen)
+
+    def restart(self, which: np.ndarray) -> Seen:
+        """Start a new episode in the copies `which`, [B], bool; the others stay as they are."""
+        self._battles, seen = self._game.restart(self._battles, self._keys, self._episodes, which)
+        self._begun(which)
+        return _numpy(seen)
+
+    def _begun(self, which: np.ndarray) -> None:
+        # New arrays: a call that is still under way may read the old ones.
+        self._episodes, self._steps = self._episodes + which, np.where(which, 0, self._steps)
 
     def step(self, actions: np.ndarray) -> Played:
         """Take one step in every copy.
@@ -111,7 +124,7 @@ class BatchedSMAX:
             actions: [B, N], below A. An attack out of range, and any action of the dead, does nothing.
         """
         self._battles, came = self._game.step(self._battles, np.asarray(actions, np.int32))
-        self._steps += 1
+        self._steps = self._steps + 1
         dead_allies, dead_enemies = np.asarray(came.dead_allies), np.asarray(came.dead_enemies)
         lost = dead_allies == self._game.env.num_allies
         killed = dead_enemies == self._game.env.num_enemies
@@ -186,8 +199,8 @@ def _streams_kept() -> Iterator[None]:
         sys.stdout, sys.stderr, system.__stdout__ = streams
 
 
-def _compiled(env: Any) -> tuple[Callable, Callable]:
-    """The package's `reset` and `step_env` over all copies; its `step` would replace the last observations."""
+def _compiled(env: Any) -> tuple[Callable, Callable, Callable]:
+    """The package's `reset`, of all copies and of some, and `step_env`; its `step` would replace last observations."""
     import jax
     import jax.numpy as jnp
 
@@ -203,6 +216,10 @@ def _compiled(env: Any) -> tuple[Callable, Callable]:
         battle = jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype), battle)
         return (battle, steps_key), see(obs, battle)
 
+    def restart(old: Any, key: Any, episode: Any, this: Any) -> Any:
+        fresh, seen = reset(key, episode)
+        return jax.tree.map(lambda new, kept: jnp.where(this, new, kept), fresh, old), seen
+
     def step(battle_and_key: Any, actions: Any) -> Any:
         battle, steps_key = battle_and_key
         key = jax.random.fold_in(steps_key, battle.state.step)
@@ -212,4 +229,4 @@ def _compiled(env: Any) -> tuple[Callable, Callable]:
         came = _Came(see(obs, battle), rewards[env.agents[0]], allies, enemies)
         return (battle, steps_key), came
 
-    return jax.jit(jax.vmap(reset, in_axes=(0, None))), jax.jit(jax.vmap(step))
+    return jax.jit(jax.vmap(reset)), jax.jit(jax.vmap(restart)), jax.jit(jax.vmap(step))

@@ -28,6 +28,19 @@ INSTALL = "pip install 'vmas[gymnasium]>=1.5.1'"
 _OTHER_TASKS = {"simple_adversary", "simple_push", "simple_reference", "simple_speaker_listener"}
 # It starts some of the copies anew in the midst of an episode; the two forms have not been compared.
 _NOT_COMPARED = {"road_traffic"}
+# VMAS can start one copy anew, but in these that touches the others: joints find their angles anew in all copies; a
+# mass, or which passages are open, is one for all. Football's players have not been compared.
+_TOUCHED_BY_A_RESTART = {
+    "asym_joint",
+    "ball_passage",
+    "ball_trajectory",
+    "buzz_wire",
+    "football",
+    "het_mass",
+    "joint_passage",
+    "joint_passage_size",
+    "waterfall",
+}
 # What this form sets itself, and a form of observation that it does not know.
 _NOT_TO_BE_SET = {
     "dict_obs",
@@ -128,8 +141,8 @@ class BatchedVMAS:
     it begins to push: a body that far beyond a line's end is pushed if, and only if, another copy has the two nearer.
 
     Where the copies start is drawn from one stream for all, so only B=1 starts as the environment with that seed does;
-    where a scenario shuffles agents or gives them a random mass, it does so alike in all copies. `truncated` is VMAS's
-    own `max_steps`.
+    where a scenario shuffles agents or gives them a random mass, it does so alike in all copies. `restart` draws for
+    one copy after the other, in their order, from that same stream. `truncated` is VMAS's own `max_steps`.
 
     Args:
         seeds: one per copy, [B]; the first seeds the stream, the others only say how many copies there are.
@@ -171,6 +184,14 @@ class BatchedVMAS:
         """Start a new episode in every copy."""
         with self._randomness:
             return self._seen(self._env.reset())
+
+    def restart(self, which: np.ndarray) -> Seen:
+        """Start a new episode in the copies `which`, [B], bool, one after the other; the others stay as they are."""
+        with self._randomness:
+            for copy in np.flatnonzero(which).tolist():
+                self._env.reset_at(copy, return_observations=False)
+            wanted = dict(get_rewards=False, get_infos=False, get_dones=False)
+            return self._seen(self._env.get_from_scenario(get_observations=True, **wanted)[0])
 
     def step(self, actions: np.ndarray) -> Played:
         """Take one step in every copy: actions [B, N], int64, or [B, N, A], float32.
@@ -227,14 +248,15 @@ class _Infos(Sequence):
         return {key: values[index].cpu().numpy() for key, values in named}
 
 
-def find(key: str, arguments: Mapping[str, Any]) -> Callable[..., BatchedVMAS] | None:
+def find(key: str, arguments: Mapping[str, Any], streams: bool = False) -> Callable[..., BatchedVMAS] | None:
     """What makes the batched form of a Gymnasium id (with or without its module) from seeds and these arguments.
 
     None where the id or an argument is unknown, for scenarios that are another task when all copies start together, and
-    for road_traffic.
+    for road_traffic; with `streams`, where copies begin anew while others go on, also where that touches the others.
     """
     prefix, _, scenario = key.rpartition(":")[2].removeprefix("epymarl_trust_region/").partition("vmas-")
-    if prefix or scenario in _OTHER_TASKS | _NOT_COMPARED or not _NOT_TO_BE_SET.isdisjoint(arguments):
+    unfit = _OTHER_TASKS | _NOT_COMPARED | (_TOUCHED_BY_A_RESTART if streams else set())
+    if prefix or scenario in unfit or not _NOT_TO_BE_SET.isdisjoint(arguments):
         return None
     return functools.partial(BatchedVMAS, scenario=scenario) if scenario in _scenarios() else None
 

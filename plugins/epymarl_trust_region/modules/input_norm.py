@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +32,7 @@ class RunningNorm(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("squares", torch.zeros(shape, dtype=torch.float64))  # sum of squared distances to the mean
+        self._kept: _Kept | None = None
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
@@ -45,8 +48,31 @@ class RunningNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., *shape], in x's own precision. A dimension that never moved stays 0."""
-        if self.count == 0:
-            return x
-        std = (self.squares / self.count).sqrt()
-        scale = torch.where(std > 1e-6, 1 / std, 1.0).to(x.dtype)
-        return ((x - self.mean.to(x.dtype)) * scale).clamp(-_CLIP, _CLIP)
+        moments = tuple(self._buffers.values())
+        kept = self._kept
+        if kept is None or not kept.is_of(moments, x.dtype):
+            kept = self._kept = _Kept(moments, x.dtype)
+        return x if kept.scale is None else ((x - kept.mean) * kept.scale).clamp(-_CLIP, _CLIP)
+
+
+class _Kept:
+    """The mean and 1 / std of some moments in one precision: at each step of a rollout they are the same."""
+
+    def __init__(self, moments: tuple[Any, ...], dtype: torch.dtype) -> None:
+        """
+        Args:
+            moments: count, mean and squares.
+        """
+        self.moments, self.dtype, self.versions = moments, dtype, [tensor._version for tensor in moments]
+        count, mean, squares = moments
+        self.scale: Tensor | None = None
+        if count == 0:
+            return
+        with torch.inference_mode(False):  # what is made in inference mode could not be used outside of it
+            std = (squares / count).sqrt()
+            self.mean, self.scale = mean.to(dtype), torch.where(std > 1e-6, 1 / std, 1.0).to(dtype)
+
+    def is_of(self, moments: tuple[Any, ...], dtype: torch.dtype) -> bool:
+        """Whether these are the same moments, unchanged: not moved to another device, updated or loaded."""
+        same = all(one is other for one, other in zip(moments, self.moments, strict=True))
+        return same and dtype is self.dtype and self.versions == [tensor._version for tensor in moments]

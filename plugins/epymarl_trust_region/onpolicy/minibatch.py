@@ -34,7 +34,7 @@ class Minibatch:
         """Of a tensor [B, T, ...]."""
         if self.rollout.recurrent:
             return x[self.index]
-        return x.flatten(0, 1)[self.index].unsqueeze(0)
+        return x.flatten(0, 1).index_select(0, self.index).unsqueeze(0)
 
     def pick_all(self, x: Tensor) -> Tensor:
         """Of a tensor [N, B, T, ...]."""

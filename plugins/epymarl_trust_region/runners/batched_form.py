@@ -27,7 +27,7 @@ _OWN_KEYS = {"key", "time_limit", "seed", "pretrained_wrapper"}  # of env_args; 
 _log = logging.getLogger(__name__)
 
 
-def make_batched(args: Args, make_env: MakeEnv) -> tuple[BatchedEnv, Callable] | None:
+def make_batched(args: Args, make_env: MakeEnv, streams: bool = False) -> tuple[BatchedEnv, Callable] | None:
     """The environments 0..B-1 as one, and what turns its rewards into the run's; None where each is stepped by itself.
 
     Args:
@@ -35,6 +35,8 @@ def make_batched(args: Args, make_env: MakeEnv) -> tuple[BatchedEnv, Callable] |
             batched_envs where it is there: "exact" (the default) takes a form only if it gives the same numbers, "any"
             also takes one whose random starts differ, "none" takes none.
         make_env: makes environment i by itself.
+        streams: only where a copy may begin its next episode while others are in the midst of theirs, or all end
+            together.
 
     Raises:
         CapabilityError: SMAX is to be rendered.
@@ -50,19 +52,25 @@ def make_batched(args: Args, make_env: MakeEnv) -> tuple[BatchedEnv, Callable] |
     reward = functools.partial(
         wanted_rewards, common_reward=args.common_reward, scalarisation=args.reward_scalarisation
     )
-    env = make(args, seeds, arguments, make_env, reward, allowed)
+    env = make(args, seeds, arguments, make_env, reward, allowed, streams)
     if isinstance(env, BatchedGame):
         reward = functools.partial(reward, add_up=_sum)
     return None if env is None else (env, reward)
 
 
 def _gymma(
-    args: Args, seeds: list[int], arguments: dict[str, Any], make_env: MakeEnv, reward: Callable, allowed: str
+    args: Args,
+    seeds: list[int],
+    arguments: dict[str, Any],
+    make_env: MakeEnv,
+    reward: Callable,
+    allowed: str,
+    streams: bool,
 ) -> BatchedEnv | None:
     key = args.env_args.get("key")
     if not isinstance(key, str) or args.env_args.get("pretrained_wrapper"):  # missing; or it changes what is played
         return None
-    if game := batched_games.find(key, arguments):
+    if not streams and (game := batched_games.find(key, arguments)):
         return BatchedGame(game(**arguments), len(seeds))
     if form := batched_mpe.find(key, arguments):
         with contextlib.closing(make_env(0)) as single:
@@ -70,15 +78,13 @@ def _gymma(
         if same:
             return form(seeds, **arguments)
         _log.warning("the installed mpe2 plays otherwise than its batched form: stepping it one by one")
-    if allowed == "any" and (make := batched_vmas.find(key, arguments)):
+    if allowed == "any" and (make := batched_vmas.find(key, arguments, streams)):
         _log.warning(f"{key} as one (batched_envs=any): the same game, but all its starts are drawn from one stream")
         return make(seeds, **arguments)
     return None
 
 
-def _smax(
-    args: Args, seeds: list[int], arguments: dict[str, Any], make_env: MakeEnv, reward: Callable, allowed: str
-) -> BatchedEnv | None:
+def _smax(args: Args, seeds: list[int], arguments: dict[str, Any], *_: Any) -> BatchedEnv | None:
     if not args.common_reward:  # the single environment says why not
         return None
     return BatchedSMAX(seeds, **arguments, time_limit=args.env_args["time_limit"])

@@ -153,6 +153,7 @@ class BatchedEnvGroup:
     def reset(self) -> None:
         """As `EnvGroup.reset`."""
         self.returns: Any = None
+        self.lengths = np.zeros(self.size, int)  # steps of each episode
         self.alive = list(range(self.size))
         try:
             seen = self.env.reset()
@@ -174,8 +175,9 @@ class BatchedEnvGroup:
             raise broken(self.name, "step", error) from error
         rewards = self.reward(played.rewards)
         if not is_finite(rewards[rows]):
-            self._report(rewards, "the reward {}", t)
-        over = (played.terminated | played.truncated | (t + 1 >= self.limit))[rows]
+            self._report(rewards, "the reward {}")
+        self.lengths[rows] += 1
+        over = (played.terminated | played.truncated | (self.lengths >= self.limit))[rows]
         self.views["reward"][rows, t] = rewards[rows].reshape(len(self.alive), -1)
         if self.returns is None:  # one each, or one per agent each
             self.returns = np.zeros(rewards.shape)
@@ -193,7 +195,7 @@ class BatchedEnvGroup:
         cut = said_so or not played.terminated[i]
         self.views["terminated"][i, t] = not said_so
         self.views["truncated"][i, t] = cut
-        return Ended(i, t + 1, self.returns[i], info, cut)
+        return Ended(i, int(self.lengths[i]), self.returns[i], info, cut)
 
     def _observe(self, seen: Seen, rows: slice | list[int], t: int) -> None:
         views = self.views
@@ -203,13 +205,15 @@ class BatchedEnvGroup:
         views["filled"][rows, t] = 1
         for what, numbers in (("an observation", seen.obs), ("a state", seen.state)):
             if not is_finite(numbers[rows]):
-                self._report(numbers, what + " with {}", t)
+                self._report(numbers, what + " with {}")
 
-    def _report(self, numbers: np.ndarray, what: str, t: int) -> None:
+    def _report(self, numbers: np.ndarray, what: str) -> None:
         """Raise NonFiniteError for the first of the environments that play whose numbers [B, ...] are not finite."""
         for i in self.alive:
             if (place := first_not_finite(numbers[i])) is not None:
-                raise Scene(self.name, i).not_finite(f"gave {what.format(told(numbers[i][place]))}", t)
+                raise Scene(self.name, i).not_finite(
+                    f"gave {what.format(told(numbers[i][place]))}", int(self.lengths[i])
+                )
 
     def close(self) -> None:
         """Close the environments."""

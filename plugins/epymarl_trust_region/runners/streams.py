@@ -3,20 +3,23 @@
 Slot t of a batch holds the observation before action t. Where an episode ends at step t, slot t+1 holds its final
 observation, at which no action counts (`mask` 0, and its value may be bootstrapped from), and slot t+2 the first of the
 next episode. The last slot is an observation without a counted action: where the episode goes on, the next batch begins
-with it. Shape letters: B environments, K steps of a rollout, N agents.
+with it. So in a batched form, too (`batched_envs`): at each step all copies are stepped, unless all are over, and then
+those that are over begin anew, in their order. Shape letters: B environments, K steps of a rollout, N agents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 
+from ..environments.batched import Restartable
 from ..errors import ConfigError
 from ..interfaces import Args, Logger, Scheme
-from .env_group import Ended, EnvGroup
+from .env_group import BatchedEnvGroup, Ended, EnvGroup
 from .vector import VectorRunner
 
 # Tests are played in environments of their own, with other random numbers than those of training.
@@ -59,6 +62,49 @@ class StreamGroup(EnvGroup):
         self.returns[i], self.lengths[i] = 0, 0
 
 
+class BatchedStreamGroup(BatchedEnvGroup):
+    """All environments as one; after an episode's end each spends one step on beginning the next."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.returns, self.lengths = None, np.zeros(self.size, int)
+        self.over = np.ones(self.size, bool)  # those that have to begin an episode
+        self.last: dict[str, np.ndarray] = {}  # what was seen at the last slot of a rollout
+
+    def reset(self) -> None:
+        """As `StreamGroup.reset`."""
+        for key, seen in self.last.items():
+            self.views[key][:, 0] = seen
+        if self.over.any():
+            self._begin(0)
+
+    def step(self, t: int) -> list[Ended]:
+        """As `StreamGroup.step`. What the copies that are over did in the step is not looked at."""
+        ended: list[Ended] = []
+        beginning, self.alive = self.over.any(), np.flatnonzero(~self.over).tolist()
+        if self.alive:
+            self.views["mask"][self.alive, t] = 1
+            ended = super().step(t)
+        if beginning:
+            self._begin(t + 1)
+        self.over[[episode.index for episode in ended]] = True
+        if t + 2 == self.views["obs"].shape[1]:
+            self.last = {key: self.views[key][:, -1].copy() for key in ("obs", "state", "avail_actions", "filled")}
+        return ended
+
+    def _begin(self, t: int) -> None:
+        """Begin an episode where one is over, and write down what is seen at slot t."""
+        self.alive = np.flatnonzero(self.over).tolist()
+        every = len(self.alive) == self.size
+        seen = self.env.reset() if every else cast(Restartable, self.env).restart(self.over.copy())
+        self.lengths[self.alive] = 0
+        if self.returns is not None:  # a new array: episodes that have ended hold rows of the old one
+            self.returns = self.returns.copy()
+            self.returns[self.alive] = 0
+        self._observe(seen, slice(None) if every else self.alive, t)
+        self.over[:] = False
+
+
 class StreamRunner(VectorRunner):
     """`vector` with `rollout_steps`: K steps of every environment per rollout, without padding.
 
@@ -67,6 +113,8 @@ class StreamRunner(VectorRunner):
     """
 
     env_group_class = StreamGroup
+    batched_group_class = BatchedStreamGroup
+    streams = True
 
     def __init__(
         self, args: Args, logger: Logger, episode_batch: Callable[..., Any], make_environment: Callable[..., Any]
@@ -78,7 +126,7 @@ class StreamRunner(VectorRunner):
         if getattr(args, "save_episodes", None):
             raise ConfigError("save_episodes records whole episodes; set rollout_steps=None, or save_episodes=None")
         self.steps = args.rollout_steps
-        plain = SimpleNamespace(**{**vars(args), "batched_envs": "none", "render": False})
+        plain = SimpleNamespace(**{**vars(args), "render": False})
         super().__init__(plain, logger, episode_batch, make_environment)
         elsewhere = {**args.env_args, "seed": args.env_args["seed"] + _TEST_SEEDS}
         tests = SimpleNamespace(**{**vars(args), "env_args": elsewhere})

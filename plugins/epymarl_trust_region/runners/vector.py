@@ -38,7 +38,10 @@ class VectorRunner:
     a limit cut each of the last rollout's episodes.
     """
 
-    env_group_class: type[EnvGroup] = EnvGroup  # who plays some of the environments
+    # Who plays some of the environments, and who all as one.
+    env_group_class: type[EnvGroup] = EnvGroup
+    batched_group_class: type[BatchedEnvGroup] = BatchedEnvGroup
+    streams = False  # whether an environment begins its next episode while others are in the midst of theirs
 
     def __init__(
         self, args: Args, logger: Logger, episode_batch: Callable[..., Any], make_environment: Callable[..., Any]
@@ -71,7 +74,7 @@ class VectorRunner:
         self.log_train_stats_t = -100_000  # so that the first rollout is logged
 
     def _share_out(self) -> None:
-        batched = make_batched(self.args, self._make_env)
+        batched = make_batched(self.args, self._make_env, self.streams)
         processes = min(getattr(self.args, "env_processes", None) or _cores(), self.batch_size)
         # The last block is the smallest, and this process's: it has the networks to run as well.
         blocks = [block.tolist() for block in np.array_split(np.arange(self.batch_size)[::-1], processes)]
@@ -85,7 +88,7 @@ class VectorRunner:
         self.env_group: EnvGroup | BatchedEnvGroup = self.own
         if batched:
             env, reward = batched
-            self.env_group = BatchedEnvGroup(env, self.batch_size, self.episode_limit, reward, self.task)
+            self.env_group = self.batched_group_class(env, self.batch_size, self.episode_limit, reward, self.task)
             _log.info(f"{self.batch_size} environments ({self.task}) as one: {type(env).__name__}")
         else:
             _log.info(

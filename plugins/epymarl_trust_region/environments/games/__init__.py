@@ -7,6 +7,7 @@ from .registration import (
     CONGESTION_ID,
     DISTANCING_ID,
     PENALTY_ID,
+    PRODUCT_ID,
     SWITCH_ID,
     register_games,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "CONGESTION_ID",
     "DISTANCING_ID",
     "PENALTY_ID",
+    "PRODUCT_ID",
     "SWITCH_ID",
     "register_games",
 ]

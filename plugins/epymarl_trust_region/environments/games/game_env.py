@@ -20,18 +20,20 @@ class GameEnv(gymnasium.Env):
     `reset` and `step` are Gymnasium's way to play a single one.
 
     Args:
-        n_actions: of each agent, [N].
+        n_actions: of each agent, [N]; or the Boxes of their real-valued actions, all of one shape, (A,).
         size: O.
         low: smallest entry of an observation; the largest is 1.
     """
 
     metadata = {"render_modes": []}
 
-    def __init__(self, n_actions: Sequence[int], size: int, low: float = 0.0) -> None:
+    def __init__(self, n_actions: Sequence[int] | Sequence[spaces.Box], size: int, low: float = 0.0) -> None:
         self.n_agents = len(n_actions)
-        self.action_space = spaces.Tuple([spaces.Discrete(count) for count in n_actions])
+        own = [one if isinstance(one, spaces.Box) else spaces.Discrete(one) for one in n_actions]
+        self.action_space = spaces.Tuple(own)
         self.observation_space = spaces.Tuple([spaces.Box(low, 1.0, (size,), np.float32)] * self.n_agents)
-        self._existing = (np.arange(max(n_actions)) < np.array(n_actions)[:, None]).astype(int)
+        counts = np.array([one.shape[0] if isinstance(one, spaces.Box) else one for one in n_actions])
+        self._existing = (np.arange(counts.max()) < counts[:, None]).astype(int)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A single game and many copies of it have the same availability: one method says it."""
@@ -53,7 +55,7 @@ class GameEnv(gymnasium.Env):
         return tuple(self.look()), {}
 
     def step(  # type: ignore[override]  # Gymnasium knows one reward alone
-        self, actions: Sequence[int]
+        self, actions: Sequence[Any]
     ) -> tuple[tuple[np.ndarray, ...], list[float], bool, bool, dict]:
         """One step: observations N x [O], N rewards, terminated (the game is over), truncated (never), info.
 
@@ -71,7 +73,7 @@ class GameEnv(gymnasium.Env):
         raise NotImplementedError
 
     def play(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One step: actions [..., N] to rewards [..., N], float64, and which copies are over, [...]."""
+        """One step: actions [..., N] (or [..., N, A]) to rewards [..., N], float64, and which are over, [...]."""
         raise NotImplementedError
 
     def look(self) -> np.ndarray:

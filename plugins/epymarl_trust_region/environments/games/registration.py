@@ -14,6 +14,7 @@ CLIMBING_ID = "trust-region-climbing-v0"
 CONGESTION_ID = "trust-region-congestion-v0"
 DISTANCING_ID = "trust-region-distancing-v0"
 PENALTY_ID = "trust-region-penalty-v0"
+PRODUCT_ID = "trust-region-product-v0"
 SWITCH_ID = "trust-region-switch-v0"
 
 _ENTRY_POINTS = {
@@ -23,6 +24,7 @@ _ENTRY_POINTS = {
     CONGESTION_ID: "epymarl_trust_region.environments.games.potential_env:CongestionEnv",
     DISTANCING_ID: "epymarl_trust_region.environments.games.potential_env:DistancingEnv",
     PENALTY_ID: "epymarl_trust_region.environments.games.matrix_env:penalty_env",
+    PRODUCT_ID: "epymarl_trust_region.environments.games.product_env:ProductEnv",
     SWITCH_ID: "epymarl_trust_region.environments.games.grid_env:SwitchEnv",
 }
 
