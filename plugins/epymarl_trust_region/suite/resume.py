@@ -1,0 +1,185 @@
+"""A run that goes on as if it had never stopped: what a checkpoint holds for that, and which one to go on from.
+
+Beside the learner's own files, `run.th` holds every other part's `state_dict`:
+
+    loop       EPyMARL's counters: episodes, the last test, log and save, and how far the present round has come
+    runner     steps, returns that are not logged yet, environments, and what streams carry over
+    random     the generators of PyTorch, NumPy and Python
+    series     what was logged
+    configuration, saved_at
+
+EPyMARL's own loop cannot be set: of a run on EPyMARL it holds the last two lines alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ..errors import CheckpointError
+from ..interfaces import Logger
+from ..modules import files
+from ..modules.plain import packed, unpacked
+from ..seeding import random_state, restore_random_state
+from .environments import task_name
+from .host import folder_name
+from .same_run import configuration, differences
+
+RUN_FILE = "run.th"
+# Of these, too, a run may differ that goes on from a `checkpoint_path`.
+_GOES_ON = ("t_max", "checkpoint_path", "load_step", "evaluate")
+#: How far a round of the loop has come.
+BEGUN, LEARNT, SAVED = "", "learnt", "saved"
+
+#: A statistic -> its steps and values, as hosts' loggers keep them.
+Series = Mapping[str, list[tuple[int, Any]]]
+
+
+@dataclass
+class Loop:
+    """EPyMARL's loop: a round is a rollout and an update, then a test, a save and a log where they are due."""
+
+    last_test: int
+    episode: int = 0
+    last_log: int = 0
+    last_save: int = 0
+    stage: str = BEGUN
+
+
+def state_of(loop: Loop, runner: Any, logger: Any) -> dict[str, Any]:
+    """All that the rest of the run depends on beside the learner, now; `write` it whenever there is need."""
+    return {
+        "t_env": runner.t_env,
+        "loop": asdict(loop),
+        "runner": runner.state_dict() if hasattr(runner, "state_dict") else None,
+        "random": random_state(),
+        "logged": {key: len(points) for key, points in logger.stats.items()},
+    }
+
+
+def write(folder: Path, of_run: Mapping[str, Any], series: Series, state: Mapping[str, Any] | None = None) -> None:
+    """Write `<folder>/run.th`.
+
+    Args:
+        of_run: its `configuration`.
+        state: of `state_of`; what was logged after it is left out.
+    """
+    state = dict(state or {})
+    logged = state.pop("logged", {key: len(points) for key, points in series.items()})
+    kept = {key: _columns(series[key][:length]) for key, length in logged.items() if length}
+    about = {"configuration": json.dumps(of_run, default=str), "saved_at": time.time()}
+    files.write(folder / RUN_FILE, {**about, "series": kept, **packed(state)})
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """What `write` wrote; None if there is none, as in checkpoints of older versions.
+
+    Raises:
+        CheckpointError: it is damaged, or something else.
+    """
+    if not (folder / RUN_FILE).exists():
+        return None
+    state = files.read(folder / RUN_FILE)
+    try:
+        state = unpacked(state)
+        found = {**state, "configuration": dict(json.loads(state["configuration"]))}
+        return {**found, "saved_at": float(state["saved_at"]), "series": dict(state["series"])}
+    except files.DO_NOT_FIT as error:
+        raise files.foreign(str(folder / RUN_FILE), error) from error
+
+
+def load(folder: Path, config: Mapping[str, Any], runner: Any, logger: Any) -> Loop | None:
+    """Let a run go on where the checkpoint in `folder` was written; None if it can only begin from the networks there.
+
+    Raises:
+        CheckpointError: it is damaged, or something else.
+    """
+    state, log = read(folder), logger.console_logger
+    if state is None or state.get("runner") is None:
+        return None
+    if found := differences(state["configuration"], configuration(config), (), {*_GOES_ON}):
+        log.info(f"Only the learner goes on from {folder}: it was written with {'; '.join(found[:3])}")
+        return None
+    try:
+        if config.get("resumed"):
+            replay(state["series"], logger)
+        lost = runner.load_state_dict(state["runner"])
+        loop = Loop(**state["loop"])
+        restore_random_state(state["random"])  # last: some environments are made from the same generators
+    except files.DO_NOT_FIT as error:
+        raise files.foreign(str(folder / RUN_FILE), error) from error
+    if lost:
+        log.warning(f"Not all environments go on as they were: {'; '.join(lost)}")
+    return loop
+
+
+def replay(series: Mapping[str, Any], logger: Logger) -> None:
+    """Log once more what was logged, in the order of steps, so that a resumed run holds the whole curve."""
+    points = [(t, key, value) for key, of in series.items() for t, value in zip(*_points(of), strict=True)]
+    for t, key, value in sorted(points, key=lambda point: point[0]):
+        logger.log_stat(key, value, t)
+
+
+def _columns(points: list[tuple[int, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+    steps, values = zip(*points, strict=True)
+    kind = torch.int64 if all(isinstance(value, int) for value in values) else torch.float64
+    return torch.tensor(steps), torch.tensor([float(value) for value in values], dtype=torch.float64).to(kind)
+
+
+def _points(columns: tuple[torch.Tensor, torch.Tensor]) -> tuple[list[int], list[Any]]:
+    return columns[0].tolist(), columns[1].tolist()
+
+
+class Found(NamedTuple):
+    """A checkpoint to go on from."""
+
+    folder: Path  # the run's, as `checkpoint_path` takes it
+    step: int
+    seed: int
+
+
+def find(
+    values: Mapping[str, Any], given: Mapping[str, Any], learner: type[Any] | None, warn: Callable[[str], None]
+) -> Found | None:
+    """The newest complete checkpoint of the run with these flat keys, below its `local_results_path`.
+
+    Args:
+        values: without a `seed`, of a run of any seed.
+        given: those that the user has set.
+        learner: the class that will read it, if it is one of this plugin's.
+        warn: is told of those that are damaged.
+    """
+    env_args = {key.removeprefix("env_args."): value for key, value in values.items() if key.startswith("env_args.")}
+    task = task_name(values.get("env"), env_args)
+    begin, middle = folder_name(f"{values['name']}_seed{values.get('seed', '')}"), folder_name(f"_{task}_")
+    found = []
+    for folder in sorted((Path(values["local_results_path"]) / "models").glob("*")):
+        if folder.is_dir() and folder.name.startswith(begin) and middle in folder.name:
+            found += [one for one in [_newest(folder, values, given, learner, warn)] if one]
+    return max(found, key=lambda one: one[0])[1] if found else None
+
+
+def _newest(
+    folder: Path, values: Mapping[str, Any], given: Mapping[str, Any], learner: Any, warn: Callable[[str], None]
+) -> tuple[float, Found] | None:
+    for step in reversed(files.steps(folder)):
+        try:
+            state = read(folder / str(step))
+            if state is None:
+                continue
+            if differences(state["configuration"], values, given):
+                return None
+            files.check(folder / str(step))
+            if learner is not None:
+                learner.check_files(str(folder / str(step)))
+        except CheckpointError as error:
+            warn(f"passed over: {error}")
+            continue
+        return state["saved_at"], Found(folder, step, int(state["configuration"].get("seed", 0)))
+    return None
