@@ -137,7 +137,7 @@ class BatchedSMAX:
         """Everything that the next steps and episodes depend on."""
         import jax
 
-        leaves = [] if self._battles is None else jax.tree.leaves(self._battles)
+        leaves: list[Any] = [] if self._battles is None else jax.tree.leaves(self._battles)
         return {"episode": self._episode, "steps": self._steps, "battles": [_plain(leaf) for leaf in leaves]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

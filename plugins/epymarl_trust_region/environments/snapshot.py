@@ -29,6 +29,14 @@ _FIXED = (
     functools.partial, type(functools.cache(len)), property, logging.Logger, range, slice, type(Ellipsis), np.dtype,
     np.random.SeedSequence,
 )  # fmt: skip
+_BY_TYPE: dict[str, tuple[type, ...]] = {
+    "g": (np.random.Generator, np.random.RandomState, random.Random),
+    "a": (np.ndarray,),
+    "{": (dict,),
+    "[": (list, tuple, deque),
+    "s": (set, frozenset),
+    "?": (int, float, str, bytes),  # of a class of somebody's own, with more to it
+}
 _DRAWING = {"pygame", "pyglet", "matplotlib", "PIL", "cv2", "imageio"}
 
 
@@ -87,13 +95,14 @@ class _Taker:
         self.enums: dict[str, type[enum.Enum]] = {}
 
     def node(self, x: Any) -> Any:
-        if isinstance(x, enum.Enum):
+        kind = _kind(type(x))
+        if kind == "=":
+            return "=", x
+        if kind == "-":
+            return ("-",)
+        if kind == "e":
             self.enums[_name(type(x))] = type(x)
             return "e", _name(type(x)), x.name
-        if type(x) in _PLAIN or isinstance(x, np.generic):
-            return "=", x
-        if isinstance(x, _FIXED) or type(x).__module__.partition(".")[0] in _DRAWING or _is_of_torch(x):
-            return ("-",)
         if id(x) in self.seen:
             return "@", self.seen[id(x)]
         self.seen[id(x)] = len(self.seen)
@@ -101,32 +110,69 @@ class _Taker:
         if len(self.seen) > _MOST or self.size > _MOST_BYTES:
             self.unknown.add(f"more than {_MOST} things, or {_MOST_BYTES >> 20} MiB")
             return ("?",)
-        return self._big(x)
+        return self._TAKE[kind](self, x)
 
-    def _big(self, x: Any) -> Any:
-        if (state := _state_of(x)) is not None:
-            self.generators += 1
-            return "g", state
-        if isinstance(x, np.ndarray) and not x.dtype.hasobject:
-            self.size += x.nbytes
-            return "a", x.copy()
-        if _is_tensor(x):
-            self.size += x.nbytes
-            return "t", x.detach().cpu().clone()
-        if _has_own(x):
-            self.generators += 1  # as far as can be known
-            return "own", x.state_dict()
-        if isinstance(x, dict):
-            return "{", [(self.node(key), self.node(value)) for key, value in x.items()]
-        if isinstance(x, list | tuple | deque):
-            return "[", [self.node(item) for item in x]
-        if isinstance(x, set | frozenset):
-            return "s", [self.node(item) for item in x]
+    def _generator(self, x: Any) -> Any:
+        self.generators += 1
+        return "g", _state_of(x)
+
+    def _array(self, x: np.ndarray) -> Any:
+        if x.dtype.hasobject:
+            return self._unknown(x)
+        self.size += x.nbytes
+        return "a", x.copy()
+
+    def _tensor(self, x: Any) -> Any:
+        self.size += x.nbytes
+        return "t", x.detach().cpu().clone()
+
+    def _own(self, x: Any) -> Any:
+        self.generators += 1  # as far as can be known
+        return "own", x.state_dict()
+
+    def _dict(self, x: dict) -> Any:
+        return "{", [(self.node(key), self.node(value)) for key, value in x.items()]
+
+    def _sequence(self, x: Any) -> Any:
+        return "[", [self.node(item) for item in x]
+
+    def _set(self, x: Any) -> Any:
+        return "s", [self.node(item) for item in x]
+
+    def _object(self, x: Any) -> Any:
         names = sorted(_attributes(x), key=lambda pair: pair[0])  # whichever was set first
-        if isinstance(x, int | float | str | bytes) or (not names and not hasattr(x, "__dict__")):
-            self.unknown.add(_name(type(x)))
-            return ("?",)
+        if not names and not hasattr(x, "__dict__"):
+            return self._unknown(x)
         return "o", _name(type(x)), {name: self.node(value) for name, value in names}
+
+    def _unknown(self, x: Any) -> Any:
+        self.unknown.add(_name(type(x)))
+        return ("?",)
+
+    _TAKE: Mapping[str, Callable[..., Any]] = {
+        "g": _generator, "a": _array, "t": _tensor, "own": _own, "{": _dict, "[": _sequence, "s": _set, "o": _object,
+        "?": _unknown,
+    }  # fmt: skip
+
+
+def _kind_of(of: type) -> str:
+    """Which letter a thing of the type `of` gets; "?" where nobody can write it down."""
+    if issubclass(of, enum.Enum):
+        return "e"
+    if of in _PLAIN or issubclass(of, np.generic):
+        return "="
+    torch = sys.modules.get("torch")  # who has not imported it, has no tensors
+    if torch is not None and issubclass(of, torch.Tensor | torch.Generator):
+        return "t" if issubclass(of, torch.Tensor) else "g"
+    # Of torch: its devices, types and modes.
+    if issubclass(of, _FIXED) or of.__module__ in ("torch", "torch._C") or of.__module__.split(".")[0] in _DRAWING:
+        return "-"
+    if _has_own(of):
+        return "own"
+    return next((kind for kind, types in _BY_TYPE.items() if issubclass(of, types)), "o")
+
+
+_kind: Callable[[type], str] = functools.cache(_kind_of)
 
 
 class _Putter:
@@ -170,7 +216,7 @@ class _Putter:
     def _tensor(self, at: int, x: Any, tensor: Any) -> Any:
         if self.generators_only:
             return x
-        if _is_tensor(x) and x.shape == tensor.shape and x.dtype == tensor.dtype and id(x) not in self.written:
+        if _kind(type(x)) == "t" and x.shape == tensor.shape and x.dtype == tensor.dtype and id(x) not in self.written:
             x.copy_(tensor)
         else:
             x = self.met[at] = tensor.clone()
@@ -178,7 +224,7 @@ class _Putter:
         return x
 
     def _own(self, at: int, x: Any, state: Any) -> Any:
-        if not _has_own(x):
+        if not _has_own(type(x)):
             raise DoesNotFit(f"{_name(type(x))} has no load_state_dict")
         x.load_state_dict(state)
         return x
@@ -239,7 +285,7 @@ class _Putter:
 
 
 def _same(a: Any, b: Any) -> bool:
-    if _is_tensor(a) or isinstance(a, np.ndarray):
+    if _kind(type(a)) in "at":
         return type(a) is type(b) and a.dtype == b.dtype and np.array_equal(_bytes(a), _bytes(b))
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
@@ -266,19 +312,9 @@ def _name(of: type) -> str:
     return f"{of.__module__}.{of.__qualname__}"
 
 
-def _has_own(x: Any) -> bool:
+def _has_own(of: type) -> bool:
     """Asked of the class: wrappers hand on what their instances are asked for."""
-    return all(callable(getattr(type(x), name, None)) for name in ("state_dict", "load_state_dict"))
-
-
-def _is_of_torch(x: Any) -> bool:
-    """Its devices, types and modes."""
-    return type(x).__module__ in ("torch", "torch._C") and not _is_tensor(x) and _state_of(x) is None
-
-
-def _is_tensor(x: Any) -> bool:
-    torch = sys.modules.get("torch")  # who has not imported it, has none
-    return torch is not None and isinstance(x, torch.Tensor)
+    return all(callable(getattr(of, name, None)) for name in ("state_dict", "load_state_dict"))
 
 
 def _state_of(x: Any) -> Any:

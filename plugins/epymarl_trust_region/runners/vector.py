@@ -258,7 +258,7 @@ class VectorRunner:
         for answer in [worker.answer() for worker in self.workers]:
             envs |= answer["envs"]
             processes |= answer["processes"]
-        statistics = {name: list(getattr(self, name)) for name in ("train_returns", "test_returns")}
+        statistics: dict[str, Any] = {name: list(getattr(self, name)) for name in ("train_returns", "test_returns")}
         statistics |= {name: dict(getattr(self, name)) for name in ("train_stats", "test_stats")}
         numbers = {"t_env": self.t_env, "log_train_stats_t": self.log_train_stats_t}
         return {"envs": envs, "processes": processes, **statistics, **numbers}

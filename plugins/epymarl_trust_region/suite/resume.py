@@ -1,4 +1,4 @@
-"""A run that goes on as if it had never stopped: what a checkpoint holds for that, and which one to go on from.
+"""A run that goes on as if it had never stopped: what a checkpoint holds for that.
 
 Beside the learner's own files, `run.th` holds every other part's `state_dict`:
 
@@ -15,20 +15,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from ..errors import CheckpointError
 from ..interfaces import Logger
 from ..modules import files
 from ..modules.plain import packed, unpacked
 from ..seeding import random_state, restore_random_state
-from .environments import task_name
-from .host import folder_name
 from .same_run import configuration, differences
 
 RUN_FILE = "run.th"
@@ -134,52 +131,3 @@ def _columns(points: list[tuple[int, Any]]) -> tuple[torch.Tensor, torch.Tensor]
 
 def _points(columns: tuple[torch.Tensor, torch.Tensor]) -> tuple[list[int], list[Any]]:
     return columns[0].tolist(), columns[1].tolist()
-
-
-class Found(NamedTuple):
-    """A checkpoint to go on from."""
-
-    folder: Path  # the run's, as `checkpoint_path` takes it
-    step: int
-    seed: int
-
-
-def find(
-    values: Mapping[str, Any], given: Mapping[str, Any], learner: type[Any] | None, warn: Callable[[str], None]
-) -> Found | None:
-    """The newest complete checkpoint of the run with these flat keys, below its `local_results_path`.
-
-    Args:
-        values: without a `seed`, of a run of any seed.
-        given: those that the user has set.
-        learner: the class that will read it, if it is one of this plugin's.
-        warn: is told of those that are damaged.
-    """
-    env_args = {key.removeprefix("env_args."): value for key, value in values.items() if key.startswith("env_args.")}
-    task = task_name(values.get("env"), env_args)
-    begin, middle = folder_name(f"{values['name']}_seed{values.get('seed', '')}"), folder_name(f"_{task}_")
-    found = []
-    for folder in sorted((Path(values["local_results_path"]) / "models").glob("*")):
-        if folder.is_dir() and folder.name.startswith(begin) and middle in folder.name:
-            found += [one for one in [_newest(folder, values, given, learner, warn)] if one]
-    return max(found, key=lambda one: one[0])[1] if found else None
-
-
-def _newest(
-    folder: Path, values: Mapping[str, Any], given: Mapping[str, Any], learner: Any, warn: Callable[[str], None]
-) -> tuple[float, Found] | None:
-    for step in reversed(files.steps(folder)):
-        try:
-            state = read(folder / str(step))
-            if state is None:
-                continue
-            if differences(state["configuration"], values, given):
-                return None
-            files.check(folder / str(step))
-            if learner is not None:
-                learner.check_files(str(folder / str(step)))
-        except CheckpointError as error:
-            warn(f"passed over: {error}")
-            continue
-        return state["saved_at"], Found(folder, step, int(state["configuration"].get("seed", 0)))
-    return None
