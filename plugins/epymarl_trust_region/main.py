@@ -104,7 +104,8 @@ def _main(argv: list[str], debug: bool) -> int:
     except TrustRegionError as error:
         return _fail(error, f"error: {error}", debug, code=2)
     except KeyboardInterrupt as stop:
-        return _interrupted(stop, debug)
+        how = "the same command goes on from there" if "--resume" in argv else "for checkpoint_path"
+        return _interrupted(stop, debug, how)
     except SacredError as error:
         return _fail(error, f"error: {error}", debug, code=2)
     except Exception as error:
@@ -117,13 +118,11 @@ def _main(argv: list[str], debug: bool) -> int:
     return 0
 
 
-def _interrupted(stop: KeyboardInterrupt, debug: bool) -> int:
+def _interrupted(stop: KeyboardInterrupt, debug: bool, how: str) -> int:
     number = getattr(stop, "number", signal.SIGINT)
     text = "interrupted" if number == signal.SIGINT else f"interrupted by {signal.Signals(number).name}"
     if models := getattr(stop, "models", None):
-        return _fail(
-            None, f"{text}; the models are in {os.path.relpath(models)} (for checkpoint_path)", debug, 128 + number
-        )
+        return _fail(None, f"{text}; the models are in {os.path.relpath(models)} ({how})", debug, 128 + number)
     return _fail(None, f"{text}; what was saved so far is kept", debug, 128 + number)
 
 

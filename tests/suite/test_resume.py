@@ -41,7 +41,7 @@ def check(folder: Path, algorithm: str, task: tuple, share: float, by: type[Base
     play(config, stop_at=int(steps * share), by=by)
     assert resumed(config, last_checkpoint(folder / "broken")).logged == unbroken.logged
     tests = unbroken.info.get("test_return_mean", unbroken.info.get("test_total_return_mean"))
-    assert len(set(unbroken.logged["kl_mean"])) > 3 and len(tests) > 1  # there is something to be compared
+    assert len(set(unbroken.logged["kl_mean"])) > 2 and len(tests) > 1  # there is something to be compared
 
 
 def test_all_algorithms_are_in_the_table():

@@ -37,6 +37,7 @@ _BY_TYPE: dict[str, tuple[type, ...]] = {
     "s": (set, frozenset),
     "?": (int, float, str, bytes),  # of a class of somebody's own, with more to it
 }
+_RANK = {"[": 0, "{": 1}
 _DRAWING = {"pygame", "pyglet", "matplotlib", "PIL", "cv2", "imageio"}
 
 
@@ -140,7 +141,8 @@ class _Taker:
         return "s", [self.node(item) for item in x]
 
     def _object(self, x: Any) -> Any:
-        names = sorted(_attributes(x), key=lambda pair: pair[0])  # whichever was set first
+        # Whichever was set first; but what is one of many is met among these, where there is another for it.
+        names = sorted(_attributes(x), key=lambda pair: (_RANK.get(_kind(type(pair[1])), 2), pair[0]))
         if not names and not hasattr(x, "__dict__"):
             return self._unknown(x)
         return "o", _name(type(x)), {name: self.node(value) for name, value in names}
@@ -267,6 +269,8 @@ class _Putter:
             raise DoesNotFit(f"{_name(type(x))} in the place of {name}")
         own, among = dict(_attributes(x)), getattr(x, "__dict__", {})
         for attribute, node in nodes.items():
+            if attribute.startswith("__"):
+                raise DoesNotFit(f"{attribute} is Python's")
             new = self.put(own.get(attribute), node)
             if self.generators_only or (attribute in own and new is own[attribute]):
                 continue

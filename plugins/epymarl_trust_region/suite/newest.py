@@ -92,14 +92,14 @@ def _newest_in(folder: Path, values: Mapping[str, Any], given: Mapping[str, Any]
         of_step = folder / str(step)
         try:
             state = read(of_step)
-            if state is None:
+            if state is None or type(state["configuration"].get("seed")) is not int:
                 continue
             if differences(state["configuration"], values, given):
                 return None
             files.check(of_step)
             if part is not None:
                 part.load().check_files(str(of_step))
-            return state["saved_at"], Found(folder, step, int(state["configuration"]["seed"]))
+            return state["saved_at"], Found(folder, step, state["configuration"]["seed"])
         except CheckpointError as error:
             print(f"warning: {str(error).partition(';')[0]}: passed over", file=sys.stderr)
     return None

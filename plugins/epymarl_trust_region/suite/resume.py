@@ -107,12 +107,20 @@ def load(folder: Path, config: Mapping[str, Any], runner: Any, logger: Any) -> L
         if config.get("resumed"):
             replay(state["series"], logger)
         lost = runner.load_state_dict(state["runner"])
-        loop = Loop(**state["loop"])
+        loop = _loop_of(state["loop"])
         restore_random_state(state["random"])  # last: some environments are made from the same generators
     except files.DO_NOT_FIT as error:
         raise files.foreign(str(folder / RUN_FILE), error) from error
     if lost:
         log.warning(f"Not all environments go on as they were: {'; '.join(lost)}")
+    return loop
+
+
+def _loop_of(state: Mapping[str, Any]) -> Loop:
+    loop = Loop(**state)
+    counters = {key: value for key, value in asdict(loop).items() if key != "stage"}
+    if loop.stage not in (BEGUN, LEARNT, SAVED) or not all(type(value) is int for value in counters.values()):
+        raise ValueError(f"no counters: {counters}")
     return loop
 
 
