@@ -99,6 +99,23 @@ def test_smax(algorithm, changes, by, tmp_path):
     check(tmp_path, algorithm, SMAX, 0.6, by, **{**ROUNDS, **changes})
 
 
+def test_a_run_may_be_stopped_again_and_go_on_with_another_number_of_processes(tmp_path):
+    """The copy of a run that is resumed is one that can be resumed; environments in processes draw from those', too."""
+    config = configured(tmp_path / "unbroken", "happo", "gymma", {"key": "Everybodys-v0", "time_limit": 4}, **FEWER)
+    unbroken, steps = play({**config, "env_processes": 2})
+    for n in (1, 2, 3):
+        config |= {"local_results_path": str(tmp_path / f"leg{n}"), "env_processes": 2}
+        last, _ = play(config, stop_at=None if n == 3 else steps // 3, by=KeyboardInterrupt)
+        if n < 3:
+            checkpoint = last_checkpoint(tmp_path / f"leg{n}")
+            config |= {"checkpoint_path": str(checkpoint.parent), "load_step": int(checkpoint.name), "resumed": True}
+    assert last.logged == unbroken.logged
+    config = configured(tmp_path / "other", "happo", *FORAGING, **ROUNDS, env_processes=3)
+    unbroken, steps = play(config)
+    play({**config, "local_results_path": str(tmp_path / "stopped")}, steps // 2, KeyboardInterrupt)
+    assert resumed({**config, "env_processes": 1}, last_checkpoint(tmp_path / "stopped")).logged == unbroken.logged
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", [CLIMBING, SPREAD, FORAGING])
 def test_wherever_it_is_stopped(task, tmp_path):
@@ -263,6 +280,23 @@ def test_parts_that_do_not_fit_are_one_line(of, stopped, tmp_path):
 # Environments that cannot be written down ---------------------------------------------------------------------------
 
 
+class Everybodys(gymnasium.Env):
+    """It draws from the generator that all of its process have in common."""
+
+    n_agents = 1
+    action_space = Tuple([Discrete(2)])
+    observation_space = Tuple([Box(-9, 9, (1,))])
+
+    def reset(self, *, seed=None, options=None):
+        return (np.random.uniform(size=1),), {}
+
+    def step(self, actions):
+        return (np.random.uniform(size=1),), np.random.uniform(), False, False, {}
+
+
+gymnasium.register("Everybodys-v0", entry_point=Everybodys)
+
+
 class Hidden(gymnasium.Env):
     """Its random numbers come from where nobody sees them; it pays the first of each episode."""
 
@@ -322,6 +356,9 @@ def test_the_newest_complete_checkpoint_of_the_same_configuration(stopped, tmp_p
     found = newest(values, {}, "lite")
     assert found[:2] == (newer, int(checkpoint.name)) and "resume: from " in capsys.readouterr().out
     assert newest(flat({**config, "local_results_path": str(tmp_path)}, "seed"), {}, "lite").seed == config["seed"]
+    assert newest({**values, "plugin.plugin_commit": "other"}, {}, "lite").folder == newer
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: it was written by commit ") and "which is other now" in warning
     (newer / checkpoint.name / resume.RUN_FILE).write_bytes(b"")
     earlier = sorted(int(step.name) for step in newer.iterdir())[-2]
     assert newest(values, {}, "lite")[:2] == (newer, earlier)

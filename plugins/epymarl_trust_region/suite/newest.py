@@ -15,7 +15,7 @@ from . import algorithms
 from .environments import task_name
 from .host import folder_name
 from .resume import read
-from .same_run import differences
+from .same_run import COMMIT, differences
 
 #: What `--resume` cannot stand beside, and why.
 NOT_BESIDE = {
@@ -33,6 +33,7 @@ class Found(NamedTuple):
     folder: Path  # the run's, as `checkpoint_path` takes it
     step: int
     seed: int
+    commit: str | None  # of the plugin that wrote it
 
     def applied(self, config: dict[str, Any]) -> dict[str, Any]:
         """The configuration with which a host goes on from it."""
@@ -68,6 +69,12 @@ def newest(config: Mapping[str, Any], updates: Mapping[str, Any], host: str) -> 
         return None
     chosen = max(found, key=lambda one: one[0])[1]
     print(f"resume: from {os.path.relpath(chosen.folder / str(chosen.step))}, of t_max={values.get('t_max')} steps")
+    if chosen.commit != values.get(COMMIT):
+        print(
+            f"warning: it was written by commit {chosen.commit} of this plugin, which is {values.get(COMMIT)} now: the "
+            "numbers may not be those of an unbroken run",
+            file=sys.stderr,
+        )
     if host == "epymarl":
         print(
             "resume: EPyMARL's loop counts its tests, logs and saves anew, and environments and a replay buffer begin "
@@ -99,7 +106,9 @@ def _newest_in(folder: Path, values: Mapping[str, Any], given: Mapping[str, Any]
             files.check(of_step)
             if part is not None:
                 part.load().check_files(str(of_step))
-            return state["saved_at"], Found(folder, step, state["configuration"]["seed"])
+            return state["saved_at"], Found(
+                folder, step, *(state["configuration"].get(key) for key in ("seed", COMMIT))
+            )
         except CheckpointError as error:
             print(f"warning: {str(error).partition(';')[0]}: passed over", file=sys.stderr)
     return None

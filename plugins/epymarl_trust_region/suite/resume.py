@@ -30,7 +30,7 @@ from .same_run import configuration, differences
 
 RUN_FILE = "run.th"
 # Of these, too, a run may differ that goes on from a `checkpoint_path`.
-_GOES_ON = ("t_max", "checkpoint_path", "load_step", "evaluate")
+_GOES_ON = ("t_max", "checkpoint_path", "load_step", "evaluate", "plugin")
 #: How far a round of the loop has come.
 BEGUN, LEARNT, SAVED = "", "learnt", "saved"
 
@@ -100,7 +100,7 @@ def load(folder: Path, config: Mapping[str, Any], runner: Any, logger: Any) -> L
     state, log = read(folder), logger.console_logger
     if state is None or state.get("runner") is None:
         return None
-    if found := differences(state["configuration"], configuration(config), (), {*_GOES_ON}):
+    if found := differences(state["configuration"], configuration(config), (), _GOES_ON):
         log.info(f"Only the learner goes on from {folder}: it was written with {'; '.join(found[:3])}")
         return None
     try:

@@ -12,6 +12,8 @@ ASIDE = frozenset(
     "plugin local_results_path save_model save_model_interval save_episodes save_episodes_overwrite use_tensorboard "
     "use_wandb wandb_team wandb_project wandb_mode wandb_save_model env_processes env_timeout resumed".split()
 )
+#: Which code it was; another one is a reason for a warning.
+COMMIT = "plugin.plugin_commit"
 # Groups whose keys the command line may bring along: one that has gone is a change, too.
 _OPEN = ("env_args.", "actor_args.", "critic_args.")
 
@@ -26,7 +28,8 @@ def configuration(config: Mapping[str, Any]) -> dict[str, Any]:
         config |= {"checkpoint_path": "", "load_step": 0}
     made_up = {"env_args.seed"} | ({"env_args.map_name"} if config.get("env") == "mamujoco" else set())  # by our `run`
     flat = flatten(config)
-    return {key: plain(flat[key]) for key in flat if key.partition(".")[0] not in ASIDE and key not in made_up}
+    kept = [key for key in flat if key.partition(".")[0] not in ASIDE and key not in made_up]
+    return {key: plain(flat[key]) for key in (*kept, *({COMMIT} & flat.keys()))}
 
 
 def differences(
