@@ -12,7 +12,8 @@ from epymarl_trust_region.modules.plain import packed, unpacked
     "x",
     [
         np.arange(6.0).reshape(2, 3)[:, ::2], np.zeros((0, 4), np.int8), np.array(7, np.uint64), np.float32(0.1),
-        np.bool_(True), np.array(["ä", "b"]), np.array([2**63], np.uint64), b"\x00x", b"", (1, (np.ones(1),), [np.int64(3)]),
+        np.bool_(True), np.array(["ä", "b"]), np.array([2**63], np.uint64), b"\x00x", b"",
+        (1, (np.ones(1),), [np.int64(3)]),
         {"a": {1: np.array([True])}}, 2**200, -0.0, None, "x", ("numpy",), (),
     ],
 )  # fmt: skip

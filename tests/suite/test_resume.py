@@ -77,7 +77,7 @@ def test_other_tasks(algorithm, task, changes, by, tmp_path):
 @pytest.mark.parametrize(
     "algorithm, changes, by",
     [
-        ("happo", {**STREAMS, "env_processes": 2}, Killed),
+        ("happo", {**STREAMS, "rollout_steps": 7, "env_processes": 2}, Killed),
         pytest.param("hatrpo", {}, KeyboardInterrupt, marks=pytest.mark.slow),
         pytest.param("matrl", {"rollout_steps": 7}, KeyboardInterrupt, marks=pytest.mark.slow),
     ],
@@ -176,7 +176,7 @@ def forget(part: str, state: dict) -> None:
     elif part == "series":
         state["series"] = {}
     else:
-        loop[part] = {"episode": 0, "last_test": -41, "last_log": 0, "stage": resume.BEGUN}[part]
+        loop[part] = {"episode": 0, "last_test": -41, "last_log": 0, "learnt": False}[part]
 
 
 def nodes(tree):
@@ -191,7 +191,7 @@ def nodes(tree):
     "part",
     [
         "nothing", "envs", "train_returns", "train_stats", "log_train_stats_t", "random", "series", "episode",
-        "last_test", "last_log", "stage",
+        "last_test", "last_log", "learnt",
     ],
 )  # fmt: skip
 def test_every_part_is_needed(part, stopped, tmp_path):
@@ -203,6 +203,15 @@ def test_every_part_is_needed(part, stopped, tmp_path):
         files.write(copy / resume.RUN_FILE, packed(state))
     again = resumed({**config, "local_results_path": str(tmp_path)}, copy)
     assert (again.logged == unbroken) == (part == "nothing")
+
+
+def test_what_was_logged_after_a_checkpoint_is_not_logged_twice(stopped, tmp_path):
+    """Stopped in the third rollout: what goes on is the second update, after which the episodes were logged."""
+    config, unbroken, _ = stopped
+    run, _ = play({**config, "local_results_path": str(tmp_path)}, 23, KeyboardInterrupt)
+    checkpoint = last_checkpoint(tmp_path)
+    assert checkpoint.name == "36" and run.info["episode_T"] == [36]
+    assert resumed({**config, "local_results_path": str(tmp_path)}, checkpoint).logged == unbroken
 
 
 @pytest.mark.parametrize("name", ["bad_updates", "recent_ess", "has_warned", "updates", "as_il_pp", "largest_target"])

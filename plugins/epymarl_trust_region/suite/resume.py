@@ -2,7 +2,7 @@
 
 Beside the learner's own files, `run.th` holds every other part's `state_dict`:
 
-    loop       EPyMARL's counters: episodes, the last test, log and save, and how far the present round has come
+    loop       EPyMARL's counters: episodes, the last test, log and save; and how far the present round has come
     runner     steps, returns that are not logged yet, environments, and what streams carry over
     random     the generators of PyTorch, NumPy and Python
     series     what was logged
@@ -31,9 +31,6 @@ from .same_run import configuration, differences
 RUN_FILE = "run.th"
 # Of these, too, a run may differ that goes on from a `checkpoint_path`.
 _GOES_ON = ("t_max", "checkpoint_path", "load_step", "evaluate", "plugin")
-#: How far a round of the loop has come.
-BEGUN, LEARNT, SAVED = "", "learnt", "saved"
-
 #: A statistic -> its steps and values, as hosts' loggers keep them.
 Series = Mapping[str, list[tuple[int, Any]]]
 
@@ -46,7 +43,7 @@ class Loop:
     episode: int = 0
     last_log: int = 0
     last_save: int = 0
-    stage: str = BEGUN
+    learnt: bool = False  # what follows the update of this round is still to be done, where it is due
 
 
 def state_of(loop: Loop, runner: Any, logger: Any) -> dict[str, Any]:
@@ -118,9 +115,8 @@ def load(folder: Path, config: Mapping[str, Any], runner: Any, logger: Any) -> L
 
 def _loop_of(state: Mapping[str, Any]) -> Loop:
     loop = Loop(**state)
-    counters = {key: value for key, value in asdict(loop).items() if key != "stage"}
-    if loop.stage not in (BEGUN, LEARNT, SAVED) or not all(type(value) is int for value in counters.values()):
-        raise ValueError(f"no counters: {counters}")
+    if [type(value) for value in asdict(loop).values()] != [int, int, int, int, bool]:
+        raise ValueError(f"no counters: {state}")
     return loop
 
 

@@ -180,14 +180,13 @@ class _Training:
         args, runner, loop = self.args, self.runner, self.loop
         started = time.time(), runner.t_env
         self.logger.console_logger.info(f"Beginning training for {args.t_max} timesteps")
-        while loop.stage or runner.t_env <= args.t_max:
-            if loop.stage == resume.BEGUN:
+        while loop.learnt or runner.t_env <= args.t_max:
+            if not loop.learnt:
                 self._learn(runner.run(test_mode=False))
-            if loop.stage == resume.LEARNT:
-                self._test(started)
-                self._save_at_intervals()
+            self._test(started)
+            self._save_at_intervals()
             self._log()
-            loop.stage = resume.BEGUN
+            loop.learnt = False
         if self.learnt and args.save_model and loop.last_save not in (0, runner.t_env):
             self._save(self._state())  # the policy with which training ends
         self.logger.console_logger.info("Finished Training")
@@ -202,7 +201,7 @@ class _Training:
                 if sample.device != args.device:
                     sample.to(args.device)
                 self.learner.train(sample, self.runner.t_env, self.loop.episode)
-            self.loop.stage = resume.LEARNT
+            self.loop.learnt = True
             if args.save_model:
                 self.learnt = self._state()
 
@@ -217,7 +216,6 @@ class _Training:
 
     def _save_at_intervals(self) -> None:
         args, t_env, loop = self.args, self.runner.t_env, self.loop
-        loop.stage = resume.SAVED
         if args.save_model and (loop.last_save == 0 or t_env - loop.last_save >= args.save_model_interval):
             loop.last_save = t_env
             self._save(self._state())
