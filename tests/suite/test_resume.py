@@ -206,11 +206,11 @@ def test_every_part_is_needed(part, stopped, tmp_path):
 
 
 def test_what_was_logged_after_a_checkpoint_is_not_logged_twice(stopped, tmp_path):
-    """Stopped in the third rollout: what goes on is the second update, after which the episodes were logged."""
+    """Stopped in the seventh rollout: what goes on is the sixth update, after which the episodes were logged."""
     config, unbroken, _ = stopped
-    run, _ = play({**config, "local_results_path": str(tmp_path)}, 23, KeyboardInterrupt)
+    run, _ = play({**config, "local_results_path": str(tmp_path)}, 59, KeyboardInterrupt)
     checkpoint = last_checkpoint(tmp_path)
-    assert checkpoint.name == "36" and run.info["episode_T"] == [36]
+    assert checkpoint.name == "108" and run.info["episode_T"] == [36, 72, 108]
     assert resumed({**config, "local_results_path": str(tmp_path)}, checkpoint).logged == unbroken
 
 
