@@ -166,8 +166,8 @@ def _kind_of(of: type) -> str:
     torch = sys.modules.get("torch")  # who has not imported it, has no tensors
     if torch is not None and issubclass(of, torch.Tensor | torch.Generator):
         return "t" if issubclass(of, torch.Tensor) else "g"
-    # Of torch: its devices, types and modes.
-    if issubclass(of, _FIXED) or of.__module__ in ("torch", "torch._C") or of.__module__.split(".")[0] in _DRAWING:
+    module = str(of.__module__)  # of torch: its devices, types and modes
+    if issubclass(of, _FIXED) or module in ("torch", "torch._C") or module.split(".")[0] in _DRAWING:
         return "-"
     if _has_own(of):
         return "own"

@@ -95,7 +95,11 @@ def load(folder: Path, config: Mapping[str, Any], runner: Any, logger: Any) -> L
         CheckpointError: it is damaged, or something else.
     """
     state, log = read(folder), logger.console_logger
-    if state is None or state.get("runner") is None:
+    if state is None:
+        return None
+    if state.get("runner") is None:
+        log.warning(f"Only the learner goes on from {folder}: it was written on EPyMARL, which keeps no more")
+        replay(state["series"] if config.get("resumed") else {}, logger)
         return None
     if found := differences(state["configuration"], configuration(config), (), _GOES_ON):
         log.info(f"Only the learner goes on from {folder}: it was written with {'; '.join(found[:3])}")
