@@ -3,7 +3,8 @@
     epymarl-tr run --config=happo --env-config=gymma with env_args.key=pz-mpe-simple-spread-v3 env_args.time_limit=25
 
 Everything the suite's `src/main.py` takes is taken here, Sacred's flags included. Ours beside it:
-`--suite=auto|epymarl|lite`, `--progress=auto|off`, `--quiet` (progress and summary only), `--debug` (tracebacks).
+`--suite=auto|epymarl|lite`, `--progress=auto|off`, `--quiet` (progress and summary only), `--debug` (tracebacks),
+`--resume` (go on from where a run with the same command line was stopped).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .config_files import split
 from .configuration import admit_environment_arguments, check_overrides, lay_files, overrides, read, results_folder
 from .errors import ConfigError, StorageError, TrustRegionError
 from .seeding import seed_everything
-from .suite import algorithms
+from .suite import algorithms, newest
 from .suite.environments import task_name
 from .suite.feasible import shared_reward_warning
 from .suite.host import Host
@@ -65,6 +66,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--env-config", metavar="ENV", help="family of environments: gymma, smax, mamujoco, ...")
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="save checkpoints, and go on from the newest complete one of the same configuration, if there is one",
+    )
+    parser.add_argument(
         "--suite", default="auto", help="epymarl, lite (built in), or auto: EPyMARL if there is one (default)"
     )
     parser.add_argument("--progress", choices=("auto", "off"), default="auto", help="off: no progress bar")
@@ -98,7 +104,8 @@ def _main(argv: list[str], debug: bool) -> int:
     except TrustRegionError as error:
         return _fail(error, f"error: {error}", debug, code=2)
     except KeyboardInterrupt as stop:
-        return _interrupted(stop, debug)
+        how = "the same command goes on from there" if "--resume" in argv else "for checkpoint_path"
+        return _interrupted(stop, debug, how)
     except SacredError as error:
         return _fail(error, f"error: {error}", debug, code=2)
     except Exception as error:
@@ -111,13 +118,11 @@ def _main(argv: list[str], debug: bool) -> int:
     return 0
 
 
-def _interrupted(stop: KeyboardInterrupt, debug: bool) -> int:
+def _interrupted(stop: KeyboardInterrupt, debug: bool, how: str) -> int:
     number = getattr(stop, "number", signal.SIGINT)
     text = "interrupted" if number == signal.SIGINT else f"interrupted by {signal.Signals(number).name}"
     if models := getattr(stop, "models", None):
-        return _fail(
-            None, f"{text}; the models are in {os.path.relpath(models)} (for checkpoint_path)", debug, 128 + number
-        )
+        return _fail(None, f"{text}; the models are in {os.path.relpath(models)} ({how})", debug, 128 + number)
     return _fail(None, f"{text}; what was saved so far is kept", debug, 128 + number)
 
 
@@ -160,8 +165,13 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
     updates = overrides(params)
     check_overrides(updates, config, forced=bool({"-f", "--force"}.intersection(params)))
     config = lay_files(files, config, updates)
+    checkpoint = None
+    if options.resume:
+        config = newest.saving(config, updates)
+        if checkpoint := newest.newest(config, updates, host.name):
+            config.setdefault("seed", checkpoint.seed)
     admit_environment_arguments(updates, config)
-    experiment, observer = _make_experiment(host, config, before, updates, defaults, logger)
+    experiment, observer = _make_experiment(host, config, before, updates, defaults, logger, checkpoint)
     try:
         command = ["dry_run"] if options.dry_run else []
         run = experiment.run_commandline(["epymarl-tr run", *command, *params, "--debug"])
@@ -175,13 +185,20 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
 
 
 def _make_experiment(
-    host: Host, config: dict, before: dict, updates: dict, defaults: dict, logger: logging.Logger
+    host: Host,
+    config: dict,
+    before: dict,
+    updates: dict,
+    defaults: dict,
+    logger: logging.Logger,
+    checkpoint: newest.Found | None,
 ) -> Any:
     """Sacred's experiment, which checks the final configuration before it makes a folder, and its observer.
 
     Args:
         config: what Sacred starts from, and `updates` go over.
         before: the same without what the user has changed.
+        checkpoint: what the run goes on from, if anything.
     """
     experiment: Any = Experiment("epymarl_trust_region", save_git_info=False)
     experiment.logger = logger
@@ -207,6 +224,9 @@ def _make_experiment(
         config["env_args"]["seed"] = config["seed"]
         if config["env"] == "mamujoco":  # the hosts know tasks by `map_name` or `key`
             config["env_args"]["map_name"] = task_name(config["env"], config["env_args"])
+        if checkpoint:
+            config = checkpoint.applied(config)
+            _run.info["resumed_from"] = f"{checkpoint.folder}/{checkpoint.step}"
         _run.log_scalar = observer.failing(_run.log_scalar)
         with _worker_watch(host, config.get("env_timeout")):
             return host.run(_run, config, _log)

@@ -63,7 +63,7 @@ def test_a_run_lands_where_the_suites_users_look(capsys, empty_folder):
     assert re.search(r"test return +-?[\d.]+ \(at 10 steps\) -> -?[\d.]+ \(at \d+ steps\)", out)
     assert "results/sacred/happo/trust-region-climbing-v0/1/learning_curve.png" in out
     (model,) = (empty_folder / "results/models").iterdir()
-    assert {file.name for file in model.glob("*/*")} == {"agent.th", "learner.th", "SHA256SUMS"}
+    assert {file.name for file in model.glob("*/*")} == {"agent.th", "learner.th", "run.th", "SHA256SUMS"}
 
 
 def test_same_seed_same_run_and_another_seed_another():

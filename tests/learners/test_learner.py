@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from epymarl_trust_region import seeding
 from epymarl_trust_region.errors import CapabilityError, CheckpointError, ConfigError
 from epymarl_trust_region.onpolicy import checkpoint
 from epymarl_trust_region.onpolicy.optimiser import Optimiser
@@ -156,10 +157,10 @@ def test_every_generator_is_put_back():
     def draw():
         return random.random(), np.random.randn(), np.random.rand(), torch.rand(1).item()
 
-    state = checkpoint.random_state()
+    state = seeding.random_state()
     expected = draw()
     assert draw() != expected
-    checkpoint.restore_random_state(state)
+    seeding.restore_random_state(state)
     assert draw() == expected
 
 

@@ -253,7 +253,8 @@ def test_a_folder_whose_name_is_no_number_as_it_is_written(run_folder, name):
         ("random", 5),
         ("random", {}),
         ("optimisers", [5, 5, 5]),
-        ("log_stats_t", None),
+        ("carried", None),
+        ("carried", {"log_stats_t": "abc"}),
     ],
 )
 def test_files_with_other_things_in_them(tmp_path, name, content):

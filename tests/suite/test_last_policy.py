@@ -27,6 +27,7 @@ class NoteLearner:
 
 class NoteLogger:
     console_logger = logging.getLogger("test")
+    stats: dict = {}
     finished = 0
 
     def finish(self) -> None:

@@ -48,6 +48,22 @@ def test_a_plain_line_has_steps_speed_time_left_and_return(clock):
     assert "| 250/1000 [00:20<01:00, 12.50 steps/s, return -40.00]" in line
 
 
+def test_a_run_that_goes_on_is_not_taken_for_a_fast_one(clock):
+    """250 steps in 20 seconds after 500 that another process has taken."""
+    for terminal in (False, True):
+        progress = make(terminal)
+        progress.start(1000)
+        progress.begin(500)
+        progress.begin(600)  # of every rollout
+        clock.now += 20
+        progress.update(750, -40.0)
+        if terminal:
+            assert (progress.bar.initial, progress.bar.n) == (500, 750)
+        else:
+            assert "| 750/1000 [00:20<00:20, 12.50 steps/s" in shown(progress)[0]
+        progress.close()
+
+
 def test_plain_lines_come_every_fifteen_seconds_and_the_return_is_smoothed(clock):
     progress = make()
     progress.start(1000)

@@ -167,7 +167,8 @@ def test_a_run_that_is_ended_saves_its_model_and_leaves_no_process(suite, number
     )
     assert "Traceback" not in err
     steps = {step.name: sorted(file.name for file in step.iterdir()) for step in models.iterdir()}
-    assert len(steps) == 2 and all(names == ["SHA256SUMS", "agent.th", "learner.th"] for names in steps.values())
+    whole = ["SHA256SUMS", "agent.th", "learner.th", "run.th"]
+    assert len(steps) == 2 and all(names == whole for names in steps.values())
     (record,) = tmp_path.glob("results/sacred/happo/*/1/run.json")
     assert json.loads(record.read_text())["status"] == "INTERRUPTED"
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]

@@ -171,6 +171,16 @@ class TrustRegionMAC:
         last_actions = torch.where(begins[:, None, None], torch.zeros_like(actions), actions)
         self._left_off = Carried(hidden, last_actions, begins)
 
+    def streams_state(self) -> dict[str, Tensor | None] | None:
+        """What the next rollout of streams begins with; None: nothing is carried over."""
+        return None if self._left_off is None else self._left_off._asdict()
+
+    def load_streams_state(self, state: dict[str, Tensor | None] | None) -> None:
+        """Go on from `streams_state`."""
+        device = next(self.agent.parameters()).device
+        parts = {} if state is None else {k: None if x is None else x.to(device) for k, x in state.items()}
+        self._left_off = None if state is None else Carried(**parts)  # type: ignore[arg-type]  # as it was given
+
     # What learners use: whole sequences, one agent at a time ----------------------------------------------------
 
     def build_inputs(self, ep_batch: Batch) -> Tensor:

@@ -133,6 +133,24 @@ class BatchedSMAX:
         infos = _infos(terminated | truncated, killed & ~lost, dead_allies, dead_enemies)
         return Played(_numpy(came.seen), np.asarray(came.reward), terminated, truncated, infos)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next steps and episodes depend on."""
+        import jax
+
+        leaves: list[Any] = [] if self._battles is None else jax.tree.leaves(self._battles)
+        return {"episode": self._episode, "steps": self._steps, "battles": [_plain(leaf) for leaf in leaves]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict` of battles on the same map with the same seeds."""
+        import jax
+
+        self._battles, _ = self._game.reset(self._keys, 0)
+        leaves, structure = jax.tree.flatten(self._battles)
+        if state["battles"]:
+            leaves = [_like(leaf, saved) for leaf, saved in zip(leaves, state["battles"], strict=True)]
+        self._battles = jax.tree.unflatten(structure, leaves) if state["battles"] else None
+        self._episode, self._steps = state["episode"], state["steps"]
+
     def close(self) -> None:
         """Let go of the battles."""
         self._battles = None
@@ -140,6 +158,25 @@ class BatchedSMAX:
 
 def _numpy(seen: Seen) -> Seen:
     return Seen(*map(np.asarray, seen))  # on the CPU these share JAX's memory, and are read-only
+
+
+def _plain(leaf: Any) -> np.ndarray:
+    import jax
+
+    return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _like(leaf: Any, saved: np.ndarray) -> Any:
+    """What was saved, as the kind of JAX's array that stands in its place."""
+    import jax
+
+    return jax.random.wrap_key_data(jax.numpy.asarray(saved)) if _is_key(leaf) else jax.numpy.asarray(saved)
+
+
+def _is_key(leaf: Any) -> bool:
+    import jax
+
+    return jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _infos(ended: np.ndarray, won: np.ndarray, allies: np.ndarray, enemies: np.ndarray) -> list[dict[str, Any]]:

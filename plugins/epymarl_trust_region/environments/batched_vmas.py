@@ -82,6 +82,22 @@ class OwnRandomness:
         if self._cuda:
             self._own_cuda = th.Generator(self._cuda).manual_seed(seed).get_state()
 
+    def state_dict(self) -> dict[str, Any]:
+        """What is drawn next depends on it."""
+        numpy = np.random.RandomState()
+        numpy.set_state(self._own[1])
+        cuda = None if self._own_cuda is None else self._own_cuda.clone()
+        own = {"torch": self._own[0].clone(), "python": self._own[2], "cuda": cuda}
+        return {**own, "numpy": numpy.get_state(legacy=False)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        numpy = np.random.RandomState()
+        numpy.set_state(state["numpy"])
+        self._own = [state["torch"].clone(), numpy.get_state(), state["python"]]
+        if self._cuda:
+            self._own_cuda = state["cuda"]
+
     def __enter__(self) -> None:
         self._outside = _global_states()
         self._mode = th.inference_mode(False)  # what VMAS makes in inference mode it could not change outside of it
@@ -214,6 +230,14 @@ class BatchedVMAS:
             paid = th.stack(rewards, dim=1).double().cpu().numpy()
             ended, cut = (flags.bool().cpu().numpy() for flags in (terminated, truncated))
             return Played(self._seen(obs), paid, ended, cut, _Infos(self._names, infos, len(paid)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next episodes depend on; not the present one."""
+        return self._randomness.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`, with a reset."""
+        self._randomness.load_state_dict(state)
 
     def close(self) -> None:
         """VMAS holds nothing that would have to be given back."""

@@ -7,7 +7,6 @@ Shapes: N agents, A = the most joints of any agent, O observation, S state.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from ..errors import CapabilityError
 from . import mamujoco_tasks
 from .actions import floats
 from .mamujoco_sight import local_sight
+
+_OF_CONSTRAINTS = ("_", "efc", "iefc", "efm", "iacc", "ifrc", "iMa")  # of MuJoCo's arrays; of islands of them, too
 
 
 class MaMuJoCoEnv:
@@ -68,6 +69,7 @@ class MaMuJoCoEnv:
         joints = [[joint.act_ids for joint in part] for part in package.agent_action_partitions]
         self.n_agents = len(joints)
         self._share_out(joints)
+        self._names: list[str] = []
         self._look = local_sight(package) if obs == "local" else None
         self._see(package.state())
 
@@ -173,10 +175,25 @@ class MaMuJoCoEnv:
     def close(self) -> None:
         self._simulator.close()
 
+    def _numbers(self) -> dict[str, np.ndarray]:
+        """MuJoCo's own arrays, all that a robot keeps from step to step.
+
+        With what the state alone would give again, for rewards are made of where the last substep began. Without the
+        constraints', which are other ones at each step, and without indices, with which MuJoCo goes into its memory.
+        """
+        data = self._simulator.data
+        if not self._names:
+            found = {name: getattr(data, name) for name in dir(data) if not name.startswith(_OF_CONSTRAINTS)}
+            arrays = {name: x for name, x in found.items() if isinstance(x, np.ndarray) and x.size}
+            kinds = (np.dtype(np.float64), np.dtype(bool))
+            self._names = [name for name, x in arrays.items() if x.dtype in kinds]
+        return {name: getattr(data, name) for name in self._names}
+
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next steps and episodes depend on; it can be pickled."""
+        """Everything that the next steps and episodes depend on, as plain data and arrays."""
         return {
-            "simulation": copy.copy(self._simulator.data),
+            "time": self._simulator.data.time,
+            "simulation": {name: array.copy() for name, array in self._numbers().items()},
             "generator": self._simulator.np_random.bit_generator.state,
             "seed": self._seed,
             "steps": self._steps,
@@ -186,9 +203,9 @@ class MaMuJoCoEnv:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict` of an environment that was made with the same arguments."""
-        import mujoco
-
-        mujoco.mj_copyData(self._simulator.data, self._simulator.model, state["simulation"])
+        for name, array in self._numbers().items():
+            array[...] = state["simulation"][name]
+        self._simulator.data.time = state["time"]
         self._simulator.np_random.bit_generator.state = state["generator"]
         self._seed, self._steps = state["seed"], state["steps"]
         self._state, self._obs = state["state"].copy(), state["obs"].copy()

@@ -1,9 +1,10 @@
 """`epymarl-tr sweep FILE`: algorithms x tasks x seeds, one process a run, resumable.
 
 A sweep file lists experiments; each run lands in `results/sweeps/<sweep>/<experiment>/seed<n>/` under the current
-folder, in the suite's own layout. A run that has completed is not run again, so an interrupted sweep just goes on. One
-that was made with other settings than the file has now is no such run: the sweep stops before it starts, or, with
-`--anew`, puts the old one aside.
+folder, in the suite's own layout. A run that has completed is not run again, so an interrupted sweep just goes on; with
+`save_model: True` the run that was interrupted does, too, from its last checkpoint. One that was made with other
+settings than the file has now is no such run: the sweep stops before it starts, or, with `--anew`, puts the old one
+aside.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import yaml
 
 from ..config import check_known_keys, check_name
 from ..errors import ConfigError, TrustRegionError
+from ..suite.newest import NOT_BESIDE
 from .children import Children, Stopped, stopped_by_signals
 from .made_by import warning
 from .planned import Planned
@@ -45,6 +47,8 @@ class Experiment:
         """What a user would type for this run, after `epymarl-tr`."""
         given = {**self.overrides, "seed": seed, "local_results_path": folder}
         flags = [f"--suite={self.suite}", f"--config={self.config}", f"--env-config={self.env_config}"]
+        if given.get("save_model") is True and not any(map(given.get, NOT_BESIDE)):
+            flags.append("--resume")
         return ["run", *flags, "--quiet", "--progress=off", "with", *(f"{k}={v}" for k, v in given.items())]
 
 

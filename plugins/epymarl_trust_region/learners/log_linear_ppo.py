@@ -50,6 +50,7 @@ class LogLinearPPOLearner(SequentialLearner):
     config: LogLinearPPOConfig
     mac: LogLinearController
     largest_target = 0.0
+    carried = (*SequentialLearner.carried, "largest_target")
 
     def __init__(self, mac: LogLinearController, scheme: Scheme, logger: Logger, args: Args) -> None:
         super().__init__(mac, scheme, logger, args)

@@ -75,6 +75,7 @@ class MATRLLearner(OnPolicyLearner):
     actor_optimisers: Sequence[Optimiser]
     updates = 0
     as_il_pp = 0  # updates with rho = 0, where MATRL is IL-PP
+    carried = (*OnPolicyLearner.carried, "updates", "as_il_pp")
 
     @torch.no_grad()
     def update_policies(self, rollout: Rollout) -> dict[str, float]:

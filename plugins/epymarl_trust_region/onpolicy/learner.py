@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..interfaces import Args, Batch, Logger, Scheme
 from ..modules import files
 from ..modules.critics import make_critic
+from ..seeding import random_state, restore_random_state
 from . import checkpoint
 from .controller import Controller
 from .diagnostics import policy_statistics, value_statistics
@@ -28,6 +29,8 @@ class OnPolicyLearner:
 
     config_class: ClassVar[type[OnPolicyConfig]]
     joint_ratio: ClassVar[bool] = False  # whether the product of all agents' ratios is clipped, and not each
+    #: Attributes that one update leaves to the next, beside parameters and optimisers: plain values.
+    carried: ClassVar[tuple[str, ...]] = ("log_stats_t", "bad_updates")
     config: OnPolicyConfig  # a subclass says which
     actor_optimisers: Sequence[FlatParameters]  # one per network: N, or one if actors are shared
 
@@ -201,8 +204,9 @@ class OnPolicyLearner:
                 "algorithm": self.config.algorithm,
                 "critic": self.critic.state_dict(),
                 "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-                "log_stats_t": self.log_stats_t,
-                "random": checkpoint.random_state(),
+                "grad_norms": [optimiser.grad_norm for optimiser in optimisers],
+                "carried": {name: getattr(self, name) for name in self.carried},
+                "random": random_state(),
             },
         )
 
@@ -231,10 +235,18 @@ class OnPolicyLearner:
             optimisers = (*self.actor_optimisers, self.critic_optimiser)
             for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(saved)
-            self.log_stats_t = state["log_stats_t"]
-            checkpoint.restore_random_state(state["random"])
+            for optimiser, norm in zip(optimisers, state.get("grad_norms", ()), strict=False):
+                optimiser.grad_norm = float(norm)
+            self._take_up(state["carried"] if "carried" in state else {"log_stats_t": state["log_stats_t"]})
+            restore_random_state(state["random"])
         except files.DO_NOT_FIT as error:
             raise files.foreign(path, error) from error
+
+    def _take_up(self, carried: dict[str, Any]) -> None:
+        """Of `carried` what this class knows; older versions have kept less."""
+        for name in self.carried:
+            if name in carried:
+                setattr(self, name, type(getattr(self, name))(carried[name]))
 
 
 def _name(algorithm: object) -> str:

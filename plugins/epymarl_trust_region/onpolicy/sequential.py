@@ -6,7 +6,6 @@ Shape letters: B episodes, T steps.
 from __future__ import annotations
 
 import math
-from collections import deque
 
 from torch import Tensor
 
@@ -25,10 +24,11 @@ class SequentialLearner(OnPolicyLearner):
     """Base of the learners that go by `turns` (see turns.py); their `config_class` is a SequentialConfig."""
 
     config: SequentialConfig
+    carried = (*OnPolicyLearner.carried, "recent_ess", "has_warned")
 
     def __init__(self, mac: Controller, scheme: Scheme, logger: Logger, args: Args) -> None:
         super().__init__(mac, scheme, logger, args)
-        self.recent_ess: deque[float] = deque(maxlen=UPDATES)
+        self.recent_ess: list[float] = []  # at most UPDATES
         self.has_warned = False
 
     def factor_report(self, factor: Tensor, mask: Tensor) -> dict[str, float]:
@@ -38,7 +38,8 @@ class SequentialLearner(OnPolicyLearner):
         """
         statistics = factor_statistics(factor, mask)
         ess = statistics["factor_ess"]
-        self.recent_ess.append(0.0 if math.isnan(ess) else ess)  # squares that overflow leave one sample
+        ess = 0.0 if math.isnan(ess) else ess  # squares that overflow leave one sample
+        self.recent_ess = [*self.recent_ess, ess][-UPDATES:]
         mean = sum(self.recent_ess) / UPDATES
         if len(self.recent_ess) == UPDATES and mean < LEAST_ESS and not self.has_warned:
             self.has_warned = True

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..environments import snapshot
 from ..environments.batched import BatchedEnv, Played, Seen
 from ..environments.ends import fold
 from ..environments.interface import Checked, under_contract
@@ -21,8 +22,8 @@ from ..environments.scene import Scene, broken
 from ..environments.values import check_info, first_not_finite, is_finite, told
 from ..errors import TrustRegionError
 
-#: Makes environment i, behind the suite's environment interface.
-MakeEnv = Callable[[int], Any]
+#: Makes environment i, behind the suite's environment interface; with another number, from a seed of that and its own.
+MakeEnv = Callable[..., Any]
 
 
 class Field(NamedTuple):
@@ -68,6 +69,7 @@ class EnvGroup:
             indices: which of the rollout's environments.
             name: of the task, for messages.
         """
+        self._make_env, self.name = make_env, name
         with own_random_numbers():
             self.envs = {i: under_contract(make_env, i, name) for i in indices}
 
@@ -76,8 +78,11 @@ class EnvGroup:
         self.views = _views(fields)
         self.continuous = self.views["actions"].dtype.kind == "f"
         for env in self.envs.values():
-            if isinstance(env, Checked):
-                env.expect({key: view.shape[2:] for key, view in self.views.items()})
+            self._say_what_is_wanted(env)
+
+    def _say_what_is_wanted(self, env: Any) -> None:
+        if isinstance(env, Checked):
+            env.expect({key: view.shape[2:] for key, view in self.views.items()})
 
     def reset(self) -> None:
         """Start an episode in every environment, and write down what is seen at step 0."""
@@ -124,10 +129,54 @@ class EnvGroup:
         views["avail_actions"][i, t] = env.get_avail_actions()
         views["filled"][i, t] = 1
 
+    # Between two rollouts -------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[Any, Any]:
+        """What the next rollouts depend on, by environment: plain data and NumPy's arrays."""
+        return {i: {"env": snapshot.take(env)._asdict()} for i, env in self.envs.items()}
+
+    def load_state_dict(self, state: dict[Any, Any], t_env: int) -> list[str]:
+        """Go on from `state_dict`, of these environments or more.
+
+        Args:
+            t_env: with it an environment is seeded that could not be written down, so that it does not play again what
+                it has played.
+
+        Returns:
+            What does not go on as it was, in words; empty if all does.
+        """
+        with own_random_numbers():
+            lost = [self._put_back(i, state.get(i, _NOTHING), t_env) for i in self.envs]
+        return [text for text in lost if text]
+
+    def _put_back(self, i: int, state: dict[str, Any], t_env: int) -> str | None:
+        tree, generators, unknown = state["env"].values()
+        with contextlib.suppress(snapshot.DoesNotFit):
+            self.envs[i].reset()  # some make their parts there
+            if not unknown:
+                snapshot.put(self.envs[i], tree)
+                return None
+        with contextlib.suppress(snapshot.DoesNotFit):
+            if generators:
+                self._make_anew(i)
+                snapshot.put(self.envs[i], tree, generators_only=True)
+                return f"only its random numbers go on: it holds {', '.join(unknown) or 'things without an order'}"
+        self._make_anew(i, t_env)
+        return f"it cannot be written down, and is seeded anew, by its seed and t_env={t_env}"
+
+    def _make_anew(self, i: int, *seeded_with: int) -> None:
+        self.envs[i].close()
+        self.envs[i] = under_contract(lambda index: self._make_env(index, *seeded_with), i, self.name)
+        self._say_what_is_wanted(self.envs[i])
+        self.envs[i].reset()
+
     def close(self) -> None:
         """Close the environments."""
         for env in self.envs.values():
             env.close()
+
+
+_NOTHING: dict[str, Any] = {"env": snapshot.Snapshot(None, 0, ["nothing"])._asdict()}
 
 
 class BatchedEnvGroup:
@@ -214,6 +263,20 @@ class BatchedEnvGroup:
                 raise Scene(self.name, i).not_finite(
                     f"gave {what.format(told(numbers[i][place]))}", int(self.lengths[i])
                 )
+
+    def state_dict(self) -> dict[Any, Any]:
+        """As `EnvGroup.state_dict`, of all as one."""
+        return {"all": snapshot.take(self.env)._asdict()}
+
+    def load_state_dict(self, state: dict[Any, Any], t_env: int) -> list[str]:
+        """As `EnvGroup.load_state_dict`."""
+        tree, _, unknown = state.get("all", _NOTHING["env"]).values()
+        self.env.reset()
+        try:
+            snapshot.put(self.env, tree, generators_only=bool(unknown))
+        except snapshot.DoesNotFit as error:
+            return [f"they begin afresh: {error}"]
+        return [f"only their random numbers go on: they hold {', '.join(unknown)}"] if unknown else []
 
     def close(self) -> None:
         """Close the environments."""

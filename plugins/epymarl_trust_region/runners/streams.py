@@ -56,6 +56,20 @@ class StreamGroup(EnvGroup):
                 self.over.add(i)
         return ended
 
+    def state_dict(self) -> dict[Any, Any]:
+        found = super().state_dict()
+        for i, state in found.items():
+            state |= {"return": self.returns[i], "length": self.lengths[i], "over": i in self.over}
+        return found
+
+    def _put_back(self, i: int, state: dict[str, Any], t_env: int) -> str | None:
+        lost = super()._put_back(i, state, t_env)
+        if not lost:
+            self.returns[i], self.lengths[i] = state["return"], state["length"]
+        if not lost and not state["over"]:
+            self.over.discard(i)
+        return lost and f"the episode that it was in is lost, and {lost}"
+
     def _begin(self, i: int) -> None:
         self.envs[i].reset()
         self.over.discard(i)
@@ -171,6 +185,13 @@ class StreamRunner(VectorRunner):
 
     def _steps_taken(self, episodes: list[Ended]) -> int:
         return int(self.live["mask"].sum())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "mac": self.mac.streams_state(), "tester": self.tester.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[str]:
+        self.mac.load_streams_state(state["mac"])
+        return [*super().load_state_dict(state), *self.tester.load_state_dict(state["tester"])]
 
     def save_replay(self) -> None:
         self.tester.save_replay()

@@ -248,6 +248,37 @@ class VectorRunner:
             if derived:
                 batch[derived][rows, t] = chosen
 
+    # What goes on after a stop ---------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next rollouts and their statistics depend on, between two of them: plain data and NumPy's arrays."""
+        for worker in self.workers:
+            worker.begin_state_dict()
+        envs, processes = self.env_group.state_dict(), dict[str, Any]()
+        for answer in [worker.answer() for worker in self.workers]:
+            envs |= answer["envs"]
+            processes |= answer["processes"]
+        statistics: dict[str, Any] = {name: list(getattr(self, name)) for name in ("train_returns", "test_returns")}
+        statistics |= {name: dict(getattr(self, name)) for name in ("train_stats", "test_stats")}
+        numbers = {"t_env": self.t_env, "log_train_stats_t": self.log_train_stats_t}
+        return {"envs": envs, "processes": processes, **statistics, **numbers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> list[str]:
+        """Go on from `state_dict` of a runner of the same configuration.
+
+        Returns:
+            What of the environments does not go on as it was, in words, each once; empty if all does.
+        """
+        for name in ("t_env", "log_train_stats_t", "train_returns", "test_returns"):
+            setattr(self, name, state[name])
+        self.train_stats, self.test_stats = Counter(state["train_stats"]), Counter(state["test_stats"])
+        for worker in self.workers:
+            worker.begin_load_state_dict(state, self.t_env)
+        lost = self.env_group.load_state_dict(state["envs"], self.t_env)
+        for worker in self.workers:
+            lost += worker.answer() or []
+        return list(dict.fromkeys(f"{self.task}: {text}" for text in lost))
+
     # Statistics, as the suite's own runners log them -------------------------------------------------------------
 
     def _count(self, episodes: list[Ended], test_mode: bool) -> None:
@@ -294,9 +325,18 @@ def _reward_arguments(args: Args) -> dict:
     return {"common_reward": args.common_reward, "reward_scalarisation": args.reward_scalarisation}
 
 
-def _make_env(make_environment: Callable[..., Any], env_args: dict, reward_arguments: dict, index: int) -> Any:
-    """Environment `index` of the rollout. Only the first may have a window."""
-    arguments = {**env_args, **reward_arguments, "seed": env_args["seed"] + index}
+def _make_env(
+    make_environment: Callable[..., Any], env_args: dict, reward_arguments: dict, index: int, *more: int
+) -> Any:
+    """Environment `index` of the rollout. Only the first may have a window.
+
+    Args:
+        more: numbers from which, with its own seed, another seed is made.
+    """
+    seed = env_args["seed"] + index
+    if more:
+        seed = int(np.random.SeedSequence([seed, *more]).generate_state(1)[0] >> 1)
+    arguments = {**env_args, **reward_arguments, "seed": seed}
     if index and arguments.get("render_mode") == "human":
         del arguments["render_mode"]
     return make_environment(**arguments)

@@ -12,15 +12,16 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cloudpickle
 import torch
 
 from ..errors import TrustRegionError, WorkerDiedError
+from ..seeding import random_state, restore_random_state
 from .env_group import Ended, EnvGroup, Field
 
-_RESET, _STEP, _CLOSE = b"r", b"s", b"c"
+_RESET, _STEP, _CLOSE, _GIVE, _TAKE = b"r", b"s", b"c", b"g", b"t"
 _FAILED = b"!"  # no pickle begins with it
 _LOOK_EVERY_S = 1.0  # while its answer is waited for, a worker is looked at this often
 _ENDING_S = 30.0  # for a process that is ending: on a busy machine that takes its time
@@ -75,8 +76,20 @@ class Worker:
         """Ask for step t, with the actions in the shared memory."""
         self._send(_STEP + t.to_bytes(4, "little"))
 
+    def begin_state_dict(self) -> None:
+        """Ask for what the next rollouts of its environments depend on."""
+        self._send(_GIVE)
+
+    def begin_load_state_dict(self, state: dict[str, Any], t_env: int) -> None:
+        """Let them go on from such states, of all environments, or say what does not."""
+        self._send(_TAKE + pickle.dumps((state, t_env)))
+
     def finish(self) -> list[Ended]:
         """Wait for the answer: the episodes that have ended."""
+        return self.answer() or []
+
+    def answer(self) -> Any:
+        """Wait for the answer to whatever was asked."""
         self._wait()
         try:
             answer = self.connection.recv_bytes()
@@ -84,7 +97,7 @@ class Worker:
             self._report_death()
         if answer.startswith(_FAILED):
             self._report_failure(answer[1:])
-        return pickle.loads(answer) if answer else []
+        return pickle.loads(answer) if answer else None
 
     def begin_close(self) -> None:
         """Ask the process to end."""
@@ -147,6 +160,21 @@ class Worker:
         raise error
 
 
+def _done(env_group: EnvGroup, what: bytes, content: bytes) -> Any:
+    if what == _STEP:
+        return env_group.step(int.from_bytes(content, "little"))
+    if what == _RESET:
+        return env_group.reset()
+    numbers = str(sorted(env_group.envs))  # some environments draw from the generators of their process
+    if what == _GIVE:
+        return {"envs": env_group.state_dict(), "processes": {numbers: random_state()}}
+    state, t_env = pickle.loads(content)
+    lost = env_group.load_state_dict(state["envs"], t_env)
+    if numbers in state["processes"]:
+        restore_random_state(state["processes"][numbers])
+    return lost
+
+
 def leave_signals_to_parent() -> None:
     """For a worker: what a terminal sends to all processes is the parent's to handle, and SIGTERM ends this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -165,8 +193,8 @@ def _serve(connection: Connection, parents_end: Connection, job: bytes, fields: 
         env_group = cloudpickle.loads(job)()
         env_group.attach(fields)
         while (message := connection.recv_bytes()) != _CLOSE:
-            ended = env_group.reset() if message == _RESET else env_group.step(int.from_bytes(message[1:], "little"))
-            connection.send_bytes(pickle.dumps(ended) if ended else b"")
+            answer = _done(env_group, message[:1], message[1:])
+            connection.send_bytes(pickle.dumps(answer) if answer else b"")
         env_group.close()
     except (EOFError, BrokenPipeError):
         pass  # the parent is gone

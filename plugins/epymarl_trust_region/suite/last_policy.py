@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from epymarl_trust_region.modules import files
+from epymarl_trust_region.suite import resume
 from epymarl_trust_region.suite.host import folder_name
+from epymarl_trust_region.suite.same_run import configuration
 from epymarl_trust_region.suite.signals import held
 
 
@@ -28,7 +30,7 @@ def run_saving_last(run: Callable[..., None], learners: dict[str, Callable]) -> 
     def run_and_save(_run: Any, config: dict[str, Any], log: Any) -> str | None:
         name, made, save_last = config["learner"], list[Any](), list[Callable[[], str | None]]()
         original = learners[name]
-        learners[name] = saving_last(original, made.append, save_last.append)
+        learners[name] = saving_last(original, made.append, save_last.append, configuration(config))
         try:
             run(_run, config, log)
         except KeyboardInterrupt as stop:
@@ -47,12 +49,14 @@ def saving_last(
     make_learner: Callable,
     note: Callable[[Any], None] = lambda args: None,
     note_save: Callable[[Callable[[], str | None]], None] = lambda save: None,
+    of_run: Mapping[str, Any] | None = None,
 ) -> Callable:
     """A learner's constructor; what it makes is saved once more when training has ended, if `save_model` is set.
 
     Args:
         note: is given the arguments of the run. The folder that is named in them will have a name for any system.
         note_save: is given what saves the last policy before the end, and gives the folder of the models, if any.
+        of_run: its `configuration`, by which `--resume` finds what is saved.
     """
 
     @functools.wraps(make_learner, updated=())
@@ -60,7 +64,10 @@ def saving_last(
         args.unique_token = folder_name(args.unique_token)
         note(args)
         learner = make_learner(mac, scheme, logger, args)
-        _save_whole(learner)
+        if getattr(args, "resumed", False):
+            found = resume.read(Path(args.checkpoint_path) / str(args.load_step))
+            resume.replay(found["series"] if found else {}, logger)
+        _save_whole(learner, logger, of_run)
         if args.save_model:
             note_save(_save_at_the_end(learner, logger, args))
         return learner
@@ -68,13 +75,15 @@ def saving_last(
     return make
 
 
-def _save_whole(learner: Any) -> None:
+def _save_whole(learner: Any, logger: Any, of_run: Mapping[str, Any] | None) -> None:
     """EPyMARL makes a folder and gives it to `save_models`; until all is written, that folder stays empty."""
     save_models = learner.save_models
 
     def save(path: str) -> None:
         with files.whole(path) as unfinished:
             save_models(str(unfinished))
+            if of_run is not None:
+                resume.write(unfinished, of_run, logger.stats)
 
     learner.save_models = save
 

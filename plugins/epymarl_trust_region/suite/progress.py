@@ -23,6 +23,7 @@ class Progress:
         self.stream: Any = sys.__stderr__
         self.bar: tqdm | None = None
         self._return: float | None = None
+        self._began_at: int | None = None  # steps that an earlier run has taken
         self._last_line = self._start = time.monotonic()
         self._redirect: AbstractContextManager | None = None
 
@@ -34,6 +35,12 @@ class Progress:
             self.bar = tqdm(total=t_max, unit=" steps", file=self.stream, dynamic_ncols=True, smoothing=0.05)
             self._redirect = logging_redirect_tqdm([logging.getLogger()])
             self._redirect.__enter__()
+
+    def begin(self, t_env: int) -> None:
+        """Count from so many steps, of a run that goes on; of all calls but the first nothing comes."""
+        if self._began_at is None and self.bar is not None:
+            self.bar.initial = self.bar.n = min(t_env, self.t_max)
+        self._began_at = t_env if self._began_at is None else self._began_at
 
     def update(self, t_env: int, episode_return: float) -> None:
         """Show the state after one training rollout, whose mean return (summed over agents) is `episode_return`."""
@@ -48,6 +55,7 @@ class Progress:
             self._last_line = time.monotonic()
             done, elapsed = min(t_env, self.t_max), time.monotonic() - self._start
             shown: dict[str, Any] = {"unit": " steps", "postfix": f"return {self._return:.2f}"}
+            shown["initial"] = self._began_at or 0
             meter = tqdm.format_meter(done, self.t_max, elapsed, ncols=100, ascii=True, **shown)
             print(meter, file=self.stream, flush=True)
 
@@ -64,6 +72,7 @@ def follow(runner: Any, progress: Progress, t_max: int) -> Any:
     run = runner.run
 
     def run_and_show(test_mode: bool = False) -> Any:
+        progress.begin(runner.t_env)
         batch = run(test_mode=test_mode)
         if not test_mode:
             # Steps after an episode's end hold reward 0, so the plain sum over time is the return.

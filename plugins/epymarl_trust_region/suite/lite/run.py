@@ -9,6 +9,7 @@ import pprint
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,12 +19,14 @@ import torch as th
 from epymarl_trust_region.config import nearest
 from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
 from epymarl_trust_region.modules import files
+from epymarl_trust_region.suite import resume
 from epymarl_trust_region.suite.checkpoints import chosen_step
 from epymarl_trust_region.suite.host import folder_name
 from epymarl_trust_region.suite.last_policy import models_folder
 from epymarl_trust_region.suite.lite.episode_batch import OneHot, ReplayBuffer
 from epymarl_trust_region.suite.lite.logger import Logger
 from epymarl_trust_region.suite.lite.registries import CONTROLLERS, ENVIRONMENTS, LEARNERS, RUNNERS
+from epymarl_trust_region.suite.same_run import configuration
 from epymarl_trust_region.suite.scheme import batch_scheme
 from epymarl_trust_region.suite.signals import held
 
@@ -41,7 +44,7 @@ def run(_run: Any, config: dict, log: logging.Logger) -> str | None:
         EnvironmentMissingError: an environment that it does not have.
         CheckpointError: `checkpoint_path` holds no checkpoint.
     """
-    config = _sane(config, log)
+    asked, config = config, _sane(config, log)
     parts = find_parts(config)
     args = SimpleNamespace(**config)
     args.device = "cuda" if args.use_cuda else "cpu"
@@ -55,7 +58,7 @@ def run(_run: Any, config: dict, log: logging.Logger) -> str | None:
         logger.setup_wandb(config, args.wandb_team, args.wandb_project, args.wandb_mode)
     logger.setup_sacred(_run)
     try:
-        _run_sequential(parts, args, logger)
+        _run_sequential(parts, args, logger, asked)
     finally:
         logger.finish()
     return str(models_folder(args)) if models_folder(args).is_dir() else None
@@ -97,16 +100,17 @@ def _look_up(registry: dict, key: str, config: Mapping[str, Any], error: type[Ex
     )
 
 
-def _run_sequential(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger) -> None:
+def _run_sequential(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, asked: Mapping[str, Any]) -> None:
     runner = parts.runner(args=args, logger=logger)
     try:
         buffer, learner = _build(parts, args, logger, runner)
-        if args.checkpoint_path:
-            _load_checkpoint(args, logger, runner, learner)
-        if args.checkpoint_path and (args.evaluate or args.save_replay):
+        loaded = _load_checkpoint(args, logger, runner, learner) if args.checkpoint_path else None
+        if loaded and (args.evaluate or args.save_replay):
             _evaluate(args, logger, runner)
         else:
-            _train(args, logger, runner, buffer, learner)
+            loop = loaded and resume.load(loaded, asked, runner, logger)
+            loop = loop or resume.Loop(last_test=-args.test_interval - 1)
+            _Training(args, logger, runner, buffer, learner, configuration(asked), loop).run()
     finally:
         runner.close_env()
 
@@ -128,12 +132,13 @@ def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner
     return buffer, learner
 
 
-def _load_checkpoint(args: SimpleNamespace, logger: Logger, runner: Any, learner: Any) -> None:
+def _load_checkpoint(args: SimpleNamespace, logger: Logger, runner: Any, learner: Any) -> Path:
     """Load the checkpoint nearest to `load_step`, or the last one if that is 0, and go on counting from it."""
     root, step = Path(args.checkpoint_path), chosen_step(args.checkpoint_path, args.load_step, type(learner))
     logger.console_logger.info(f"Loading model from {root / str(step)}")
     learner.load_models(str(root / str(step)))
     runner.t_env = step
+    return root / str(step)
 
 
 def _evaluate(args: SimpleNamespace, logger: Logger, runner: Any) -> None:
@@ -147,70 +152,99 @@ def _evaluate(args: SimpleNamespace, logger: Logger, runner: Any) -> None:
     logger.console_logger.info("Finished Evaluation")
 
 
-def _train(args: SimpleNamespace, logger: Logger, runner: Any, buffer: ReplayBuffer, learner: Any) -> None:
-    learnt = list[int]()  # after how many steps, last
-    try:
-        _train_to_the_end(args, logger, runner, buffer, learner, learnt)
-    except KeyboardInterrupt as stop:
-        if args.save_model and learnt:
-            folder = models_folder(args)
-            if not (folder / str(learnt[0])).is_dir():
-                _save(args, logger, learner, learnt[0])
-            stop.models = str(folder)  # type: ignore[attr-defined]
-        raise
+@dataclass
+class _Training:
+    """The loop. Its state between two steps of it is what a checkpoint holds, so that it can go on from there."""
 
+    args: SimpleNamespace
+    logger: Logger
+    runner: Any
+    buffer: ReplayBuffer
+    learner: Any
+    configuration: dict[str, Any]  # what stands with its checkpoints
+    loop: resume.Loop
+    learnt: dict[str, Any] | None = None  # all but the learner, as it was after the last update of this process
 
-def _train_to_the_end(
-    args: SimpleNamespace, logger: Logger, runner: Any, buffer: ReplayBuffer, learner: Any, learnt: list[int]
-) -> None:
-    episode, last_test, last_log, last_save = 0, -args.test_interval - 1, 0, 0
-    started = time.time(), runner.t_env
-    logger.console_logger.info(f"Beginning training for {args.t_max} timesteps")
-    while runner.t_env <= args.t_max:
-        buffer.insert_episode_batch(runner.run(test_mode=False))
-        _learn(args, buffer, learner, runner.t_env, episode)
-        learnt[:] = [runner.t_env]
-        if runner.t_env - last_test >= args.test_interval:
-            last_test = runner.t_env
-            logger.console_logger.info(_progress(runner.t_env, args.t_max, *started))
-            for _ in range(max(1, args.test_nepisode // runner.batch_size)):
-                runner.run(test_mode=True)
-        if args.save_model and (last_save == 0 or runner.t_env - last_save >= args.save_model_interval):
-            last_save = runner.t_env
-            _save(args, logger, learner, runner.t_env)
-        episode += args.batch_size_run
-        if runner.t_env - last_log >= args.log_interval:
-            last_log = runner.t_env
-            logger.log_stat("episode", episode, runner.t_env)
-            logger.print_recent_stats()
-    if args.save_model and last_save not in (0, runner.t_env):  # the policy with which training ends
-        _save(args, logger, learner, runner.t_env)
-    logger.console_logger.info("Finished Training")
+    def run(self) -> None:
+        try:
+            self._to_the_end()
+        except KeyboardInterrupt as stop:
+            if self.args.save_model and self.learnt:  # whatever the rollout or test has come to that was cut short
+                folder = models_folder(self.args)
+                if not (folder / str(self.learnt["t_env"])).is_dir():
+                    self._save(self.learnt)
+                stop.models = str(folder)  # type: ignore[attr-defined]
+            raise
 
+    def _to_the_end(self) -> None:
+        args, runner, loop = self.args, self.runner, self.loop
+        started = time.time(), runner.t_env
+        self.logger.console_logger.info(f"Beginning training for {args.t_max} timesteps")
+        while loop.learnt or runner.t_env <= args.t_max:
+            if not loop.learnt:
+                self._learn(runner.run(test_mode=False))
+            self._test(started)
+            self._save_at_intervals()
+            self._log()
+            loop.learnt = False
+        if self.learnt and args.save_model and loop.last_save not in (0, runner.t_env):
+            self._save(self._state())  # the policy with which training ends
+        self.logger.console_logger.info("Finished Training")
 
-def _learn(args: SimpleNamespace, buffer: ReplayBuffer, learner: Any, t_env: int, episode: int) -> None:
-    if not buffer.can_sample(args.batch_size):
-        return
-    sample = buffer.sample(args.batch_size)
-    sample = sample[:, : sample.max_t_filled()]
-    if sample.device != args.device:
-        sample.to(args.device)
-    with held():  # half an update is nothing to save
-        learner.train(sample, t_env, episode)
+    def _learn(self, batch: Any) -> None:
+        args, buffer = self.args, self.buffer
+        buffer.insert_episode_batch(batch)
+        with held():  # half an update is nothing to save
+            if buffer.can_sample(args.batch_size):
+                sample = buffer.sample(args.batch_size)
+                sample = sample[:, : sample.max_t_filled()]
+                if sample.device != args.device:
+                    sample.to(args.device)
+                self.learner.train(sample, self.runner.t_env, self.loop.episode)
+            self.loop.learnt = True
+            if args.save_model:
+                self.learnt = self._state()
 
+    def _test(self, started: tuple[float, int]) -> None:
+        args, runner, loop = self.args, self.runner, self.loop
+        if runner.t_env - loop.last_test < args.test_interval:
+            return
+        loop.last_test = runner.t_env
+        self.logger.console_logger.info(_progress(runner.t_env, args.t_max, *started))
+        for _ in range(max(1, args.test_nepisode // runner.batch_size)):
+            runner.run(test_mode=True)
 
-def _save(args: SimpleNamespace, logger: Logger, learner: Any, t_env: int) -> None:
-    path = str(models_folder(args) / str(t_env))
-    logger.console_logger.info(f"Saving models to {path}")
-    with files.whole(path) as unfinished:
-        learner.save_models(str(unfinished))
-    if args.use_wandb and args.wandb_save_model:
-        place = Path(logger.wandb.dir) / "models" / args.unique_token / str(t_env)
-        shutil.copytree(path, place, dirs_exist_ok=True)
+    def _save_at_intervals(self) -> None:
+        args, t_env, loop = self.args, self.runner.t_env, self.loop
+        if args.save_model and (loop.last_save == 0 or t_env - loop.last_save >= args.save_model_interval):
+            loop.last_save = t_env
+            self._save(self._state())
+
+    def _log(self) -> None:
+        args, t_env, loop = self.args, self.runner.t_env, self.loop
+        loop.episode += args.batch_size_run
+        if t_env - loop.last_log >= args.log_interval:
+            loop.last_log = t_env
+            self.logger.log_stat("episode", loop.episode, t_env)
+            self.logger.print_recent_stats()
+
+    def _state(self) -> dict[str, Any]:
+        return resume.state_of(self.loop, self.runner, self.logger)
+
+    def _save(self, state: dict[str, Any]) -> None:
+        args, step = self.args, str(state["t_env"])
+        path = str(models_folder(args) / step)
+        self.logger.console_logger.info(f"Saving models to {path}")
+        with files.whole(path) as unfinished:
+            self.learner.save_models(str(unfinished))
+            resume.write(unfinished, self.configuration, self.logger.stats, state)
+        if args.use_wandb and args.wandb_save_model:
+            place = Path(self.logger.wandb.dir) / "models" / args.unique_token / step
+            shutil.copytree(path, place, dirs_exist_ok=True)
 
 
 def _progress(t_env: int, t_max: int, start_time: float, start_t: int) -> str:
     passed = time.time() - start_time
-    left = passed * max(0, t_max - t_env) / (t_env - start_t)
+    left = passed * max(0, t_max - t_env) / max(t_env - start_t, 1)  # it may go on in the middle of a round
     took, rest = (datetime.timedelta(seconds=int(seconds)) for seconds in (passed, left))
     return f"t_env: {t_env} / {t_max}. Time passed: {took}, left: {rest}"
