@@ -82,6 +82,9 @@ def test_progress_is_shown_unless_switched_off_and_always_closed(progress, shown
         def start(self, t_max):
             events.append(t_max)
 
+        def begin(self, t_env):
+            pass
+
         def update(self, t_env, episode_return):
             pass
 

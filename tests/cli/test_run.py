@@ -276,7 +276,16 @@ def test_a_nan_reward_stops_the_run_and_keeps_what_was_saved(capsys):
     assert run(*GAME, *SHORT, f"checkpoint_path={saved}", "evaluate=True") == 0
 
 
-def test_an_unforeseen_failure_names_itself_and_exits_with_one(capsys):
+def test_an_unforeseen_failure_names_itself_and_its_place_and_exits_with_one(capsys, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("by hand")
+
+    monkeypatch.setattr("epymarl_trust_region.learners.happo.HAPPOLearner.update_policies", fail)
+    assert run("env_args.key=trust-region-climbing-v0", "env_args.time_limit=1", "env_processes=1", *SHORT) == 1
+    assert re.search(r"error: ZeroDivisionError: by hand \(.*test_run\.py, line \d+; add", capsys.readouterr().err)
+
+
+def test_an_error_of_an_environment_is_said_of_it(capsys):
     def fail(action):
         raise ZeroDivisionError("by hand")
 
@@ -286,8 +295,8 @@ def test_an_unforeseen_failure_names_itself_and_exits_with_one(capsys):
         return env
 
     gymnasium.register("Broken-v0", broken)
-    assert run("env_args.key=Broken-v0", "env_args.time_limit=1", "env_processes=1", *SHORT) == 1
-    assert "ZeroDivisionError: by hand" in capsys.readouterr().err
+    assert run("env_args.key=Broken-v0", "env_args.time_limit=1", "env_processes=1", *SHORT) == 2
+    assert "error: environment 0 (Broken-v0) failed in step() at step 0 of its" in capsys.readouterr().err
 
 
 def test_options_are_separated_and_the_rest_is_the_suites():

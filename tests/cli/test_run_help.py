@@ -57,7 +57,8 @@ def test_comments_above_behind_and_going_on():
     ]
 
 
-def test_all_names_are_listed(capsys):
+def test_all_names_are_listed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "130")
     out = said(capsys, "--suite=lite", "--help")
     for name in (*algorithms.algorithm_files(), "smax", "mamujoco", "gymma", "--dry-run", "epymarl-tr suite fetch"):
         assert name in out

@@ -54,6 +54,8 @@ class NoteProgress:
     def start(self, t_max) -> None:
         self.started.append(t_max)
 
+    def begin(self, t_env) -> None: ...
+
     def update(self, t_env, episode_return) -> None:
         self.updates.append((t_env, episode_return))
 

@@ -61,6 +61,8 @@ def test_every_algorithm(algorithm, tmp_path):
         ("happo", SPREAD, {"use_linear_lr_decay": True}),
         ("happo", SPREAD, ONE_BY_ONE),
         ("happo", SPREAD, {**STREAMS, **ONE_BY_ONE}),
+        ("happo", SPREAD, STREAMS),
+        ("matrl", SPREAD, {**STREAMS, "common_reward": False}),
         ("matrl", FORAGING, {"common_reward": False}),
         ("happo", FORAGING, STREAMS),
         pytest.param("matrl", SPREAD, {}, marks=pytest.mark.slow),

@@ -138,18 +138,22 @@ class BatchedSMAX:
         import jax
 
         leaves: list[Any] = [] if self._battles is None else jax.tree.leaves(self._battles)
-        return {"episode": self._episode, "steps": self._steps, "battles": [_plain(leaf) for leaf in leaves]}
+        return {"episodes": self._episodes, "steps": self._steps, "battles": [_plain(leaf) for leaf in leaves]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict` of battles on the same map with the same seeds."""
         import jax
 
-        self._battles, _ = self._game.reset(self._keys, 0)
+        self._battles, _ = self._game.reset(self._keys, np.zeros_like(self._episodes))
         leaves, structure = jax.tree.flatten(self._battles)
         if state["battles"]:
             leaves = [_like(leaf, saved) for leaf, saved in zip(leaves, state["battles"], strict=True)]
         self._battles = jax.tree.unflatten(structure, leaves) if state["battles"] else None
-        self._episode, self._steps = state["episode"], state["steps"]
+        for name in ("episodes", "steps"):
+            value = np.array(state[name], np.int32)
+            if value.shape != self._steps.shape:
+                raise ValueError(f"{name} of {value.shape} battles, not {self._steps.shape}")
+            setattr(self, f"_{name}", value)
 
     def close(self) -> None:
         """Let go of the battles."""

@@ -118,6 +118,19 @@ class BatchedStreamGroup(BatchedEnvGroup):
         self._observe(seen, slice(None) if every else self.alive, t)
         self.over[:] = False
 
+    def state_dict(self) -> dict[Any, Any]:
+        streams = {"returns": self.returns, "lengths": self.lengths, "over": self.over, "last": self.last}
+        return {**super().state_dict(), "streams": streams}
+
+    def load_state_dict(self, state: dict[Any, Any], t_env: int) -> list[str]:
+        if lost := super().load_state_dict(state, t_env):
+            self.over[:], self.last = True, {}
+            return [f"the episodes that they were in are lost, and {text}" for text in lost]
+        of = state["streams"]
+        self.returns = None if of["returns"] is None else np.array(of["returns"])
+        self.lengths[:], self.over[:], self.last = of["lengths"], of["over"], dict(of["last"])
+        return []
+
 
 class StreamRunner(VectorRunner):
     """`vector` with `rollout_steps`: K steps of every environment per rollout, without padding.
