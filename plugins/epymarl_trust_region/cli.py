@@ -17,7 +17,7 @@ from epymarl_trust_region.suite.signals import end_at_once_on_ctrl_c
 _PASSED_ON = {
     "run": "epymarl_trust_region.main",
     "sweep": "epymarl_trust_region.experiments.sweep",
-    "report": "epymarl_trust_region.experiments.report",
+    "report": "epymarl_trust_region.experiments.report.command",
     "tune": "epymarl_trust_region.experiments.tune",
     "compare": "epymarl_trust_region.experiments.compare",
     "bench": "epymarl_trust_region.experiments.bench",
