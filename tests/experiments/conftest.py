@@ -1,4 +1,4 @@
-"""For reports that are tested for their numbers: their pictures are drawn, but not turned into files, which takes long."""
+"""For reports that are tested for their numbers: their pictures are drawn, but not kept, which takes long."""
 
 from __future__ import annotations
 

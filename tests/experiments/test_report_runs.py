@@ -84,12 +84,14 @@ def test_configurations_that_differ_are_named_after_how():
     make(lr=0.001, epochs=5, key="rware:small")
     make(lr=0.0005, epochs=5)
     make(lr=0.001, epochs=10)
-    make("qmix", lr=0.1)
+    for lr, too in ((1, 1), (2, 2)):
+        make("qmix", lr=lr, too=too)
     assert names() == [
-        (SPREAD, "happo epochs=10 lr=0.001", "HAPPO lr=0.001", 1),  # in pictures, what is enough
-        (SPREAD, "happo epochs=5 lr=0.0005", "HAPPO lr=0.0005", 1),
-        (SPREAD, "qmix", "QMIX", 1),
-        ("rware:small", "happo epochs=5 lr=0.001", "HAPPO lr=0.001", 1),
+        (SPREAD, "happo epochs=10 lr=0.001", "HAPPO epochs=10 lr=0.001", 1),
+        (SPREAD, "happo epochs=5 lr=0.0005", "HAPPO epochs=5 lr=0.0005", 1),
+        (SPREAD, "qmix lr=1 too=1", "QMIX too=1", 1),  # in pictures, what is enough to tell them apart
+        (SPREAD, "qmix lr=2 too=2", "QMIX too=2", 1),
+        ("rware:small", "happo epochs=5 lr=0.001", "HAPPO epochs=5 lr=0.001", 1),
     ]
 
 
@@ -113,7 +115,7 @@ def test_tasks_that_differ_in_their_arguments_are_several():
     assert tasks == [
         f"{SPREAD} common_reward=false",
         f"{SPREAD} common_reward=true",
-        f"{SPREAD} N=5 common_reward=true",
+        f"{SPREAD} common_reward=true N=5",
     ]
 
 
@@ -266,7 +268,7 @@ def test_names_of_tasks():
 def test_every_algorithm_has_its_style_for_ever():
     """That of one does not depend on who else is there; variants differ in colour, and in marker or line as well."""
     assert style("happo") == ("#2f7fd0", "o", "-") and style("qmix")[0] == "#e39a13"
-    assert style("somebodys") == ("#c2703d", "s", "-")  # by its name
+    assert style("somebodys") == ("#cf5f5a", "^", "-")  # by its name
     variants = [style("happo", k) for k in range(4)]
     assert len({v.colour for v in variants}) == 4 and len({(v.marker, v.line) for v in variants}) == 4
 

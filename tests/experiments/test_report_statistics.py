@@ -69,7 +69,7 @@ def test_an_interval_holds_the_mean_and_is_the_same_each_time():
 
 
 def test_an_interval_is_that_of_the_bootstrap_distribution():
-    """Three runs: the 27 equally likely resamples, of which the smallest mean has 1/27 > 2.5% and so is the lower end."""
+    """Three runs have 27 equally likely resamples: the smallest mean has 8/27 of them, the largest 1/27, above 2.5%."""
     assert interval(pooled_mean, np.array([0.0, 0.0, 3.0])) == (0.0, 3.0)
     low, high = interval(pooled_mean, np.array([0.0] * 50 + [1.0] * 50))
     assert (low, high) == pytest.approx((0.5 - 1.96 * 0.05, 0.5 + 1.96 * 0.05), abs=0.015)  # the binomial's

@@ -71,16 +71,18 @@ class Picture:
 
     def save(self, folder: Path) -> None:
         """As PNG, SVG and PDF."""
-        self.figure.savefig(folder / f"{self.name}.png", dpi=160)
-        self.figure.set_layout_engine("none")  # it stays as it was laid out for the first
-        self.figure.savefig(folder / f"{self.name}.pdf", metadata={"CreationDate": None})
+        with look():
+            self.figure.savefig(folder / f"{self.name}.png", dpi=160)
+            self.figure.set_layout_engine("none")  # it stays as it was laid out for the first
+            self.figure.savefig(folder / f"{self.name}.pdf", metadata={"CreationDate": None})
         (folder / f"{self.name}.svg").write_text(self.svg, encoding="utf-8")
 
     @cached_property
     def svg(self) -> str:
         """The picture itself."""
         text = io.StringIO()
-        self.figure.savefig(text, format="svg", metadata={"Date": None})
+        with look():
+            self.figure.savefig(text, format="svg", metadata={"Date": None})
         return text.getvalue()
 
 

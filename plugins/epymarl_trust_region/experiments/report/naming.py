@@ -165,7 +165,7 @@ def _enough(configs: Sequence[Mapping[str, Any]], keys: set[str]) -> set[str]:
 
 def _aside(key: str) -> bool:
     head = key.partition(".")[0]
-    return head in _ASIDE or head.startswith("wandb") or _is_of_task(key) or key in _NAMES_OF_TASKS
+    return head in _ASIDE or head in ("env_args", *_OF_TASKS) or head.startswith("wandb")
 
 
 def _differing(configs: Sequence[Mapping[str, Any]], keys: Iterable[str]) -> set[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
@@ -153,6 +155,13 @@ def curve(run: Run, key: str) -> list[tuple[int, float]]:
     """
     interval = max(1, int(run.config.get("test_interval") or 1))
     return [(step // interval * interval, value) for step, value in run.series(key)]
+
+
+def read_curve(folder: Path) -> list[tuple[int, float]]:
+    """(step, test return) of a run that may still be going on; none before its first test."""
+    config, info = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("config", "info"))
+    run = Run(folder, config, info, {})
+    return next((points for key in METRICS if (points := curve(run, key))), [])
 
 
 def _metrics(logged: dict[Entry, dict[str, Any]], wanted: Sequence[str]) -> dict[str, str]:
