@@ -89,13 +89,40 @@ def test_disjoint_samples_improve_for_certain(two_tasks):
 
 
 def test_who_was_not_run_on_every_task_is_named():
-    found = of(entry("happo", 1, [1.0]), entry("qmix", 1, [2.0]), entry("vdn", 1, [3.0]),
-               entry("happo", 1, [1.0], "b"), entry("qmix", 1, [2.0], "b"))  # fmt: skip
+    three = [entry(name, s, [0.0, 1.0 + s]) for name in ("happo", "qmix", "vdn") for s in (1, 2, 3)]
+    found = of(*three, *(entry(name, 1, [2.0, 1.0], "climbing") for name in ("happo", "qmix")))
+    assert aggregates.aggregate(found).tasks == ["spread"]  # the one that all were run on
+    found = of(*three[:6], entry("vdn", 1, [2.0, 1.0], "climbing"), entry("happo", 1, [2.0, 1.0], "climbing"),
+               entry("qmix", 1, [2.0, 3.0], "climbing"), entry("iql", 1, [0.0, 1.0], "third"),
+               entry("vdn", 1, [0.0, 1.0], "third"))  # fmt: skip
     core = aggregates.aggregate(found)
-    assert set(core.scores) == {"HAPPO", "QMIX"} or core.tasks == ["spread"]
-    assert (
-        "Not here, for want of runs on all of these tasks" in aggregates.pictures(found)[0].caption or not core.missing
+    assert (list(core.scores), core.tasks, core.missing) == (["HAPPO", "QMIX", "VDN"], ["climbing"], ["IQL"])
+    with look():
+        assert "Not here, for want of runs on all of these tasks: IQL." in aggregates.pictures(found)[0].caption
+
+
+def test_aggregates_are_written_with_their_intervals(two_tasks, tmp_path):
+    aggregates.write(two_tasks, tmp_path)
+    rows = (tmp_path / "improvement.csv").read_text().splitlines()
+    assert rows[1:] == ["HAPPO,QMIX,1.0000,,,12,2", "QMIX,HAPPO,0.0000,,,12,2"]
+    (_, happo, qmix) = csv.reader((tmp_path / "aggregate.csv").open())
+    assert happo[:2] == ["HAPPO", "0.9400"] and happo[4:] == ["7", "2"] and qmix == ["QMIX", "0.2333", "", "", "5", "2"]
+
+
+def test_the_other_way_round_is_the_rest():
+    found = of(
+        *(entry("happo", s, [0.0, 1.0 * s]) for s in (1, 2, 3)), *(entry("qmix", s, [0.0, s + 0.5]) for s in (0, 1, 2))
     )
+    pairs = aggregates.improvements(found)
+    here, there = pairs["HAPPO", "QMIX"], pairs["QMIX", "HAPPO"]
+    assert here.value == pytest.approx(6 / 9) and there.value == pytest.approx(3 / 9)
+    assert there.ends == pytest.approx((1 - here.ends[1], 1 - here.ends[0])) and here.ends[0] < 6 / 9 < here.ends[1]
+
+
+def test_too_many_to_be_read_are_not_drawn():
+    many = of(*(entry(f"algorithm{k}", 1, [0.0, float(k)]) for k in range(13)))
+    with look():
+        assert [picture.name for picture in aggregates.pictures(many)] == ["aggregate-iqm", "aggregate-profiles"]
 
 
 # Tables ------------------------------------------------------------------------------------------------------------

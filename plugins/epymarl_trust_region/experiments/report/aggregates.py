@@ -5,7 +5,10 @@ After Agarwal et al. (2021), "Deep reinforcement learning at the edge of the sta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import csv
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -17,6 +20,7 @@ from .study import Study
 from .styles import Style
 
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
+_MOST = 12  # experiments whose probabilities of improvement can be read
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,11 @@ class Estimate:
     ends: tuple[float, float] | None
     runs: int
     tasks: int
+
+    def of_the_other(self) -> Estimate:
+        """P(Y > X) from P(X > Y): ties count one half."""
+        ends = None if self.ends is None else (1 - self.ends[1], 1 - self.ends[0])
+        return replace(self, value=1 - self.value, ends=ends)
 
 
 @dataclass(frozen=True)
@@ -60,11 +69,11 @@ def improvements(study: Study) -> dict[tuple[str, str], Estimate]:
     all_scores = [study.scores(task) for task, experiments in study.tasks.items() if len(experiments) > 1]
     labels = [label for label in study.order if any(label in scores for scores in all_scores)]
     found = {}
-    for x in labels:
-        for y in labels:
-            pairs = [sample for scores in all_scores if {x, y} <= set(scores) for sample in (scores[x], scores[y])]
-            if x != y and pairs:
-                found[x, y] = _estimate(probability_of_improvement, pairs, tasks=len(pairs) // 2)
+    for x, y in combinations(labels, 2):
+        pairs = [sample for scores in all_scores if {x, y} <= set(scores) for sample in (scores[x], scores[y])]
+        if pairs:
+            found[x, y] = _estimate(probability_of_improvement, pairs, tasks=len(pairs) // 2)
+            found[y, x] = found[x, y].of_the_other()
     return found
 
 
@@ -79,7 +88,25 @@ def pictures(study: Study) -> list[Picture]:
     """Those that there are numbers for: at least two experiments on a task."""
     found, pairs = aggregate(study), improvements(study)
     drawn = [_iqm(found), _profiles(found)] if len(found.scores) > 1 else []
-    return drawn + ([_improvement(pairs)] if pairs else [])
+    if len({x for x, _ in pairs}) > _MOST:  # then of those who were run on the same tasks
+        pairs = {(x, y): estimate for (x, y), estimate in pairs.items() if {x, y} <= set(found.scores)}
+    return drawn + ([_improvement(pairs)] if 1 < len({x for x, _ in pairs}) <= _MOST else [])
+
+
+def write(study: Study, folder: Path) -> None:
+    """`aggregate.csv` and `improvement.csv`, with everyone, drawn or not."""
+    of_one = [["algorithm", "iqm", "low", "high", "runs", "tasks"]]
+    of_two = [["x", "y", "probability", "low", "high", "runs", "tasks"]]
+    of_one += [[label, *_fields(estimate)] for label, estimate in aggregate(study).iqm().items()]
+    of_two += [[x, y, *_fields(estimate)] for (x, y), estimate in improvements(study).items()]
+    for name, rows in (("aggregate", of_one), ("improvement", of_two)):
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _fields(estimate: Estimate) -> list[str]:
+    ends = ["", ""] if estimate.ends is None else [f"{end:.4f}" for end in estimate.ends]
+    return [f"{estimate.value:.4f}", *ends, str(estimate.runs), str(estimate.tasks)]
 
 
 def _over(found: Aggregate) -> str:

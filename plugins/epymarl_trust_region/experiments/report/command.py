@@ -72,6 +72,7 @@ def write(folder: Path, found: Study, made_by: dict[str, Any], left_out: list[st
         (folder / "versions.json").write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
         (folder / "final.tex").write_text(tables.latex(found), encoding="utf-8")
         marl_eval.write(found, folder)
+        aggregates.write(found, folder)
         with look():
             text, far = distances.write(found, folder) if options.distances else ("", [])
             sections = _sections(found, far, options.threshold)
