@@ -11,7 +11,7 @@ import pytest
 from epymarl_trust_region import cli
 from epymarl_trust_region.experiments import made_by
 from epymarl_trust_region.experiments.report.runs import read_run
-from epymarl_trust_region.experiments.report.study import curve
+from epymarl_trust_region.experiments.report.study import curve, read_curve
 from epymarl_trust_region.summary import plot_run, print_summary
 
 for _package in ("pandas", "scipy", "jinja2"):
@@ -321,3 +321,18 @@ def test_the_factors_sample_size_is_reported_of_those_who_have_one(study, capsys
 def test_runs_that_logged_no_distances_are_said_to(study, capsys):
     out = make_report("--distances")
     assert "no run logged distances" in capsys.readouterr().out and not (out / "distances.csv").exists()
+
+
+def test_distances_of_runs_that_clip_nothing_have_no_share_of_clipped(study):
+    """IR-MAPPO with `clip_scaling: none` and INPG log no `clip_fraction`."""
+    run = next(Path("results/sweeps/study/mappo/seed1").rglob("info.json")).parent
+    names = ("tv_mean", "tv_max", "kl_mean", "joint_tv_sum", "ratio_min", "ratio_max", "joint_ratio_max")
+    log_updates(run, [0.1, 0.3], [[0.1, 0.2]], **{name: [0.5, 0.5] for name in names})
+    (row,) = csv.DictReader((make_report("--distances") / "distances.csv").open())
+    assert float(row["joint_tv"]) == pytest.approx(0.2) and "clip_fraction" not in row
+
+
+def test_a_curve_can_be_read_before_a_run_has_ended(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_curve(make_run("happo", 1, [10, 110], [1.0, 2.0], status="RUNNING")) == [(0, 1.0), (100, 2.0)]
+    assert read_curve(make_run("happo", 2, [], [], status="RUNNING")) == []

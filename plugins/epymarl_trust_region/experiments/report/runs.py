@@ -43,6 +43,12 @@ class Run:
             return None
         return (last - first).total_seconds()
 
+    @property
+    def last_step(self) -> int:
+        """The last step at which anything was logged."""
+        logged = [steps for key, steps in self.info.items() if key.endswith("_T") and isinstance(steps, list)]
+        return max((steps[-1] for steps in logged if steps and isinstance(steps[-1], int)), default=0)
+
     def series(self, key: str) -> list[tuple[int, float]]:
         """(environment step, value) of a logged key; none if it was not logged."""
         steps = self.info.get(f"{key}_T") or []

@@ -208,7 +208,7 @@ def efficiency(study: Study, thresholds: Sequence[float] | None = None) -> Table
     shares = [""] * width if thresholds else [f", {share:.0%} of the scale" for share in SHARES]
     note = (
         "Environment steps to the first test with at least that return: the median over seeds, and how many of "
-        "them had one. `> 300k`: half of the seeds or more had none by then."
+        'them had one. "> 300k": half of the seeds or more had none by then.'
     )
     columns = ["task", "experiment", "threshold", "median_steps", "reached", "seeds"]
     return Table(
@@ -228,17 +228,16 @@ def wall_time(study: Study) -> Table:
     for task, experiments in study.tasks.items():
         for curves in experiments:
             group = [e for e in study.entries if (e.task, e.experiment) == (task, curves.experiment)]
-            seconds = [s for entry in group if (s := entry.run.seconds) is not None]
-            if not seconds:
+            timed = [(s, entry.run.last_step) for entry in group if (s := entry.run.seconds) and s > 0]
+            if not timed:
                 continue
-            middle, steps = median(seconds), curves.end
-            rate = steps / middle if middle > 0 else None
-            rows.append(
-                [task, curves.experiment, len(seconds), *map(_round, (middle, min(seconds), max(seconds), rate))]
-            )
+            seconds = [s for s, _ in timed]
+            middle, rate = median(seconds), median(steps / s for s, steps in timed)
+            numbers = map(_round, (middle, min(seconds), max(seconds), rate))
+            rows.append([task, curves.experiment, len(seconds), *numbers])
             spread = f"{duration(min(seconds))} to {duration(max(seconds))}" if len(seconds) > 1 else ""
             name = [readable_task(task), curves.label, str(len(seconds)), duration(middle), spread]
-            shown.append([*name, "" if rate is None else f"{rate:,.0f}"])
+            shown.append([*name, f"{rate:,.0f}"])
     note = (
         "From a run's start to its end by its own clock, tests included: median over seeds, and range. Comparable only "
         "between runs that had the same machine, with the same load, to themselves."
