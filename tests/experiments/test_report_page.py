@@ -109,6 +109,16 @@ def test_aggregates_are_written_with_their_intervals(two_tasks, tmp_path):
     assert happo[:2] == ["HAPPO", "0.9400"] and happo[4:] == ["7", "2"] and qmix == ["QMIX", "0.2333", "", "", "5", "2"]
 
 
+def test_untrained_policies_are_not_compared():
+    """QMIX was tested at the start only; nothing follows from that, and its point is no curve."""
+    found = of(entry("happo", 1, [0.0, 1.0]), entry("qmix", 1, [5.0]), entry("happo", 1, [1.0], "short"))
+    assert found.compared == [] and aggregates.improvements(found) == {} and aggregates.aggregate(found).scores == {}
+    pictures = drawn(found)
+    assert set(pictures) == {"curves", "spread", "short"}
+    assert [text.get_text() for text in pictures["spread"].axes[0].texts] == ["with a bar: tested at the start only"]
+    assert list(pictures["short"].axes[0].get_xticks()) == [0]
+
+
 def test_the_other_way_round_is_the_rest():
     found = of(
         *(entry("happo", s, [0.0, 1.0 * s]) for s in (1, 2, 3)), *(entry("qmix", s, [0.0, s + 0.5]) for s in (0, 1, 2))

@@ -53,8 +53,8 @@ class Aggregate:
 
 
 def aggregate(study: Study) -> Aggregate:
-    """Of the tasks that were run with more than one experiment; of those who have all of them."""
-    compared = {task: study.scores(task) for task, experiments in study.tasks.items() if len(experiments) > 1}
+    """Of the tasks on which several experiments can be compared; of those who have all of them."""
+    compared = {task: study.scores(task) for task in study.compared}
     found = {curves.label: curves.style for curves_of in study.tasks.values() for curves in curves_of}
     styles = {label: found[label] for label in study.order if label in found}
     have = {label: {task for task, scores in compared.items() if label in scores} for label in styles}
@@ -66,7 +66,7 @@ def aggregate(study: Study) -> Aggregate:
 
 def improvements(study: Study) -> dict[tuple[str, str], Estimate]:
     """(X, Y) -> the probability that a run of X ends above one of Y, over the tasks that both were run on."""
-    all_scores = [study.scores(task) for task, experiments in study.tasks.items() if len(experiments) > 1]
+    all_scores = [study.scores(task) for task in study.compared]
     labels = [label for label in study.order if any(label in scores for scores in all_scores)]
     found = {}
     for x, y in combinations(labels, 2):

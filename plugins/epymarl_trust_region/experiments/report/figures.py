@@ -61,8 +61,11 @@ def draw_task(study: Study, task: str, axes: Any, with_seeds: bool = True) -> No
     for end in sorted({curves.end for curves in experiments if ends_early(curves, last)}):
         axes.axvline(end, color=INK, linewidth=0.7, linestyle=":")
         place = dict(xy=(end, 0.0), xycoords=("data", "axes fraction"), xytext=(4, 5), textcoords="offset points")
-        axes.annotate(f"curves with a bar end at {short_steps(end)}", fontsize=7.5, **place)
+        text = f"curves with a bar end at {short_steps(end)}" if end else "with a bar: tested at the start only"
+        axes.annotate(text, fontsize=7.5, **place)
     steps_axis(axes)
+    if not last:  # nothing but the first test
+        axes.set_xticks([0])
     axes.set_ylabel(_LABELS.get(study.metric[task], study.metric[task].replace("_", " ")))
 
 

@@ -87,6 +87,16 @@ class Study:
         """The last step that every experiment of the task reached: there they are compared."""
         return min(curves.end for curves in self.tasks[task])
 
+    @property
+    def compared(self) -> list[str]:
+        """Tasks with several experiments that were all tested again after their first test, of an untrained policy."""
+        found = []
+        for task, experiments in self.tasks.items():
+            first = max(int(curves.table.index[0]) for curves in experiments)
+            if len(experiments) > 1 and self.common_end(task) > first:
+                found.append(task)
+        return found
+
     def scale(self, task: str) -> tuple[float, float]:
         """What is 0 and 1: the lowest and highest test of any run, up to the common end (Gorsane et al., 2022)."""
         end = self.common_end(task)
