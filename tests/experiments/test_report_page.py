@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from epymarl_trust_region import cli
-from epymarl_trust_region.experiments.report import aggregates, marl_eval, tables
+from epymarl_trust_region.experiments.report import aggregates, course, latex, marl_eval, tables
 from epymarl_trust_region.experiments.report.canvas import Picture, log_axis, look
 from epymarl_trust_region.experiments.report.naming import Entry
 from epymarl_trust_region.experiments.report.runs import Run
@@ -149,7 +149,7 @@ def test_the_final_table_has_means_intervals_and_where_longer_runs_ended(two_tas
 
 
 def test_latex_is_of_booktabs_and_bold_where_none_is_told_apart_from_the_best():
-    lines = tables.latex(of(*(entry("my_best", s, [0.0, 9.0 + s]) for s in (1, 2, 3)), entry("qmix", 1, [0.0, 1.0])))
+    lines = latex.table(of(*(entry("my_best", s, [0.0, 9.0 + s]) for s in (1, 2, 3)), entry("qmix", 1, [0.0, 1.0])))
     assert r"my\_best & \textbf{11.00 [10.00, 12.00]} \\" in lines and r"QMIX & 1.00 \\" in lines
     for word in (r"\begin{tabular}{lr}", r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
         assert lines.count(word) == 1
@@ -173,7 +173,7 @@ def test_wall_time_is_by_the_runs_own_clocks(two_tasks):
 def test_default_columns_are_the_quarters_and_the_end_of_each_tasks_run():
     ours = [entry("happo", 1, range(13), interval=25_000), entry("qmix", 1, range(7), interval=50_000)]
     found = of(*ours, entry("happo", 1, [1.0], "short"))
-    heads = {task: head for task, (head, _) in tables.course(tables.summarise(found.rows), None).items()}
+    heads = {task: head for task, (head, _) in course.of_tasks(course.summarise(found.rows), None).items()}
     assert heads["short"][2:] == ["0 steps"]
     assert heads["spread"][2:] == [
         "50,000 steps",
@@ -181,7 +181,7 @@ def test_default_columns_are_the_quarters_and_the_end_of_each_tasks_run():
         "200,000 steps",
         "300,000 steps",
     ]  # both were tested
-    alone = tables.course(tables.summarise(of(ours[0]).rows), None)["spread"]
+    alone = course.of_tasks(course.summarise(of(ours[0]).rows), None)["spread"]
     assert alone[0][2:] == ["75,000 steps", "150,000 steps", "225,000 steps", "300,000 steps"]
     assert alone[1] == [["happo", "1", "3.00", "6.00", "9.00", "12.00"]]
 

@@ -18,7 +18,7 @@ from typing import Any
 from ...errors import ConfigError
 from ..made_by import add_flag
 from ..sweep import read_sweep
-from . import aggregates, distances, figures, marl_eval, naming, origin, page, tables, trust_region
+from . import aggregates, course, distances, figures, latex, marl_eval, naming, origin, page, tables, trust_region
 from .canvas import Picture, look
 from .naming import Entry
 from .study import Study, study
@@ -64,13 +64,13 @@ def write(folder: Path, found: Study, made_by: dict[str, Any], left_out: list[st
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        summary = tables.summarise(found.rows)
+        summary = course.summarise(found.rows)
         found.rows.to_csv(folder / "curves.csv", index=False, float_format="%.4f")
         summary.to_csv(folder / "summary.csv", index=False, float_format="%.4f")
-        shown = tables.course_markdown(summary, options.steps)
+        shown = course.markdown(summary, options.steps)
         (folder / "summary.md").write_text(shown, encoding="utf-8")
         (folder / "versions.json").write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
-        (folder / "final.tex").write_text(tables.latex(found), encoding="utf-8")
+        (folder / "final.tex").write_text(latex.table(found), encoding="utf-8")
         marl_eval.write(found, folder)
         aggregates.write(found, folder)
         with look():

@@ -32,7 +32,7 @@ class Table:
 
     def markdown(self) -> str:
         """With its note above."""
-        return f"{self.note}\n\n" + "\n".join(_markdown_rows(self.head, self.shown)) + "\n"
+        return f"{self.note}\n\n" + "\n".join(markdown_rows(self.head, self.shown)) + "\n"
 
     def save(self, folder: Path) -> None:
         """NAME.csv and NAME.md."""
@@ -43,62 +43,13 @@ class Table:
         (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
 
 
-def _markdown_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table."""
+
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
     return [line(head), "|---" * len(head) + "|", *(line(row) for row in rows)]
-
-
-# The course of training: mean and standard deviation ---------------------------------------------------------------
-
-
-def summarise(table: Any) -> Any:
-    """Mean, standard deviation, smallest, largest and number of seeds, per task, experiment and step."""
-    grouped = table.groupby(["task", "experiment", "step"], sort=False)["value"]
-    return grouped.agg(["mean", "std", "min", "max", "count"]).reset_index()
-
-
-def quarters(summary: Any) -> list[int]:
-    """A quarter, half, three quarters and the end of one task's longest run: the nearest steps that were tested.
-
-    Steps that all its experiments share come first, so that no column is empty for one of them.
-    """
-    of_each = [set(rows["step"]) for _, rows in summary.groupby("experiment", sort=False)]
-    end = max(map(max, of_each))
-    shared, every = set.intersection(*of_each), set.union(*of_each)
-    found = []
-    for part in (1, 2, 3):
-        near = [step for step in sorted(shared) if abs(step - part * end / 4) <= end / 8]
-        found.append(min(near or sorted(every), key=lambda step: abs(step - part * end / 4)))
-    return sorted({*found, end})
-
-
-def course(summary: Any, steps: Sequence[int] | None) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """Task -> head and rows: mean ± standard deviation over seeds at the steps asked for; of how many, if not all."""
-    found = {}
-    for task, rows in summary.groupby("task", sort=False):
-        columns = list(steps or quarters(rows))
-        shown = []
-        for name, curve in rows.groupby("experiment", sort=False):
-            at, seeds = curve.set_index("step"), int(curve["count"].max())
-            shown.append([name, str(seeds), *(_cell(at.loc[s], seeds) if s in at.index else "" for s in columns)])
-        found[task] = (["experiment", "seeds", *(f"{step:,} steps" for step in columns)], shown)
-    return found
-
-
-def course_markdown(summary: Any, steps: Sequence[int] | None) -> str:
-    """A table per task."""
-    lines = ["Test return: mean ± sample standard deviation over seeds, where there are several.", ""]
-    for task, (head, rows) in course(summary, steps).items():
-        lines += [f"### {task}", "", *_markdown_rows(head, rows), ""]
-    return "\n".join(lines)
-
-
-def _cell(row: Any, seeds: int) -> str:
-    text = f"{row['mean']:.2f}" + ("" if math.isnan(row["std"]) else f" ± {row['std']:.2f}")  # one seed has no spread
-    # Tests come at an update's end, so that those of some seeds may miss an interval.
-    return text + (f" ({int(row['count'])} of {seeds})" if row["count"] < seeds else "")
 
 
 # The end of training -----------------------------------------------------------------------------------------------
@@ -147,38 +98,6 @@ def final(study: Study) -> Table:
 
 def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
-
-
-def latex(study: Study) -> str:
-    """Algorithms x tasks for `booktabs`; bold: whose interval reaches the highest mean of the task."""
-    tasks = list(study.tasks)
-    labels = list(dict.fromkeys(curves.label for curves_of in study.tasks.values() for curves in curves_of))
-    cells: dict[tuple[str, str], str] = {}
-    for task, experiments in study.tasks.items():
-        step = study.common_end(task)
-        at = {curves.label: curves.at(step) for curves in experiments}
-        best = max(float(values.mean()) for values in at.values())
-        for label, values in at.items():
-            ends = interval(pooled_mean, values)
-            mean = float(values.mean())
-            text = f"{mean:.2f}" + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]")
-            reaches = mean == best or (ends is not None and ends[1] >= best)
-            cells[label, task] = f"\\textbf{{{text}}}" if reaches and len(at) > 1 else text
-    head = " & ".join(["", *(f"{escaped(readable_task(t))} ({short_steps(study.common_end(t))})" for t in tasks)])
-    body = [" & ".join([escaped(label), *(cells.get((label, t), "--") for t in tasks)]) + r" \\" for label in labels]
-    return "\n".join([
-        "% needs \\usepackage{booktabs}",
-        "% Test return at the steps in brackets: mean over seeds [95% bootstrap interval].",
-        "% Bold: the highest mean of a task, and those whose interval reaches it.",
-        f"\\begin{{tabular}}{{l{'r' * len(tasks)}}}", r"\toprule", f"{head} \\\\", r"\midrule", *body, r"\bottomrule",
-        r"\end{tabular}", "",
-    ])  # fmt: skip
-
-
-def escaped(text: str) -> str:
-    """For LaTeX."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(letter) or (f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
 
 
 # Samples and seconds -----------------------------------------------------------------------------------------------
