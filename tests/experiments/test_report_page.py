@@ -151,6 +151,8 @@ def test_the_final_table_has_means_intervals_and_where_longer_runs_ended(two_tas
 def test_latex_is_of_booktabs_and_bold_where_none_is_told_apart_from_the_best():
     lines = latex.table(of(*(entry("my_best", s, [0.0, 9.0 + s]) for s in (1, 2, 3)), entry("qmix", 1, [0.0, 1.0])))
     assert r"my\_best & \textbf{11.00 [10.00, 12.00]} \\" in lines and r"QMIX & 1.00 \\" in lines
+    alone = latex.table(of(entry("happo", 1, [0.0, 5.0]), entry("qmix", 1, [0.0, 1.0])))
+    assert r"HAPPO & \textbf{5.00} \\" in alone and r"QMIX & 1.00 \\" in alone
     for word in (r"\begin{tabular}{lr}", r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
         assert lines.count(word) == 1
 

@@ -11,7 +11,7 @@ from typing import Any
 
 # Not quite black and white, so that the page can find and turn them where it is dark.
 INK, PAPER, GRID = "#1d1f21", "#fffffe", "#dcdee1"
-_LOOK = {
+_LOOK: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -54,7 +54,7 @@ class Picture:
 
         self.name, self.title, self.caption = name, title, ""
         self.figure = Figure(figsize=size, layout="constrained")
-        self.axes: Sequence[Any] = self.figure.subplots(rows, columns, squeeze=False).ravel()
+        self.axes: Sequence[Any] = list(self.figure.subplots(rows, columns, squeeze=False).ravel())
 
     def legend(self, order: Sequence[str] = ()) -> None:
         """One for all axes, below them, where it hides nothing."""

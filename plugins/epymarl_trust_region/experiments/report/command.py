@@ -21,6 +21,7 @@ from ..sweep import read_sweep
 from . import aggregates, course, distances, figures, latex, marl_eval, naming, origin, page, tables, trust_region
 from .canvas import Picture, look
 from .naming import Entry
+from .runs import Run
 from .study import Study, study
 
 _NEEDED = ("pandas", "scipy", "jinja2")
@@ -32,7 +33,9 @@ def read(paths: Sequence[Path]) -> tuple[list[Entry], list[str]]:
     Raises:
         ConfigError: a path is not there, or is neither.
     """
-    runs, entries, left_out = [], [], []
+    runs: list[Run] = []
+    entries: list[Entry] = []
+    left_out: list[str] = []
     for path in paths:
         if path.is_dir():
             found, lines = naming.of_folder(path)
@@ -51,7 +54,7 @@ def read(paths: Sequence[Path]) -> tuple[list[Entry], list[str]]:
     return entries + named, left_out + lines
 
 
-def _apart(runs: list[Any]) -> list[Any]:
+def _apart(runs: list[Run]) -> list[Run]:
     """Each folder once, also if two paths lead to it."""
     return list({run.folder.resolve(): run for run in runs}.values())
 

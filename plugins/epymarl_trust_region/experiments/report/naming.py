@@ -109,7 +109,7 @@ def _why_not(folder: Path) -> str:
 
 def _labels(sweep: Sweep) -> dict[str, str]:
     """Names without the words that all of a task share: spread-happo and spread-hatrpo are HAPPO and HATRPO."""
-    found = {}
+    found: dict[str, str] = {}
     for task in dict.fromkeys(experiment.task for experiment in sweep.experiments):
         of_it = [experiment for experiment in sweep.experiments if experiment.task == task]
         words = [experiment.name.split("-") for experiment in of_it]
