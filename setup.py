@@ -43,7 +43,7 @@ setup(
     package_dir={"": "plugins"},
     packages=find_packages("plugins"),
     # Not a package of ours: it goes on sys.path as a folder of its own.
-    package_data={PACKAGE: ["py.typed", "suite/stubs/smaclite/*.py"]},
+    package_data={PACKAGE: ["py.typed", "suite/stubs/smaclite/*.py", "experiments/report/page.html"]},
     cmdclass={"build_py": BuildWithData},
     install_requires=[
         "torch",
@@ -64,6 +64,7 @@ setup(
         "tune": ["optuna", "pandas"],
         "mujoco": ["gymnasium-robotics>=1.4.2", "mujoco"],
         "offline": ["h5py>=3.8"],
+        "report": ["pandas", "scipy>=1.15", "jinja2"],
         # Minari, which recorded episodes are tested to load in, needs Python 3.11.
         "dev": [
             "pytest",
@@ -75,9 +76,10 @@ setup(
             "types-tqdm",
             "networkx",
             "psutil",
-            "scipy",
+            "scipy>=1.15",
             "optuna",
             "pandas",
+            "jinja2",
             "build",
             "minari; python_version >= '3.11'",
         ],

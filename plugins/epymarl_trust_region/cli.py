@@ -17,7 +17,7 @@ from epymarl_trust_region.suite.signals import end_at_once_on_ctrl_c
 _PASSED_ON = {
     "run": "epymarl_trust_region.main",
     "sweep": "epymarl_trust_region.experiments.sweep",
-    "report": "epymarl_trust_region.experiments.report",
+    "report": "epymarl_trust_region.experiments.report.command",
     "tune": "epymarl_trust_region.experiments.tune",
     "compare": "epymarl_trust_region.experiments.compare",
     "bench": "epymarl_trust_region.experiments.bench",
@@ -38,7 +38,8 @@ commands:
   suite path                               print the folder of the EPyMARL that would be used
   offline --config=ALG --data PATH ...     learn from recorded episodes alone
   episodes PATH                            what is in the episodes that `run ... with save_episodes=PATH` has written
-  sweep ... | report ...                   many runs, and their tables and figures
+  sweep FILE ...                           many runs
+  report PATH...                           any runs, EPyMARL's own too, as tables, figures and a page
   tune FILE                                settings for algorithms, with equally many trials for each
   compare CURVES.csv A B                   how far two experiments of a report are apart, with standard errors
   bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine

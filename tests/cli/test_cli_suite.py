@@ -116,7 +116,7 @@ def test_fetch_hands_its_options_on(capsys: pytest.CaptureFixture[str], monkeypa
     [
         ("run", "epymarl_trust_region.main"),
         ("sweep", "epymarl_trust_region.experiments.sweep"),
-        ("report", "epymarl_trust_region.experiments.report"),
+        ("report", "epymarl_trust_region.experiments.report.command"),
     ],
 )
 def test_arguments_are_passed_on_but_for_debug_which_only_run_takes(

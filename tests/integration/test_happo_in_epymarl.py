@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from epymarl_trust_region import cli
 from epymarl_trust_region.suite import epymarl, patching
 from support import ROOT, logged
 
@@ -149,6 +151,11 @@ def test_the_suites_own_algorithms_run_through_epymarl_tr(config, epymarl_home, 
     steps = saved_steps(tmp_path)
     assert min(steps) < 60 < max(steps) and len(steps) == 2  # after the first rollout and when training ends
     assert re.search(r"^models +results/models/\S+ \(for checkpoint_path\)$", result.stdout, re.MULTILINE)
+    words = ["report", str(tmp_path / "results"), "--out", str(tmp_path / "report"), "--allow-dirty"]
+    assert cli.main(words) == 0
+    (row,) = csv.DictReader((tmp_path / "report/final.csv").open())
+    assert (row["task"], row["experiment"], row["seeds"]) == ("pz-mpe-simple-spread-v3", config, "1")
+    assert {"report.html", "pz-mpe-simple-spread-v3.png"} <= {file.name for file in (tmp_path / "report").iterdir()}
 
 
 def test_the_policy_that_is_evaluated_is_the_one_that_training_ended_with(epymarl_home, tmp_path):

@@ -64,11 +64,11 @@ def modified_runs(made: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {commit: sorted(names) for commit, names in sorted(found.items())}
 
 
-def refuse_modified(modified: Mapping[str, list[str]], sweep: str) -> NoReturn:
-    """Raise ConfigError: runs of the sweep of that name were made from modified files (`modified_runs`)."""
+def refuse_modified(modified: Mapping[str, list[str]], source: str) -> NoReturn:
+    """Raise ConfigError: runs below the folder `source` were made from modified files (`modified_runs`)."""
     found = "; ".join(f"{commit}: {_short(names) or 'not recorded which'}" for commit, names in modified.items())
     raise ConfigError(
-        f"runs below results/sweeps/{sweep} were made from modified files ({found}); remove their folders and run them "
+        f"runs below {source} were made from modified files ({found}); remove their folders and run them "
         "again from a clean commit, or add --allow-dirty, which lists the files in versions.json"
     )
 

@@ -20,7 +20,7 @@ from typing import Any
 from ..config import check_name
 from ..errors import ConfigError
 from .children import Children, Stopped, stopped_by_signals
-from .report import read_curve
+from .report.study import read_curve
 from .sweep import sacred_run
 from .tuning_file import Algorithm, Tuning, read_tuning
 

@@ -1,4 +1,4 @@
-"""How far the policies of a sweep's runs moved per update: `epymarl-tr report FILE --out FOLDER --distances`.
+"""How far policies moved per update, in distributions: `epymarl-tr report PATH... --out FOLDER --distances`.
 
 From the diagnostics that every on-policy learner logs. The panels are those of Figures 1 and 2 of "Monotonic
 improvement guarantees under non-stationarity for decentralized PPO": ranges of ratios, and how total variation is
@@ -7,14 +7,18 @@ distributed over agents (single policies) and over updates (the joint policy).
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .sweep import Sweep, sacred_run
+from .canvas import INK, Picture, log_axis, steps_axis
+from .figures import task_file
+from .naming import Entry
+from .runs import number
+from .study import Study
+from .styles import readable_task
 
 JOINT: tuple[str, ...] = ("ratio_min", "ratio_max", "joint_ratio_min", "joint_ratio_max", "tv_mean", "tv_p90", "tv_max")
 JOINT += ("joint_tv_sum", "joint_tv", "clip_fraction", "kl_mean", "entropy")
@@ -22,12 +26,11 @@ JOINT += ("factor_min", "factor_max", "factor_ess")  # of learners whose agents 
 _OF_AGENT = re.compile(r"agent_(\d+)_tv_max")
 
 
-def read_updates(run: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The logged updates of one Sacred run: one row per update, and one row per update and agent."""
-    info = json.loads((run / "info.json").read_text())
+def read_updates(info: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The logged updates of one run: one row per update, and one row per update and agent."""
 
     def column(name: str) -> list[float]:
-        return [float(v["value"] if isinstance(v, dict) else v) for v in info.get(name, [])]
+        return [number(v) for v in info.get(name, [])]
 
     steps = info.get("joint_tv_T", [])
     columns = {name: values for name in JOINT if len(values := column(name)) == len(steps)}
@@ -41,17 +44,15 @@ def read_updates(run: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     return updates, of_agents
 
 
-def load_updates(sweep: Sweep) -> tuple[Any, Any]:
-    """All logged updates of all completed runs: two tables, with the columns task, experiment and seed in front."""
+def load_updates(entries: Iterable[Entry]) -> tuple[Any, Any]:
+    """All logged updates of all runs: two tables, with the columns task, experiment and seed in front."""
     import pandas as pd
 
     tables: tuple[list, list] = ([], [])
-    for experiment in sweep.experiments:
-        for seed in experiment.seeds:
-            run = sacred_run(sweep.folder(experiment, seed))
-            for table, rows in zip(tables, read_updates(run) if run else ((), ()), strict=True):
-                label = {"task": experiment.task, "experiment": experiment.name, "seed": seed}
-                table.extend(label | row for row in rows)
+    for entry in entries:
+        label = {"task": entry.task, "experiment": entry.experiment, "seed": entry.seed}
+        for table, rows in zip(tables, read_updates(entry.run.info), strict=True):
+            table.extend(label | row for row in rows)
     return pd.DataFrame(tables[0]), pd.DataFrame(tables[1])
 
 
@@ -61,7 +62,8 @@ def summarise(updates: Any, of_agents: Any) -> Any:
     Of `factor_ess`, where it was logged: the mean, the smallest, and the smallest mean of ten updates in a row.
     """
     grouped = updates.groupby(["task", "experiment"], sort=False)
-    table = grouped[["tv_mean", "tv_max", "joint_tv", "joint_tv_sum", "clip_fraction", "kl_mean"]].mean()
+    means = ("tv_mean", "tv_max", "joint_tv", "joint_tv_sum", "clip_fraction", "kl_mean")
+    table = grouped[[name for name in means if name in updates]].mean()  # not all of them clip
     table["ratio_min"], table["ratio_max"] = grouped["ratio_min"].min(), grouped["ratio_max"].max()
     table["joint_ratio_max"] = grouped["joint_ratio_max"].max()
     by_agent = of_agents.groupby(["task", "experiment"], sort=False)["tv_max"]
@@ -75,59 +77,58 @@ def summarise(updates: Any, of_agents: Any) -> Any:
     return table.reset_index()
 
 
-def plot_distances(updates: Any, of_agents: Any, task: str, file: Path) -> None:
+def picture(study: Study, updates: Any, of_agents: Any, task: str) -> Picture:
     """Four panels for one task: ratio ranges, total variation of agents and of the joint policy, and over time."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter, ScalarFormatter
-
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    (ranges, single), (joint, course) = figure.subplots(2, 2)
+    drawn = Picture(f"distances-{task_file(task)}", f"{readable_task(task)}: distances", 2, 2, (9.6, 7.0))
+    ranges, single, joint, course = drawn.axes
     groups = updates[updates["task"] == task].groupby("experiment", sort=False)
-    for i, (name, rows) in enumerate(groups):
-        colour, label = f"C{i % 10}", name
-        x = i + 1
+    first = {entry.experiment: entry for entry in study.entries if entry.task == task}
+    for x, (name, rows) in enumerate(groups, 1):
+        colour, marker, line = study.style_of(first[name])
         ranges.vlines(x, rows["ratio_min"].min(), rows["ratio_max"].max(), colors=colour, linewidth=6, alpha=0.35)
         ranges.vlines(x, rows["ratio_min"].median(), rows["ratio_max"].median(), colors=colour, linewidth=6)
-        own = of_agents[of_agents["experiment"] == name]["tv_max"]
-        _cumulative(single, own, color=colour, label=label)
-        _cumulative(joint, rows["joint_tv_sum"], color=colour, label=label)
-        _cumulative(joint, rows["joint_tv"], color=colour, linestyle="--")
+        _cumulative(
+            single, of_agents[of_agents["experiment"] == name]["tv_max"], colour, marker, label=first[name].label
+        )
+        _cumulative(joint, rows["joint_tv_sum"], colour, marker)
+        _cumulative(joint, rows["joint_tv"], colour, marker, linestyle="--")
         by_step = rows.groupby("step")["joint_tv"].mean()
         smooth = by_step.rolling(max(1, len(by_step) // 25), min_periods=1).mean()
-        course.plot(smooth.index, smooth, color=colour, label=label)
-    ranges.set_xticks(range(1, len(groups) + 1), [name for name, _ in groups], rotation=25, ha="right", fontsize=8)
-    ranges.set(ylabel="ratio of one agent", title="range in an update: median (dark), widest (light)", yscale="log")
+        course.plot(smooth.index, smooth, color=colour, marker=marker, markevery=max(1, len(smooth) // 6))
+    labels = [first[name].label for name, _ in groups]
+    ranges.set_xticks(range(1, len(groups) + 1), labels, rotation=25, ha="right", fontsize=8)
+    ranges.set(ylabel="ratio of one agent", title="range in an update: median (dark), widest (light)")
+    low, high = (updates[updates["task"] == task][f"ratio_{end}"] for end in ("min", "max"))
+    log_axis(ranges.yaxis, max(low.min(), 1e-6), high.max())
+    ranges.axhline(1.0, color=INK, linewidth=0.7)
     single.set(xlabel="largest total variation of an agent in an update", ylabel="share of updates and agents")
     joint.set(xlabel="joint total variation: sum of agents (solid), 1 - product (dashed)", ylabel="share of updates")
-    ranges.yaxis.set_major_formatter(ScalarFormatter())
-    ranges.yaxis.set_minor_formatter(ScalarFormatter())
-    course.set(xlabel="environment steps", ylabel="joint total variation, 1 - product")
-    course.xaxis.set_major_formatter(EngFormatter(sep=""))
-    for axes in (single, joint, course):
-        axes.legend(fontsize=7)
-    for axes in (ranges, single, joint, course):
-        axes.grid(alpha=0.3)
-    figure.suptitle(task)
-    figure.savefig(file, dpi=110)
+    course.set_ylabel("joint total variation, 1 - product")
+    steps_axis(course)
+    drawn.legend(study.order)
+    drawn.caption = "How far policies moved per update: its distribution over all updates of all seeds, and its course."
+    return drawn
 
 
-def _cumulative(axes: Any, values: Iterable[float], **style: Any) -> None:
+def _cumulative(axes: Any, values: Iterable[float], colour: str, marker: str, **style: Any) -> None:
     """The empirical distribution function."""
     ordered = sorted(values)
-    axes.step([0.0, *ordered], [0.0, *((k + 1) / len(ordered) for k in range(len(ordered)))], where="post", **style)
+    axes.step(
+        [0.0, *ordered], [0.0, *((k + 1) / len(ordered) for k in range(len(ordered)))], where="post", color=colour,
+        marker=marker, markevery=max(1, len(ordered) // 4), markeredgecolor="none", linewidth=1.2, **style,
+    )  # fmt: skip
 
 
-def write(sweep: Sweep, folder: Path) -> str:
-    """Write `updates.csv`, `distances.csv` and one figure per task; gives the table as markdown."""
-    updates, of_agents = load_updates(sweep)
+def write(study: Study, folder: Path) -> tuple[str, list[Picture]]:
+    """Write `updates.csv` and `distances.csv`; gives the table as markdown, and one picture per task."""
+    updates, of_agents = load_updates(study.entries)
     if updates.empty:
-        return "no run logged distances"
+        return "no run logged distances", []
     table = summarise(updates, of_agents)
     updates.to_csv(folder / "updates.csv", index=False, float_format="%.5g")
     table.to_csv(folder / "distances.csv", index=False, float_format="%.4f")
-    for task in updates["task"].unique():
-        plot_distances(updates, of_agents[of_agents["task"] == task], task, folder / f"distances-{task}.png")
-    return _markdown(table)
+    tasks = updates["task"].unique()
+    return _markdown(table), [picture(study, updates, of_agents[of_agents["task"] == task], task) for task in tasks]
 
 
 def _markdown(table: Any) -> str:

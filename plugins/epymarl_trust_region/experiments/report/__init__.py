@@ -1,0 +1,1 @@
+"""`epymarl-tr report`: tables, pictures and a page from the folders of completed runs (docs/report.md)."""

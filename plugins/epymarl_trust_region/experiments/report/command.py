@@ -1,0 +1,149 @@
+"""`epymarl-tr report PATH...`: completed runs as tables, pictures and a page that one can show.
+
+A PATH is a folder with Sacred's runs anywhere below it, ours or EPyMARL's own, or a sweep file, whose names are then
+used. Written are `report.html`, the pictures (PNG, SVG, PDF), and tables: `curves.csv` (every test of every seed),
+`summary.csv` and `summary.md` (mean and spread over seeds), `final`, `efficiency` and `wall-time`, `versions.json`
+(what made which runs) and `marl-eval.json`. Runs that were made from modified files are refused. See docs/report.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigError
+from ..made_by import add_flag
+from ..sweep import read_sweep
+from . import aggregates, course, distances, figures, latex, marl_eval, naming, origin, page, tables, trust_region
+from .canvas import Picture, look
+from .naming import Entry
+from .runs import Run
+from .study import Study, study
+
+_NEEDED = ("pandas", "scipy", "jinja2")
+
+
+def read(paths: Sequence[Path]) -> tuple[list[Entry], list[str]]:
+    """Runs with their names, from folders and sweep files, and a line for each that is left out.
+
+    Raises:
+        ConfigError: a path is not there, or is neither.
+    """
+    runs: list[Run] = []
+    entries: list[Entry] = []
+    left_out: list[str] = []
+    for path in paths:
+        if path.is_dir():
+            found, lines = naming.of_folder(path)
+            runs += found
+        elif path.suffix in (".yaml", ".yml"):
+            of_it, lines = naming.of_sweep(read_sweep(path))
+            names = {(entry.task, entry.experiment) for entry in entries}
+            clash = any((entry.task, entry.experiment) in names for entry in of_it)
+            entries += naming.renamed(of_it, path.stem) if clash else of_it
+        else:
+            why = "is neither a folder nor a sweep file (.yaml)" if path.exists() else "does not exist"
+            raise ConfigError(f"{path} {why}; name a folder with runs, such as results/sacred, or a sweep file")
+        left_out += lines
+    of_sweeps = {entry.run.folder.resolve() for entry in entries}
+    named, lines = naming.named([run for run in _apart(runs) if run.folder.resolve() not in of_sweeps])
+    return entries + named, left_out + lines
+
+
+def _apart(runs: list[Run]) -> list[Run]:
+    """Each folder once, also if two paths lead to it."""
+    return list({run.folder.resolve(): run for run in runs}.values())
+
+
+def write(folder: Path, found: Study, made_by: dict[str, Any], left_out: list[str], options: argparse.Namespace) -> str:
+    """Write everything; gives the tables that are printed, as Markdown.
+
+    Raises:
+        ConfigError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        summary = course.summarise(found.rows)
+        found.rows.to_csv(folder / "curves.csv", index=False, float_format="%.4f")
+        summary.to_csv(folder / "summary.csv", index=False, float_format="%.4f")
+        shown = course.markdown(summary, options.steps)
+        (folder / "summary.md").write_text(shown, encoding="utf-8")
+        (folder / "versions.json").write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
+        (folder / "final.tex").write_text(latex.table(found), encoding="utf-8")
+        marl_eval.write(found, folder)
+        aggregates.write(found, folder)
+        with look():
+            text, far = distances.write(found, folder) if options.distances else ("", [])
+            sections = _sections(found, far, options.threshold)
+            for _, items in sections:
+                for item in items:
+                    item.save(folder)
+            title = options.title or f"Report of {', '.join(map(str, options.paths))}"
+            html = page.render(title, sections, origin.origins(found.entries), made_by, left_out)
+        (folder / "report.html").write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename or folder} cannot be written: {error.strerror}; name another --out"
+        ) from None
+    return "\n".join(filter(None, (shown, text)))
+
+
+def _sections(found: Study, far: list[Picture], thresholds: list[float] | None) -> list[tuple[str, list[Any]]]:
+    return [
+        ("Learning curves", figures.learning_curves(found)),
+        ("At the end", [tables.final(found)]),
+        ("All tasks together", aggregates.pictures(found)),
+        ("Sample efficiency", [tables.efficiency(found, thresholds)]),
+        ("Wall time", [tables.wall_time(found)]),
+        ("How far policies move", trust_region.pictures(found) + far),
+    ]
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be said to it."""
+    made = argparse.ArgumentParser(prog="epymarl-tr report", description=__doc__.splitlines()[0])
+    made.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="folder with runs below it, or a sweep file")
+    made.add_argument("--out", type=Path, default=Path("report"), help="folder to write to (default: report)")
+    made.add_argument("--title", help="of the page")
+    made.add_argument(
+        "--steps", type=int, nargs="+", help="columns of summary.md (default: quarters of a run and its end)"
+    )
+    made.add_argument("--metric", help="key to read, such as test_battle_won_mean (default: the test return)")
+    made.add_argument(
+        "--threshold", type=float, nargs="+", help="returns for sample efficiency (default: shares of the scale)"
+    )
+    text = "also the distributions of ratios and total variation per update, with a picture per task"
+    made.add_argument("--distances", action="store_true", help=text)
+    add_flag(made)
+    return made
+
+
+def main(argv: list[str]) -> int:
+    """The command line.
+
+    Raises:
+        ConfigError: there is nothing to report, or nothing that a commit stands for.
+    """
+    options = parser().parse_args(argv)
+    if missing := [name for name in _NEEDED if importlib.util.find_spec(name) is None]:
+        raise ConfigError(
+            f"epymarl-tr report needs {' and '.join(missing)}, not installed: pip install -c constraints.txt -e "
+            "'.[report]'"
+        )
+    entries, left_out = read(options.paths)
+    found, lines = study(entries, options.metric) if entries else (None, [])
+    left_out += lines
+    where = ", ".join(map(str, options.paths))
+    if found is None or found.rows.empty:
+        first = f" ({len(left_out)} left out, such as {left_out[0]})" if left_out else ""
+        raise ConfigError(f"no completed run in {where}{first}; run `epymarl-tr sweep` or `epymarl-tr run` first")
+    made_by = origin.versions(found.entries, options.allow_dirty, where)
+    for line in left_out:
+        print(f"left out: {line}")
+    print(write(options.out, found, made_by, left_out, options))
+    print(f"written to {options.out}: see {options.out / 'report.html'}")
+    return 0
