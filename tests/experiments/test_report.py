@@ -142,7 +142,11 @@ def test_versions_are_those_of_the_runs_and_of_this_machine(study, monkeypatch):
     assert found["torch"] == real("torch") and "lbforaging" not in found
     assert found["python"].count(".") == 2
     assert found["runs"] == {"abc": {"happo": [1], "mappo": [1], "forage": [5]}, "def": {"happo": [2]}}
-    assert "modified_files" not in found
+    assert "modified_files" not in found and "packages" not in found
+    for config in Path("results").rglob("config.json"):
+        saved = json.loads(config.read_text())
+        config.write_text(json.dumps({**saved, "plugin": {**saved["plugin"], "package": "haa2c 0.1.0"}}))
+    assert json.loads((make_report() / "versions.json").read_text())["packages"] == ["haa2c 0.1.0"]
 
 
 def test_runs_from_modified_files_are_not_published(study, capsys):

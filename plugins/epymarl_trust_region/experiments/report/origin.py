@@ -41,6 +41,8 @@ def versions(entries: Iterable[Entry], allow_dirty: bool = False, source: str = 
     found = package_versions()
     for key in ("epymarl_trust_region", "plugin_commit", "host_commit"):
         found[key] = sorted({str(by[key]) for _, by in made if by.get(key)})
+    if packages := sorted({str(by["package"]) for _, by in made if by.get("package")}):
+        found["packages"] = packages  # whose algorithms they are, with their versions
     if modified := modified_runs(by for _, by in made):
         if not allow_dirty:
             refuse_modified(modified, source)
