@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 _CLONE = Path(__file__).resolve().parents[2]  # of the repository, unless this is an installed wheel
-_REQUIRED = ("torch", "numpy", "gymnasium", "sacred", "yaml", "tqdm", "matplotlib", "cloudpickle")
+_REQUIRED = ("torch", "numpy", "gymnasium", "sacred", "yaml", "tqdm", "matplotlib", "cloudpickle", "rich")
 _PIN = re.compile(r"([A-Za-z0-9_.-]+)==([^;\s]+)\s*(?:;\s*python_version >= \"3\.(\d+)\")?")
 _SMACLITE = "pip install git+https://github.com/uoe-agents/smaclite.git; without it there is no env=smaclite"
 
@@ -75,6 +75,9 @@ def checks() -> Iterator[Check]:
     for package in ("mpe2", "lbforaging"):
         yield _package(package, install("envs"), required=False)
     yield _package("h5py", f"{install('offline')}; without it episodes cannot be recorded", required=False)
+    for package in ("pandas", "scipy", "jinja2"):
+        yield _package(package, f"{install('report')}; without it there is no `epymarl-tr report`", required=False)
+    yield _package("optuna", f"{install('tune')}; without it there is no `epymarl-tr tune`", required=False)
     yield _asked("mujoco", _mujoco, f"{install('mujoco')}; without it there is no env=mamujoco")
     yield _asked("smaclite", _smaclite, _SMACLITE)
     yield _asked(

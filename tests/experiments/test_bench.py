@@ -143,6 +143,12 @@ def test_bad_options(no_epymarl):
         bench.main(["--against", "nowhere"])
 
 
+def test_an_algorithm_that_is_none_is_refused_before_anything_is_measured(no_epymarl, capsys):
+    with pytest.raises(ConfigError, match=r"unknown --config=hapo \(did you mean happo\?\)"):
+        bench.main(["--config", "hapo"])
+    assert "medians" not in capsys.readouterr().out
+
+
 def test_without_epymarl_our_own_times_come_out(no_epymarl, capsys, tmp_path):
     file = tmp_path / "deep/bench.json"
     assert bench.main(["--only", "train-mlp-n3-10x25", "--repetitions", "2", "--json", str(file)]) == 0

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..configuration import read
 from ..errors import ConfigError, SuiteError
 from ..provenance import version
 from ..suite import epymarl
+from ..suite.selection import HostFiles, files_of
 from .bench_work import PHASES, Sample, Side, Work
 from .made_by import add_flag, made_by
 
@@ -320,6 +322,8 @@ def main(argv: list[str]) -> int:
     """The command line; 1 if `--check` finds a row below its `must`."""
     options = _options(argv)
     checkout = _checkout(options)
+    for name in options.config or ():  # one that is not known is refused before anything is measured
+        read(HostFiles("epymarl", checkout / "src/config") if checkout else files_of("lite"), name, "gymma")
     made = _made_by(options, checkout) if options.json else {}
     rows = [row for row in _rows(options.config) if not options.only or row.name in options.only]
     if checkout is None:

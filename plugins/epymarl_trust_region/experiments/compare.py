@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--steps", type=int, nargs=2, metavar=("FROM", "TO"), help="tests from here to there only")
     options = parser.parse_args(argv)
     if importlib.util.find_spec("pandas") is None:
-        raise ConfigError("epymarl-tr compare needs pandas, which is not installed; pip install pandas")
+        raise ConfigError("epymarl-tr compare needs pandas; pip install -c constraints.txt -e '.[report]'")
     first, second = read_curve(options.file, options.first), read_curve(options.against or options.file, options.second)
     low, high = options.steps or (0, math.inf)
     steps = sorted(step for step in {*first["step"]} & {*second["step"]} if low <= step <= high)
