@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from epymarl_trust_region import cli
-from epymarl_trust_region.experiments import report, sweep
+from epymarl_trust_region.experiments import sweep
+from epymarl_trust_region.experiments.report.study import read_curve
 from epymarl_trust_region.main import main
 from epymarl_trust_region.runners.vector import VectorRunner
 from support import ROOT, logged
@@ -151,7 +152,7 @@ def test_a_run_of_a_sweep_that_was_killed_is_resumed(monkeypatch, capsys):
     assert "resume: from " in (place / "log.txt").read_text()
     whole, killed = (sweep.sacred_run(Path(f"results/sweeps/study/{name}/seed1")) for name in ("whole", "killed"))
     assert series(killed) == series(whole)
-    assert report.read_curve(killed) == report.read_curve(whole)
+    assert read_curve(killed) == read_curve(whole)
     capsys.readouterr()
     assert cli.main(["sweep", str(file), "--dry-run"]) == 0
     assert [" --resume " in line for line in capsys.readouterr().out.splitlines()] == [False, True, False]
