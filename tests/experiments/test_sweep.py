@@ -213,6 +213,52 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys):
     assert "seed1 cannot be written: Not a directory; run the sweep in a folder of yours" in err
 
 
+GRID = """
+defaults: {seeds: [1, 2], suite: lite, with: {t_max: 100, lr: 0.1}}
+algorithms:
+  - {config: happo, grid: {lr: [0.001, 0.002], use_rnn: [False, True]}}
+  - {config: ir_mappo, name: separate, with: {share_parameters: False, t_max: 300}}
+tasks:
+  - {task: spread, with: {env_args.key: pz-mpe-simple-spread-v3, t_max: 200}}
+  - {task: climbing, seeds: [7], with: {env_args.key: trust-region-climbing-v0}}
+experiments:
+  - {name: one, task: spread, config: hatrpo, grid: {env_args.N: [2, 4]}}
+"""
+
+
+def test_every_algorithm_is_run_on_every_task_and_lists_are_spread_out(tmp_path):
+    (tmp_path / "grid.yaml").write_text(GRID)
+    sweep = read_sweep(tmp_path / "grid.yaml")
+    happo = [f"-happo-lr{lr}-use_rnn{rnn}" for lr in (0.001, 0.002) for rnn in (False, True)]
+    names = ["one-N2", "one-N4", *(task + end for task in ("spread", "climbing") for end in (*happo, "-separate"))]
+    assert [e.name for e in sweep.experiments] == names
+    by = {e.name: e for e in sweep.experiments}
+    assert by["spread-happo-lr0.002-use_rnnTrue"].overrides == {
+        "t_max": 200, "lr": 0.002, "use_rnn": True, "env_args.key": "pz-mpe-simple-spread-v3"
+    }  # fmt: skip
+    assert by["spread-separate"].overrides["t_max"] == 300  # the algorithm's goes over the task's
+    assert by["climbing-separate"].seeds == (7,) and by["one-N2"].seeds == (1, 2)
+    assert by["one-N4"].overrides == {"t_max": 100, "lr": 0.1, "env_args.N": 4}
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("algorithms: [{config: happo}]", "has one of `algorithms` and `tasks`; give both"),
+        ("tasks: [{name: x}]\nalgorithms: [{config: happo}]", "is no group with `task`"),
+        ("tasks: [{task: x}]\nalgorithms: [happo]", "`happo` in .* is no group with `config`"),
+        ("tasks: {task: x}", "`tasks` in .* is no list"),
+        ("experiments: [{name: a, grid: {lr: 0.1}}]", r"grid of a in .* holds no lists of values; write \{lr: \["),
+        ("experiments: [{name: a, grid: {lr: [0.1]}}]", "holds no lists of values"),
+        ("experiments: [{name: a, grid: 3}]", "holds no lists of values"),
+    ],
+)
+def test_grids_that_are_none(text, message, tmp_path):
+    (tmp_path / "grid.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_sweep(tmp_path / "grid.yaml")
+
+
 def test_under_nohup_it_goes_on_when_the_terminal_is_closed():
     usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

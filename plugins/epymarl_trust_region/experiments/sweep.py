@@ -5,17 +5,19 @@ folder, in the suite's own layout. A run that has completed is not run again, so
 `save_model: True` the run that was interrupted does, too, from its last checkpoint. One that was made with other
 settings than the file has now is no such run: the sweep stops before it starts, or, with `--anew`, puts the old one
 aside.
+The format: docs/sweep.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,16 +80,54 @@ def read_sweep(file: Path) -> Sweep:
         raise ConfigError(f"sweep file {file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(data, Mapping):
         raise ConfigError(f"sweep file {file} holds no keys; it needs `experiments`, a list")
-    check_known_keys(data, ["defaults", "experiments"], str(file))
-    defaults, entries = data.get("defaults") or {}, data.get("experiments") or []
-    for what, value, kind in (("defaults", defaults, Mapping), ("experiments", entries, list)):
-        if not isinstance(value, kind):
-            raise ConfigError(f"`{what}` in {file} is no {'list' if kind is list else 'group of keys'}; correct it")
-    experiments = tuple(_experiment(entry, defaults, file) for entry in entries)
+    check_known_keys(data, ["defaults", "experiments", "algorithms", "tasks"], str(file))
+    defaults = data.get("defaults") or {}
+    if not isinstance(defaults, Mapping):
+        raise ConfigError(f"`defaults` in {file} is no group of keys; correct it")
+    lists = {what: data.get(what) or [] for what in ("experiments", "algorithms", "tasks")}
+    for what, value in lists.items():
+        if not isinstance(value, list):
+            raise ConfigError(f"`{what}` in {file} is no list; correct it")
+    if bool(lists["algorithms"]) != bool(lists["tasks"]):
+        raise ConfigError(f"{file} has one of `algorithms` and `tasks`; give both, each algorithm is run on each task")
+    entries = [*lists["experiments"], *_every(lists["algorithms"], lists["tasks"], file)]
+    experiments = tuple(_experiment(one, defaults, file) for entry in entries for one in spread(entry, file))
     names = [experiment.name for experiment in experiments]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"sweep file {file} needs at least one experiment, and a name of its own for each")
     return Sweep(file.stem, experiments)
+
+
+def _every(algorithms: list[Any], tasks: list[Any], file: Path) -> Iterator[dict[str, Any]]:
+    """An experiment of each algorithm on each task; what an algorithm says goes over what a task says."""
+    for task, algorithm in itertools.product(tasks, algorithms):
+        for entry, key in ((task, "task"), (algorithm, "config")):
+            if not isinstance(entry, Mapping) or not isinstance(entry.get(key), str):
+                raise ConfigError(f"`{entry}` in {file} is no group with `{key}`; write `- {{{key}: ...}}`")
+        name = f"{task['task']}-{algorithm.get('name', algorithm['config'])}"
+        given = {**_given(task, task["task"], file), **_given(algorithm, name, file)}
+        yield {**task, **algorithm, "name": name, "with": given}
+
+
+def spread(entry: Any, file: Path) -> Iterator[Any]:
+    """An experiment for each combination of the values in `grid`, a list for each key; itself without one.
+
+    Raises:
+        ConfigError: a value of `grid` is no list of several.
+    """
+    if not isinstance(entry, Mapping) or "grid" not in entry:
+        yield entry
+        return
+    grid, rest = entry["grid"], {key: value for key, value in entry.items() if key != "grid"}
+    if not isinstance(grid, Mapping) or not all(isinstance(v, list) and len(v) > 1 for v in grid.values()):
+        raise ConfigError(
+            f"grid of {entry.get('name')} in {file} holds no lists of values; write {{lr: [0.001, 0.002]}}"
+        )
+    for values in itertools.product(*grid.values()):
+        chosen = dict(zip(grid, values, strict=True))
+        suffix = "".join(f"-{key.rpartition('.')[2]}{value}" for key, value in chosen.items())
+        given = {**_given(entry, entry.get("name"), file), **chosen}
+        yield {**rest, "name": f"{entry.get('name')}{suffix}", "with": given}
 
 
 def _experiment(entry: Any, defaults: Mapping[str, Any], file: Path) -> Experiment:
