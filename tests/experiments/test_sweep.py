@@ -241,6 +241,12 @@ def test_every_algorithm_is_run_on_every_task_and_lists_are_spread_out(tmp_path)
     assert by["one-N4"].overrides == {"t_max": 100, "lr": 0.1, "env_args.N": 4}
 
 
+def test_the_file_of_the_page_is_one(tmp_path):
+    text = (ROOT / "docs/sweep.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "page.yaml").write_text(text)
+    assert len(read_sweep(tmp_path / "page.yaml").experiments) == (4 + 1 + 1) * 2 + 1
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
