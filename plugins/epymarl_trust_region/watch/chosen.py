@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from sacred.utils import set_by_dotted_path
 from ..config import check_known_keys
 from ..config_files import check_code, check_plain
 from ..configuration import check_overrides
-from ..errors import CheckpointError, ConfigError
+from ..errors import CapabilityError, CheckpointError, ConfigError
 from ..modules import files
 from ..suite import algorithms, resume
 from ..suite.apart import apart
@@ -194,6 +195,31 @@ def _draws_itself(env_args: dict[str, Any]) -> bool:
 
 
 def _let_mujoco_draw() -> None:
-    """MuJoCo reads MUJOCO_GL when it is imported: without a screen it needs one of the libraries that draw none."""
-    if not (os.environ.get("DISPLAY") or os.environ.get("MUJOCO_GL")):
-        os.environ["MUJOCO_GL"] = "egl"
+    """MuJoCo reads MUJOCO_GL when it is imported: without a screen it needs a library that draws none.
+
+    Raises:
+        CapabilityError: there is none.
+    """
+    if os.environ.get("DISPLAY") or os.environ.get("MUJOCO_GL"):
+        return
+    reasons = []
+    for library in ("egl", "osmesa"):
+        try:
+            apart(functools.partial(_make_canvas, library))
+        except Exception as error:  # whatever is missing
+            reasons.append(f"{library}: {' '.join(str(error).split()) or type(error).__name__}")
+        else:
+            os.environ["MUJOCO_GL"] = library
+            return
+    raise CapabilityError(
+        f"MuJoCo cannot draw without a screen here ({'; '.join(reasons)}); install a library that does, as in "
+        "apt-get install libegl1, or libosmesa6"
+    )
+
+
+def _make_canvas(library: str) -> None:
+    os.environ["MUJOCO_GL"] = library
+    try:
+        importlib.import_module(f"mujoco.{library}").GLContext(16, 16).free()
+    finally:
+        del os.environ["MUJOCO_GL"]

@@ -31,17 +31,16 @@ class Drawing(NamedTuple):
         Raises:
             CapabilityError: the environment cannot draw itself here.
         """
-        if self.sketch:
-            return self.sketch(core, actions)
         try:
+            if self.sketch:
+                return self.sketch(core, actions)
             picture = np.asarray(core.render())
         except CapabilityError:
             raise
-        except Exception as error:  # whatever its package raises, the commonest without a screen
+        except Exception as error:  # its package's, most often without a screen; or another version of the package
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise CapabilityError(
-                f"{type(core).__name__} cannot draw itself here ({reason}); watch it elsewhere"
-            ) from error
+            how = "be drawn" if self.sketch else "draw itself"
+            raise CapabilityError(f"{type(core).__name__} cannot {how} here ({reason}); watch it elsewhere") from error
         if picture.ndim != 3 or picture.shape[2] not in (3, 4):
             raise CapabilityError(
                 f"{type(core).__name__}.render() gives no picture of shape [height, width, 3] with "

@@ -135,7 +135,7 @@ def _write_gif(file: Path, images: Sequence[Image.Image], last: Sequence[bool], 
     palette = strip.quantize(128, dither=Image.Dither.NONE)
     first, *others = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     shown = [round(1000 * (_HOLD_S if end else 1 / fps)) for end in last]
-    first.save(file, "GIF", save_all=True, append_images=others, duration=shown, loop=0, optimize=False)
+    first.save(file, "GIF", save_all=True, append_images=others, duration=shown, loop=0, optimize=True)
 
 
 def _write_video(file: Path, images: Sequence[Image.Image], last: Sequence[bool], fps: float) -> None:

@@ -81,12 +81,13 @@ def box(x: float, y: float, width: float, height: float, fill: Colour | None, ou
 
 def common_view(sketches: Sequence[Sketch]) -> View:
     """What all of them show, so that nothing in a film changes its scale."""
-    views = [sketch.view or _extent(sketch.shapes) for sketch in sketches]
+    views = [sketch.view or extent(sketch.shapes) for sketch in sketches]
     left, bottom, right, top = zip(*views, strict=True)
     return min(left), min(bottom), max(right), max(top)
 
 
-def _extent(shapes: Iterable[Any], margin: float = 0.04) -> View:
+def extent(shapes: Iterable[Any], margin: float = 0.04) -> View:
+    """What is needed to see these shapes, texts apart, with a margin, as a share of the longer side."""
     points: list[Point] = []
     for shape in shapes:
         if isinstance(shape, Disc):
@@ -139,7 +140,8 @@ class _Brush(NamedTuple):
             self.on.text(self.at((shape.x, shape.y)), shape.text, shape.colour, written, anchor="mm")
 
     def _disc(self, disc: Disc) -> None:
-        (x, y), r = self.at((disc.x, disc.y)), max(disc.radius * self.scale, 2 * _SMOOTH)
+        least = 6.5 if disc.label else 2  # pixels, to be seen, and to be read
+        (x, y), r = self.at((disc.x, disc.y)), max(disc.radius * self.scale, least * _SMOOTH)
         around, thick = disc.outline or disc.fill[:3], (3 if disc.outline else 1) * _SMOOTH
         self.on.ellipse([x - r, y - r, x + r, y + r], disc.fill, around, thick)
         if disc.label:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .sketch import GREEN, GREY, INK, LINE, PAPER, RED, Disc, Line, Point, Polygon, Sketch, agent_colour, box
+from .sketch import GREEN, GREY, INK, LINE, PAPER, RED, Disc, Line, Point, Polygon, Sketch, agent_colour, box, extent
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MOVES = ("stay", "left", "right", "down", "up")
@@ -25,7 +25,7 @@ def mpe(core: Any, actions: Any) -> Sketch:
     shapes: list[Any] = [box(0, 0, 2, 2, PAPER)]
     for landmark in world.landmarks:
         x, y = landmark.state.p_pos.tolist()
-        shapes.append(Disc(x, y, landmark.size, _rgb(landmark.color), outline=INK))
+        shapes.append(Disc(x, y, landmark.size, _rgb(landmark.color)))
     for i, (agent, ring) in enumerate(zip(world.agents, rings, strict=True)):
         x, y = agent.state.p_pos.tolist()
         shapes.append(Disc(x, y, agent.size, agent_colour(i) + _SEEN_THROUGH, str(i), ring))
@@ -33,7 +33,7 @@ def mpe(core: Any, actions: Any) -> Sketch:
 
 
 def _rgb(colour: Any) -> tuple[int, ...]:
-    return tuple(int(200 * part) for part in np.asarray(colour)[:3])  # 200: as mpe2 paints them
+    return tuple(int(255 * part) for part in np.asarray(colour)[:3])
 
 
 def mpe_action(core: Any, agent: int, action: Any) -> str:
@@ -49,19 +49,18 @@ def mpe_action(core: Any, agent: int, action: Any) -> str:
 
 
 def vmas(core: Any, actions: Any) -> Sketch:
-    """All of the world's entities that VMAS itself would draw, in their own shapes, and the world's walls."""
-    world = core._env.unwrapped.env.world
-    shapes: list[Any] = []
-    if world.x_semidim and world.y_semidim:
-        shapes.append(box(0, 0, 2 * world.x_semidim, 2 * world.y_semidim, PAPER, LINE))
+    """All of the world's entities that VMAS itself would draw, in their own shapes, and the world's walls.
+
+    In view are the agents and the middle of the world, as in VMAS; a floor may be longer.
+    """
+    world = core._env.unwrapped.world
+    half = world.x_semidim or 1, world.y_semidim or 1
+    shapes: list[Any] = [box(0, 0, 2 * half[0], 2 * half[1], PAPER, LINE if world.x_semidim else None)]
     for entity in world.landmarks:
         if bool(entity.is_rendering[0]):
             shapes.append(_entity(entity, _vmas_colour(entity.color), ""))
-    for i, agent in enumerate(world.agents):
-        shapes.append(_entity(agent, agent_colour(i) + _SEEN_THROUGH, str(i)))
-    shapes.append(Line([(-1, -1), (-1, -1)], PAPER, 0))  # the least that is in view
-    shapes.append(Line([(1, 1), (1, 1)], PAPER, 0))
-    return Sketch(shapes)
+    agents = [_entity(agent, agent_colour(i) + _SEEN_THROUGH, str(i)) for i, agent in enumerate(world.agents)]
+    return Sketch(shapes + agents, extent([shapes[0], *agents]))
 
 
 def _vmas_colour(colour: Any) -> tuple[int, ...]:
@@ -85,7 +84,7 @@ def _entity(entity: Any, colour: tuple[int, ...], label: str) -> Any:
 
 def vmas_action(core: Any, agent: int, action: Any) -> str:
     """A move where there are the usual nine of them."""
-    one = core._env.unwrapped.env.world.agents[agent]
+    one = core._env.unwrapped.world.agents[agent]
     if isinstance(action, np.ndarray):
         return "(" + ", ".join(f"{value:+.1f}" for value in action) + ")"
     if list(one.discrete_action_nvec) != [3, 3] or not one.silent:
@@ -117,10 +116,17 @@ def _unit(i: int, x: float, y: float, radius: float, alive: bool, health: float,
         r = 0.5 * radius
         return [Line([(x - r, y - r), (x + r, y + r)], GREY), Line([(x - r, y + r), (x + r, y - r)], GREY)]
     ally, bar = i < n_allies, 2 * radius
-    body = Disc(x, y, radius, agent_colour(i), str(i)) if ally else Disc(x, y, radius, (70, 70, 70), outline=RED)
+    body = (
+        Disc(x, y, radius, agent_colour(i), str(i))
+        if ally
+        else Disc(x, y, radius, (70, 70, 70), str(i - n_allies), RED)
+    )
     middle, top = x - bar / 2 * (1 - health), y + radius + 0.35
     return [body, box(x, top, bar, 0.3, (225, 225, 225)), box(middle, top, bar * health, 0.3, GREEN if ally else RED)]
 
 
 def smax_action(core: Any, agent: int, action: Any) -> str:
+    """A move, or the number of the enemy that is attacked."""
+    if not bool(core._batched._battles[0].state.unit_alive[0][agent]):
+        return "dead"
     return ("up", "right", "down", "left", "stop")[action] if action < 5 else f"attack {action - 5}"
