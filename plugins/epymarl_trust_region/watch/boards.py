@@ -95,8 +95,8 @@ def congestion(core: Any, actions: Any) -> Sketch:
         shapes += [Disc(x, y, 0.7, PAPER, outline=GREY), Text(x, y + 0.85, name, 0.35)]
     at = np.asarray(core._vertices).tolist()
     for i, vertex in enumerate(at):
-        x, y = _ring(at[:i].count(vertex), at.count(vertex), 0.4)
-        shapes.append(Disc(_VERTICES[vertex][0] + x, _VERTICES[vertex][1] + y, 0.22, agent_colour(i), str(i)))
+        right, up = _ring(at[:i].count(vertex), at.count(vertex), 0.4)
+        shapes.append(Disc(_VERTICES[vertex][0] + right, _VERTICES[vertex][1] + up, 0.22, agent_colour(i), str(i)))
     return Sketch(shapes, (-1, -2, 7, 2))
 
 

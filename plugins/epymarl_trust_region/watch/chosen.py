@@ -6,6 +6,7 @@ import functools
 import importlib
 import json
 import os
+import sys
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..suite.environment_code import INSTALL
 from ..suite.environments import load_environment, make_bare, task_name
 from ..suite.host import run_defaults
 from ..suite.registration import check_all, register_into
-from ..suite.same_run import configuration
+from ..suite.same_run import ASIDE, configuration
 from ..suite.selection import lite_host
 from .drawings import ITSELF, drawing_of
 
@@ -91,7 +92,7 @@ def _find(checkpoint: str, load_step: int) -> tuple[Path, int]:
             "in it"
         )
     if files.steps(folder):
-        return folder, chosen_step(checkpoint, load_step, warn=lambda text: print(f"warning: {text}"))
+        return folder, chosen_step(checkpoint, load_step, warn=_warn)
     if not (folder / files.AGENT_FILE).exists() or not folder.resolve().name.isdigit():
         raise CheckpointError(
             f"{checkpoint} holds no saved models (folders such as 50000/); `epymarl-tr run ... with save_model=True` "
@@ -101,6 +102,10 @@ def _find(checkpoint: str, load_step: int) -> tuple[Path, int]:
         raise ConfigError(f"--load-step={load_step} does nothing: {checkpoint} is one step's folder; remove it")
     folder = folder.resolve()
     return Path(os.path.relpath(folder.parent)), int(folder.name)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _saved(folder: Path, config_from: str | None) -> tuple[str, dict[str, Any]]:
@@ -134,7 +139,7 @@ def _laid_over_defaults(saved: Mapping[str, Any], source: str) -> tuple[dict[str
     config = {**deepcopy(defaults), **run_defaults()}
     try:
         for key, value in saved.items():
-            if key.partition(".")[0] not in ("plugin", "resumed"):
+            if key.partition(".")[0] not in ASIDE:  # where to write, among others: a checkpoint may be anyone's
                 set_by_dotted_path(config, key, value)
         config["env_args"] = dict(config["env_args"])
         config["learner"], config["name"]  # noqa: B018  no run is without

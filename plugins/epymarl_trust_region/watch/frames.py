@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +102,7 @@ def check_file(file: Path) -> None:
         raise ConfigError(f"--out={file}: there is no folder {file.parent}; make it first")
     if file.suffix.lower() == ".mp4":
         try:
-            import imageio_ffmpeg  # noqa: F401  # what imageio writes them with
+            importlib.import_module("imageio_ffmpeg")  # with which imageio writes them
         except ImportError:
             raise ConfigError(
                 f"--out={file} needs the package imageio-ffmpeg: pip install imageio imageio-ffmpeg; or name a .gif"
@@ -141,6 +142,7 @@ def _write_gif(file: Path, images: Sequence[Image.Image], last: Sequence[bool], 
 def _write_video(file: Path, images: Sequence[Image.Image], last: Sequence[bool], fps: float) -> None:
     import imageio
 
+    writer: Any
     with imageio.get_writer(file, fps=fps, macro_block_size=2) as writer:
         for image, end in zip(images, last, strict=True):
             for _ in range(max(round(_HOLD_S * fps), 1) if end else 1):

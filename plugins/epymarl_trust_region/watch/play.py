@@ -80,7 +80,7 @@ class Filmed:
     def step(self, actions: Any) -> Any:
         played = self._watched.step(actions)
         _, reward, terminated, truncated, _ = played
-        self._film.note(actions, reward, bool(np.all(terminated) or np.all(truncated)))
+        self._film.note(actions, reward, bool(terminated or truncated))
         return played
 
 
