@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from epymarl_trust_region import cli
 from epymarl_trust_region.modules import files
+from epymarl_trust_region.suite import resume
 from epymarl_trust_region.watch import command
 from epymarl_trust_region.watch.frames import Title, as_text, frames, said_of
 from epymarl_trust_region.watch.play import Shot
@@ -48,11 +49,11 @@ def trained(team: str, at: Path) -> Path:
     return last_checkpoint(at)
 
 
-def evaluated(team: str, checkpoint: Path, seed: int) -> SacredRun:
-    """Three test episodes of one environment, by the host's own evaluation."""
-    algorithm, env_args, more = TEAMS[team]
+def evaluated(team: tuple, checkpoint: Path, seed: int, episodes: int = 3) -> SacredRun:
+    """Test episodes of one environment, by the host's own evaluation."""
+    algorithm, env_args, more = team
     more = {key: value for key, value in more.items() if key not in ("rollout_steps", "buffer_size")}
-    more |= {"evaluate": True, "checkpoint_path": str(checkpoint.parent), "test_nepisode": 3, "seed": seed}
+    more |= {"evaluate": True, "checkpoint_path": str(checkpoint.parent), "test_nepisode": episodes, "seed": seed}
     one = dict.fromkeys(("batch_size_run", "batch_size", "buffer_size"), 1) | {"save_model": False}
     config = configured(checkpoint.parent, algorithm, "gymma", env_args, **more, **one)
     config["env_args"]["seed"] = seed
@@ -84,7 +85,7 @@ def refused(capsys, *words: str) -> str:
 def test_the_episodes_are_those_of_an_evaluation_and_every_step_has_its_frame(team, tmp_path, monkeypatch):
     checkpoint = trained(team, tmp_path / "trained")
     film = watched(monkeypatch, str(checkpoint.parent), "--out", "team.gif", "with", "seed=11")
-    logged = evaluated(team, checkpoint, seed=11).info
+    logged = evaluated(TEAMS[team], checkpoint, seed=11).info
     table = np.array(film.returns)
     if table.ndim == 1:
         assert [table.mean(), table.std()] == [logged["test_return_mean"][-1], logged["test_return_std"][-1]]
@@ -190,9 +191,9 @@ def test_an_environment_of_ones_own_draws_itself(tmp_path, monkeypatch, capsys):
     assert "name it yourself: add env_args.key=drawn:drawn-v0" in line  # whose code it is, only the user knows
     film = watched(monkeypatch, run, "--episodes", "1", "--out", "own.gif", "with", "env_args.key=drawn:drawn-v0")
     assert [shot.picture.max() for shot in film.shots] == [0, 10, 20, 30]
-    np.random.seed(4)  # as the run, whose environments may draw from these
-    paid = np.random.random(3)
-    assert film.returns == [2 * paid[0] + 2 * paid[1] + 2 * paid[2]]
+    team = ("happo", {"key": "drawn:drawn-v0", "time_limit": 5}, {})  # it draws from the process's random numbers
+    (step,) = Path(run).iterdir()
+    assert film.returns == evaluated(team, step, seed=4, episodes=1).info["test_return_mean"]
     with Image.open("own.gif") as gif:
         assert gif.size == (360, 62 + 180 + 28)
     for name, modes, render, told in (
@@ -252,6 +253,18 @@ def test_configurations_of_others(key, value, told, spread, capsys):
     config = configured(Path("."), "happo", "gymma", SPREAD)
     Path("config.json").write_text(json.dumps(config | {key: value}))
     assert told in refused(capsys, str(spread), "--config-from", ".")
+
+
+def test_a_checkpoint_of_anyones_makes_nothing_be_written(spread, tmp_path, monkeypatch):
+    tampered = tmp_path / "run" / spread.name
+    shutil.copytree(spread, tampered)
+    (tampered / files.CHECKSUMS_FILE).unlink()
+    said = resume.read(tampered)["configuration"]
+    more = {"save_episodes": "episodes", "save_model": True, "local_results_path": "elsewhere", "plugin.host": "x"}
+    resume.write(tampered, {**said, **more}, {})
+    before = set(tmp_path.rglob("*"))
+    assert watched(monkeypatch, str(tampered)).returns == watched(monkeypatch, str(spread)).returns
+    assert {path.name for path in set(tmp_path.rglob("*")) - before} == {"pz-mpe-simple-spread-v3-happo.gif"}
 
 
 def test_a_full_disk_is_one_line(spread, capsys, monkeypatch):

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="epymarl-tr watch",
         usage="%(prog)s CHECKPOINT [--episodes 3] [--out team.gif|mp4] [flags] [with KEY=VALUE ...]",
         description="Episodes of a trained team as a GIF or a video.",
-        epilog="KEY is env_args.NAME, seed, test_greedy or reward_scalarisation; all else is as in the run that was saved.",
+        epilog="KEY is env_args.NAME, seed, test_greedy or reward_scalarisation; all else is the run's own.",
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder of saved models, or a step's in it")
