@@ -11,7 +11,7 @@ import pytest
 import torch
 from epymarl_trust_region.errors import CapabilityError
 from epymarl_trust_region.suite.environments import resolve_key
-from epymarl_trust_region.watch import boards, chosen, worlds
+from epymarl_trust_region.watch import boards, stage, worlds
 from epymarl_trust_region.watch.drawings import drawing_of, plain
 from epymarl_trust_region.watch.sketch import AGENTS, Disc, Sketch, common_view, paint
 
@@ -142,8 +142,9 @@ def test_both_sides_of_a_battle():
 
 def test_a_robot_draws_itself_without_a_screen(monkeypatch):
     pytest.importorskip("gymnasium_robotics")
+    monkeypatch.setenv("MUJOCO_GL", "")  # so that it is put back
     try:
-        chosen._let_mujoco_draw()
+        stage.let_mujoco_draw()
     except CapabilityError as error:
         pytest.skip(str(error))
     from epymarl_trust_region.environments.mamujoco import MaMuJoCoEnv
@@ -164,9 +165,9 @@ def test_without_a_library_for_it_mujoco_is_refused(monkeypatch):
 
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr(chosen, "_make_canvas", missing)
+    monkeypatch.setattr(stage, "_make_canvas", missing)
     with pytest.raises(CapabilityError, match=r"\(egl: no libegl.so; osmesa: no libosmesa.so\); install a library"):
-        chosen._let_mujoco_draw()
+        stage.let_mujoco_draw()
 
 
 def test_a_drawing_that_fails_is_one_line():

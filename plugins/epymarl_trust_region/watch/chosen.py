@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 import json
 import os
 import sys
@@ -17,18 +15,17 @@ from sacred.utils import set_by_dotted_path
 from ..config import check_known_keys
 from ..config_files import check_code, check_plain
 from ..configuration import check_overrides
-from ..errors import CapabilityError, CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..modules import files
 from ..suite import algorithms, resume
-from ..suite.apart import apart
 from ..suite.checkpoints import chosen_step
 from ..suite.environment_code import INSTALL
-from ..suite.environments import load_environment, make_bare, task_name
+from ..suite.environments import task_name
 from ..suite.host import run_defaults
 from ..suite.registration import check_all, register_into
 from ..suite.same_run import ASIDE, configuration
 from ..suite.selection import lite_host
-from .drawings import ITSELF, drawing_of
+from .stage import to_be_drawn
 
 #: What the command line may set beside the environment's own arguments: nothing else changes what is seen.
 FREE = ("seed", "reward_scalarisation", "test_greedy", "actor_network", "critic_network")
@@ -38,7 +35,6 @@ _TEST = {
     "evaluate": True, "runner": "vector", "env_processes": 1, "batched_envs": "none", "use_cuda": False,
     "render": False, "save_replay": False, "save_model": False, "use_tensorboard": False, "use_wandb": False,
 }  # fmt: skip
-_ONE = dict.fromkeys(("batch_size_run", "batch_size", "buffer_size"), 1)
 
 
 class Chosen(NamedTuple):
@@ -81,7 +77,7 @@ def choose(
     if test_greedy is not None:
         config["test_greedy"] = test_greedy
     check_all(config, defaults, "the command line", before)
-    return Chosen(run / str(step), step, _to_be_drawn(config))
+    return Chosen(run / str(step), step, to_be_drawn(config))
 
 
 def _find(checkpoint: str, load_step: int) -> tuple[Path, int]:
@@ -173,58 +169,3 @@ def _updated(config: dict[str, Any], updates: Mapping[str, Any]) -> dict[str, An
     for key, value in updates.items():
         set_by_dotted_path(config, key, value)
     return config
-
-
-def _to_be_drawn(config: dict[str, Any]) -> dict[str, Any]:
-    """One environment with its seed, as `run` hands it on, told to draw itself where it is to do so."""
-    config = {**config, **_ONE, "env_args": {**config["env_args"], "seed": config["seed"]}}
-    if "rollout_steps" in config:
-        config["rollout_steps"] = None
-    env_args = config["env_args"]
-    if env_args.get("render_mode"):  # a window, say
-        del env_args["render_mode"]
-    if config["env"] == "mamujoco":
-        env_args |= {"map_name": task_name("mamujoco", env_args), "render_mode": ITSELF}
-        _let_mujoco_draw()
-    elif config["env"] == "gymma" and apart(functools.partial(_draws_itself, dict(env_args))):
-        env_args["render_mode"] = ITSELF
-    return config
-
-
-def _draws_itself(env_args: dict[str, Any]) -> bool:
-    load_environment(env_args["key"])
-    env = make_bare(env_args)
-    drawn = drawing_of(env.unwrapped, env_args["key"].rpartition(":")[2])
-    env.close()
-    return drawn.sketch is None
-
-
-def _let_mujoco_draw() -> None:
-    """MuJoCo reads MUJOCO_GL when it is imported: without a screen it needs a library that draws none.
-
-    Raises:
-        CapabilityError: there is none.
-    """
-    if os.environ.get("DISPLAY") or os.environ.get("MUJOCO_GL"):
-        return
-    reasons = []
-    for library in ("egl", "osmesa"):
-        try:
-            apart(functools.partial(_make_canvas, library))
-        except Exception as error:  # whatever is missing
-            reasons.append(f"{library}: {' '.join(str(error).split()) or type(error).__name__}")
-        else:
-            os.environ["MUJOCO_GL"] = library
-            return
-    raise CapabilityError(
-        f"MuJoCo cannot draw without a screen here ({'; '.join(reasons)}); install a library that does, as in "
-        "apt-get install libegl1, or libosmesa6"
-    )
-
-
-def _make_canvas(library: str) -> None:
-    os.environ["MUJOCO_GL"] = library
-    try:
-        importlib.import_module(f"mujoco.{library}").GLContext(16, 16).free()
-    finally:
-        del os.environ["MUJOCO_GL"]
