@@ -62,6 +62,7 @@ setup(
         "vmas": ["vmas[gymnasium]>=1.5.1"],
         "smax": ["jaxmarl>=0.2"],
         "tune": ["optuna", "pandas"],
+        "watch": ["pillow", "imageio", "imageio-ffmpeg"],
         "mujoco": ["gymnasium-robotics>=1.4.2", "mujoco"],
         "offline": ["h5py>=3.8"],
         "report": ["pandas", "scipy>=1.15", "jinja2"],

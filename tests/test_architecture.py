@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "doctor": {"suite", "extensions", "git"},
     "cli": {
-        "main", "doctor", "suite", "experiments", "extensions", "studies", "offline", "recordings", "git", "provenance"
+        "main", "doctor", "suite", "experiments", "extensions", "studies", "offline", "recordings", "git", "provenance",
+        "watch",
     },
     "main": {"configuration", "config_files", "seeding", "suite", "summary", "run_help"},
     "run_help": {"config", "configuration", "run_config", "suite"},
@@ -51,6 +52,7 @@ MAY_IMPORT = {
     },
     "experiments": {"configuration", "seeding", "config", "run_config", "suite", "provenance"},
     "studies": {"experiments", "games", "numerics"},
+    "watch": {"config", "config_files", "configuration", "modules", "runners", "seeding", "suite"},
 }  # fmt: skip
 # The only third-party packages that these parts may import.
 THIRD_PARTY = {

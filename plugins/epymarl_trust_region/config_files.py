@@ -46,7 +46,7 @@ def read_all(files: Sequence[str], typed: Mapping[str, Any], known_packages: Seq
     found: dict[str, Any] = {}
     for file in files:
         flat = flatten(read(file))
-        _check_code(file, flat, typed, known_packages)
+        check_code(file, flat, typed, known_packages)
         for key in _PLACES:
             _check_below(file, key, flat.get(key))
         found |= flat
@@ -119,7 +119,16 @@ def check_word(word: str) -> None:
         check_plain(literal, f"{key}=... in the command line")
 
 
-def _check_code(file: str, flat: Mapping[str, Any], typed: Mapping[str, Any], known_packages: Sequence[str]) -> None:
+def check_code(file: str, flat: Mapping[str, Any], typed: Mapping[str, Any], known_packages: Sequence[str]) -> None:
+    """Refuse a file, which may be anyone's, that names code to import which the user has not named.
+
+    Args:
+        flat: its keys.
+        typed, known_packages: as for `read_all`.
+
+    Raises:
+        ConfigError: names the key.
+    """
     for key in _CODE:
         value = flat.get(key)
         module = str(value).rpartition(":")[0]

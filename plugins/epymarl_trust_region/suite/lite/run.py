@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import os
 import pprint
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,6 +63,27 @@ def run(_run: Any, config: dict, log: logging.Logger) -> str | None:
     finally:
         logger.finish()
     return str(models_folder(args)) if models_folder(args).is_dir() else None
+
+
+@contextlib.contextmanager
+def player(config: dict, log: logging.Logger) -> Iterator[Any]:
+    """The runner of an evaluation, with the team of `checkpoint_path` in it: its `run(test_mode=True)` plays an episode
+    in each environment, the same ones as `run` with `evaluate=True`.
+
+    Raises:
+        As `run`.
+    """
+    config = _sane(config, log)
+    parts, logger = find_parts(config), Logger(log)
+    args = SimpleNamespace(**config, device="cuda" if config["use_cuda"] else "cpu")
+    runner = parts.runner(args=args, logger=logger)
+    try:
+        _, learner = _build(parts, args, logger, runner)
+        _load_checkpoint(args, logger, runner, learner)
+        runner.log_train_stats_t = runner.t_env
+        yield runner
+    finally:
+        runner.close_env()
 
 
 def _sane(config: dict, log: logging.Logger) -> dict:
