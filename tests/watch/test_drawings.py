@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import gymnasium
@@ -14,6 +17,7 @@ from epymarl_trust_region.suite.environments import resolve_key
 from epymarl_trust_region.watch import boards, stage, worlds
 from epymarl_trust_region.watch.drawings import drawing_of, plain
 from epymarl_trust_region.watch.sketch import AGENTS, Disc, Sketch, common_view, paint
+from support import ROOT
 
 VIEW, PIXELS = (-8.0, -8.0, 8.0, 8.0), 800
 
@@ -140,23 +144,39 @@ def test_both_sides_of_a_battle():
     assert drawing.words(env, [0, 5, 3]) == ["up", "attack 0", "dead"]
 
 
+ROBOT = """
+import numpy as np
+from epymarl_trust_region.environments.mamujoco import MaMuJoCoEnv
+from epymarl_trust_region.watch import stage
+from epymarl_trust_region.watch.drawings import drawing_of
+stage.let_mujoco_draw()
+env = MaMuJoCoEnv("Swimmer", "2x1", 5, 1, True, "sum", render_mode="rgb_array")
+env.reset()
+drawing = drawing_of(env, "Swimmer")
+before = drawing.look(env, None)
+for _ in range(5):
+    env.step(np.ones((2, 1), np.float32))
+print(before.dtype, (drawing.look(env, None) != before).any())
+env.close()
+"""
+
+
 def test_a_robot_draws_itself_without_a_screen(monkeypatch):
+    """In a process of its own, which a driver may take down with it."""
     pytest.importorskip("gymnasium_robotics")
     monkeypatch.setenv("MUJOCO_GL", "")  # so that it is put back
     try:
         stage.let_mujoco_draw()
     except CapabilityError as error:
         pytest.skip(str(error))
-    from epymarl_trust_region.environments.mamujoco import MaMuJoCoEnv
-
-    env = MaMuJoCoEnv("Swimmer", "2x1", 5, 1, True, "sum", render_mode="rgb_array")
-    env.reset()
-    drawing = drawing_of(env, "Swimmer")
-    before = drawing.look(env, None)
-    for _ in range(5):
-        env.step(np.ones((2, 1), np.float32))
-    assert before.dtype == np.uint8 and (drawing.look(env, None) != before).any()
-    env.close()
+    places = os.pathsep.join([str(ROOT / "plugins"), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ROBOT], env={**os.environ, "PYTHONPATH": places, "MUJOCO_GL": ""},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode < 0:
+        pytest.skip(f"the driver ended the process with signal {-done.returncode}")
+    assert done.stdout.split() == ["uint8", "True"], done.stderr
 
 
 def test_without_a_library_for_it_mujoco_is_refused(monkeypatch):
