@@ -1,6 +1,6 @@
 """Long runs at full speed: memory and open files stay as they are, and nothing is left behind.
 
-    make soak [SOAK=3600] [SOAK_OUT=results/soak/soak.json]      SOAK seconds, shared out among the runs
+    make soak [SOAK=3600]      SOAK seconds, shared out among the runs; figures into results/soak/soak.json
 
 Each run has a share of the time, is looked at every two seconds (all its processes together), and then gets a SIGTERM.
 Memory is compared between the second and the last quarter of that time; what the logs of a run add is a part of it.

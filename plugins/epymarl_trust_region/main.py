@@ -17,10 +17,10 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 import yaml
@@ -65,11 +65,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--config", metavar="ALG", help="algorithm: happo, hatrpo, matrl, ...; in EPyMARL also qmix, ..."
     )
     parser.add_argument("--env-config", metavar="ENV", help="family of environments: gymma, smax, mamujoco, ...")
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="save checkpoints, and go on from the newest complete one of the same configuration, if there is one",
-    )
+    text = "save checkpoints, and go on from the newest complete one of the same configuration, if there is one"
+    parser.add_argument("--resume", action="store_true", help=text)
     parser.add_argument(
         "--suite", default="auto", help="epymarl, lite (built in), or auto: EPyMARL if there is one (default)"
     )
@@ -159,19 +156,8 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
     algorithms.yield_to_host("algorithm", (file.stem for file in (host.config_dir / "algs").glob("*.yaml")))
     for problem in algorithms.listing().problems:
         print(f"warning: {problem}", file=sys.stderr)
-    config, defaults = read(host, options.config, options.env_config)
-    before = deepcopy(config)
-    params, files = split(params)
-    updates = overrides(params)
-    check_overrides(updates, config, forced=bool({"-f", "--force"}.intersection(params)))
-    config = lay_files(files, config, updates)
-    checkpoint = None
-    if options.resume:
-        config = newest.saving(config, updates)
-        if checkpoint := newest.newest(config, updates, host.name):
-            config.setdefault("seed", checkpoint.seed)
-    admit_environment_arguments(updates, config)
-    experiment, observer = _make_experiment(host, config, before, updates, defaults, logger, checkpoint)
+    told, params = _told(host, options, params)
+    experiment, observer = _make_experiment(host, told, logger)
     try:
         command = ["dry_run"] if options.dry_run else []
         run = experiment.run_commandline(["epymarl-tr run", *command, *params, "--debug"])
@@ -184,49 +170,63 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
         print_summary(observer.dir and Path(observer.dir), run.info, run.result)
 
 
-def _make_experiment(
-    host: Host,
-    config: dict,
-    before: dict,
-    updates: dict,
-    defaults: dict,
-    logger: logging.Logger,
-    checkpoint: newest.Found | None,
-) -> Any:
-    """Sacred's experiment, which checks the final configuration before it makes a folder, and its observer.
+class _Told(NamedTuple):
+    """What a run is told."""
 
-    Args:
-        config: what Sacred starts from, and `updates` go over.
-        before: the same without what the user has changed.
-        checkpoint: what the run goes on from, if anything.
-    """
+    config: dict[str, Any]  # what Sacred starts from, and `updates` go over
+    before: dict[str, Any]  # the same without what the user has changed
+    updates: dict[str, Any]  # flat keys of the command line
+    defaults: dict[str, Any]  # the host's
+    checkpoint: newest.Found | None  # what the run goes on from, if anything
+
+    @property
+    def where(self) -> str:
+        """Where it was said, for messages."""
+        package = algorithms.of_package(algorithms.package_of(self.before))
+        return f"--config={self.before['name']}{package} or the command line"
+
+
+def _told(host: Host, options: argparse.Namespace, params: list[str]) -> tuple[_Told, list[str]]:
+    """All that is said to a run, read and laid over each other; and what is left for Sacred."""
+    config, defaults = read(host, options.config, options.env_config)
+    before = deepcopy(config)
+    params, files = split(params)
+    updates = overrides(params)
+    check_overrides(updates, config, forced=bool({"-f", "--force"}.intersection(params)))
+    config = lay_files(files, config, updates)
+    checkpoint = None
+    if options.resume:
+        config = newest.saving(config, updates)
+        if checkpoint := newest.newest(config, updates, host.name):
+            config.setdefault("seed", checkpoint.seed)
+    admit_environment_arguments(updates, config)
+    return _Told(config, before, updates, defaults, checkpoint), params
+
+
+def _make_experiment(host: Host, told: _Told, logger: logging.Logger) -> tuple[Any, RunFiles]:
+    """Sacred's experiment, which checks the final configuration before it makes a folder, and its observer."""
     experiment: Any = Experiment("epymarl_trust_region", save_git_info=False)
     experiment.logger = logger
     experiment.captured_out_filter = apply_backspaces_and_linefeeds
-    experiment.add_config(config)
-    observer = RunFiles(results_folder(config, updates))
+    experiment.add_config(told.config)
+    observer = RunFiles(results_folder(told.config, told.updates))
     experiment.observers.append(observer)
-    where = f"--config={before['name']}{algorithms.of_package(algorithms.package_of(before))} or the command line"
 
     @experiment.config_hook
     def check(config: dict, command_name: str, logger: logging.Logger) -> dict:
         check_online(config)
         host.check(config)
-        check_all(config, defaults, where, before)
+        check_all(config, told.defaults, told.where, told.before)
         if warning := shared_reward_warning(config):
             print(f"warning: {warning}", file=sys.stderr)
         return {}
 
     @experiment.main
     def train(_run: Any, _config: dict, _log: logging.Logger) -> Any:
-        config = deepcopy(dict(_config))
+        config = _for_the_host(_config, told.checkpoint)
         seed_everything(config["seed"])
-        config["env_args"]["seed"] = config["seed"]
-        if config["env"] == "mamujoco":  # the hosts know tasks by `map_name` or `key`
-            config["env_args"]["map_name"] = task_name(config["env"], config["env_args"])
-        if checkpoint:
-            config = checkpoint.applied(config)
-            _run.info["resumed_from"] = f"{checkpoint.folder}/{checkpoint.step}"
+        if told.checkpoint:
+            _run.info["resumed_from"] = f"{told.checkpoint.folder}/{told.checkpoint.step}"
         _run.log_scalar = observer.failing(_run.log_scalar)
         with _worker_watch(host, config.get("env_timeout")):
             return host.run(_run, config, _log)
@@ -236,6 +236,14 @@ def _make_experiment(
         print(yaml.safe_dump(json.loads(json.dumps(_config)), sort_keys=True, allow_unicode=True), end="")
 
     return experiment, observer
+
+
+def _for_the_host(config: Mapping[str, Any], checkpoint: newest.Found | None) -> dict[str, Any]:
+    own = deepcopy(dict(config))
+    own["env_args"]["seed"] = own["seed"]
+    if own["env"] == "mamujoco":  # the hosts know tasks by `map_name` or `key`
+        own["env_args"]["map_name"] = task_name(own["env"], own["env_args"])
+    return checkpoint.applied(own) if checkpoint else own
 
 
 @contextlib.contextmanager

@@ -108,6 +108,15 @@ def product_game(means: tuple[float, ...], K: int) -> HandMadeBatch:
     )  # fmt: skip
 
 
+@torch.no_grad()
+def valueless(batch: HandMadeBatch, name: str, **settings):
+    """A learner whose critic says 0 everywhere, so that rewards are advantages."""
+    learner = make_learner(batch, name, **settings)
+    for parameter in learner.critic.parameters():
+        parameter.zero_()
+    return learner
+
+
 def figure_1(agent_order: str | None, K: int = 400_000) -> tuple[float, float]:
     """Means after HATRPO's update with a KL radius of 1/2 from (-0.25, 0.25), deviations held at 1.
 
@@ -119,11 +128,9 @@ def figure_1(agent_order: str | None, K: int = 400_000) -> tuple[float, float]:
         log_std_min=0.0, log_std_max=0.0, actor_network="my_networks:OneNumber", agent_order=agent_order or "fixed",
         line_search_steps=0,
     )  # fmt: skip
-    learner = make_learner(batch, "hatrpo", **settings)
+    learner = valueless(batch, "hatrpo", **settings)
     for actor, mean in zip(learner.mac.agent.agents, (-0.25, 0.25), strict=True):
         actor.network.network.value.fill_(mean)
-    for parameter in learner.critic.parameters():
-        parameter.zero_()
     rollout = rollout_of(learner, batch)
     if agent_order:
         learner.update_policies(rollout)
@@ -154,14 +161,12 @@ def test_the_natural_gradient_of_a_quadratic_problem_is_its_closed_form(double_p
     batch = HandMadeBatch({key: value[:6, :, :1] if value.dim() == 4 else value[:6] for key, value in batch.items()})
     batch["actions"][:, 0, 0, 0] = mu + sigma * z
     batch["reward"][:, 0, 0] = -((mu + sigma * z - c) ** 2)
-    learner = make_learner(
+    learner = valueless(
         batch, "inpg", eta=eta, gamma=0.5, cg_damping=0.0, kl_cap=None, standardise_advantages=False,
         log_std_init=math.log(sigma), actor_network="my_networks:OneNumber",
     )  # fmt: skip
     actor = learner.mac.agent.agents[0]
     actor.network.network.value.fill_(mu)
-    for parameter in learner.critic.parameters():
-        parameter.zero_()
     learner.update_policies(rollout_of(learner, batch))
     rate = eta / (1 - 0.5)
     assert actor.network.network.value.item() == pytest.approx(mu - rate * sigma**2 * 2 * (mu - c), rel=1e-9)
@@ -203,14 +208,12 @@ def test_a_trust_region_step_on_a_linear_quadratic_problem_is_its_closed_form(da
     weight = torch.tensor([[0.3, -0.2, 0.5], [0.1, 0.4, -0.6]])
     best, sigma, delta = torch.tensor([[-0.4, 0.7, 0.2], [0.9, -0.1, 0.3]]), 0.5, 1e-3
     batch, moments = linear_quadratic(weight, best, sigma)
-    learner = make_learner(
+    learner = valueless(
         batch, "hatrpo", kl_threshold=delta, cg_damping=damping, cg_iters=1000, standardise_advantages=False,
         log_std_init=math.log(sigma), actor_network="my_networks:Matrix",
     )  # fmt: skip
     actor = learner.mac.agent.agents[0]
     actor.network.network.weight.copy_(weight)
-    for parameter in learner.critic.parameters():
-        parameter.zero_()
     statistics = learner.update_policies(rollout_of(learner, batch))
     of_weight, of_log_std = -2 * (weight - best) @ moments, -2 * sigma**2
     fisher = moments / sigma**2 + damping * torch.eye(3)

@@ -91,7 +91,7 @@ def read_sweep(file: Path) -> Sweep:
     if bool(lists["algorithms"]) != bool(lists["tasks"]):
         raise ConfigError(f"{file} has one of `algorithms` and `tasks`; give both, each algorithm is run on each task")
     entries = [*lists["experiments"], *_every(lists["algorithms"], lists["tasks"], file)]
-    experiments = tuple(_experiment(one, defaults, file) for entry in entries for one in spread(entry, file))
+    experiments = tuple(_experiment(one, defaults, file) for entry in entries for one in _spread(entry, file))
     names = [experiment.name for experiment in experiments]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"sweep file {file} needs at least one experiment, and a name of its own for each")
@@ -109,7 +109,7 @@ def _every(algorithms: list[Any], tasks: list[Any], file: Path) -> Iterator[dict
         yield {**task, **algorithm, "name": name, "with": given}
 
 
-def spread(entry: Any, file: Path) -> Iterator[Any]:
+def _spread(entry: Any, file: Path) -> Iterator[Any]:
     """An experiment for each combination of the values in `grid`, a list for each key; itself without one.
 
     Raises:

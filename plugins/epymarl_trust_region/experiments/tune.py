@@ -23,6 +23,7 @@ from .children import Children, Stopped, stopped_by_signals
 from .report.study import read_curve
 from .sweep import sacred_run
 from .tuning_file import Algorithm, Tuning, read_tuning
+from .tuning_report import finished, report, score_of, short, state_of
 
 ROOT = Path("results/tune")
 
@@ -137,69 +138,6 @@ def left_to_do(study: Any, trials: int) -> int:
     return max(trials - len(finished(study)), 0)
 
 
-def finished(study: Any) -> list[Any]:
-    """Trials that count: completed, stopped early, or failed by themselves."""
-    kept = [trial for trial in study.trials if trial.state.is_finished()]
-    return [trial for trial in kept if f"interrupted{trial.number}" not in study.user_attrs]
-
-
-def report(tuning: Tuning, studies: Mapping[str, Any], folder: Path) -> str:
-    """Everything that was tried, and the best of each algorithm; written to the folder, and given back."""
-    import pandas as pd
-
-    seeds = ", ".join(map(str, tuning.seeds))
-    lines = [
-        f"# Settings for {tuning.task}", "",
-        f"{tuning.trials} trials of each algorithm, seeds {seeds}. Score: mean test return over the second half of a "
-        "run, mean over seeds; a trial that was stopped early (pruned) has none.",
-    ]  # fmt: skip
-    rows = []
-    for one in tuning.algorithms:
-        trials = _ranked(finished(studies[one.config]))
-        rows += [
-            {"algorithm": one.config, "trial": t.number + 1, "state": _state(t), "score": _score(t), **t.params}
-            for t in trials
-        ]
-        lines += ["", f"## {one.config}", "", *_table(trials, list(one.ranges))]
-        if trials and _score(trials[0]) is not None:
-            best = " ".join(f"{key}={value}" for key, value in trials[0].params.items())
-            lines += ["", f"Best: `{best}`"]
-    pd.DataFrame(rows).to_csv(folder / "trials.csv", index=False)
-    text = "\n".join(lines) + "\n"
-    (folder / "report.md").write_text(text)
-    return text
-
-
-def _state(trial: Any) -> str:
-    return trial.state.name.lower()
-
-
-def _score(trial: Any) -> float | None:
-    """None where it was stopped early: what Optuna keeps there is one test."""
-    return trial.value if _state(trial) == "complete" else None
-
-
-def _ranked(trials: list[Any]) -> list[Any]:
-    """The best first, those without a score last."""
-    return sorted(trials, key=lambda trial: (_score(trial) is None, -(_score(trial) or 0.0), trial.number))
-
-
-def _table(trials: list[Any], keys: list[str]) -> list[str]:
-    lines = ["| trial | score | " + " | ".join(keys) + " |", "|---" * (len(keys) + 2) + "|"]
-    for trial in trials:
-        score = _score(trial)
-        cells = [
-            _state(trial) if score is None else _short(score),
-            *(_short(trial.params.get(key, "")) for key in keys),
-        ]
-        lines.append(f"| {trial.number + 1} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def main(argv: list[str]) -> int:
     """The command line; 1 if no trial of an algorithm was completed."""
     parser = argparse.ArgumentParser(prog="epymarl-tr tune", description=__doc__.splitlines()[0])
@@ -243,7 +181,7 @@ def _search(tuning: Tuning, folder: Path, jobs: int) -> int:
         return stop.code if isinstance(stop, Stopped) else 130
     print(report(tuning, studies, folder))
     print(f"written to {folder}")
-    return int(not all(any(_score(t) is not None for t in study.trials) for study in studies.values()))
+    return int(not all(any(score_of(t) is not None for t in study.trials) for study in studies.values()))
 
 
 def _make(study: Any, search: Search, jobs: int) -> None:
@@ -274,6 +212,6 @@ def _trial(study: Any, search: Search) -> None:
         print(f"a run failed: {error}", file=sys.stderr, flush=True)
     done = finished(study)
     told = next(one for one in done if one.number == trial.number)
-    score, values = _score(told), " ".join(f"{key}={_short(value)}" for key, value in told.params.items())
-    said = _state(told) if score is None else _short(score)
+    score, values = score_of(told), " ".join(f"{key}={short(value)}" for key, value in told.params.items())
+    said = state_of(told) if score is None else short(score)
     print(f"{search.algorithm.config} trial {len(done)} of {search.tuning.trials}: {said} ({values})", flush=True)

@@ -3,7 +3,8 @@
     epymarl-tr watch results/models/happo_seed1_... --episodes 3 --out team.gif
 
 CHECKPOINT is what a run's last line names under `models`, or one step's folder in it; it knows what it was trained
-with. After `with` the environment may be another one than in training, as in `env_args.N=4`, and so may `seed`.
+with. After `with` the environment may be another one than in training, as in `env_args.time_limit=50`, and so may
+`seed`.
 """
 
 from __future__ import annotations

@@ -152,15 +152,9 @@ def _profiles(found: Aggregate) -> Picture:
             axes.fill_between(THRESHOLDS, *band, color=colour, alpha=0.15, linewidth=0)
         share = pooled_mean(*samples)
         axes.plot(
-            THRESHOLDS,
-            share,
-            color=colour,
-            linestyle=line,
-            marker=marker,
-            markevery=(2 * k % 14, 14),
-            label=label,
+            THRESHOLDS, share, color=colour, linestyle=line, marker=marker, markevery=(2 * k % 14, 14), label=label,
             markeredgecolor="none",
-        )
+        )  # fmt: skip
     axes.set(xlabel="normalised test return τ", ylabel="share of runs above τ", ylim=(-0.03, 1.03))
     picture.legend()
     picture.caption = (
@@ -172,20 +166,10 @@ def _profiles(found: Aggregate) -> Picture:
 
 def _improvement(pairs: dict[tuple[str, str], Estimate]) -> Picture:
     labels = list(dict.fromkeys(x for x, _ in pairs))
-    side = 0.74 * len(labels)
-    picture = Picture(
-        "aggregate-improvement", "Probability of improvement", size=(side + 3.4, 0.62 * len(labels) + 0.9)
-    )
+    size = (0.74 * len(labels) + 3.4, 0.62 * len(labels) + 0.9)
+    picture = Picture("aggregate-improvement", "Probability of improvement", size=size)
     (axes,) = picture.axes
-    grid = np.full((len(labels), len(labels)), np.nan)
-    for (x, y), estimate in pairs.items():
-        grid[labels.index(x), labels.index(y)] = estimate.value
-        ends = "\n[{:.2f}, {:.2f}]".format(*estimate.ends) if estimate.ends else ""
-        text = f"{estimate.value:.2f}{ends}"
-        axes.text(labels.index(y), labels.index(x), text, ha="center", va="center", fontsize=7, color="#141516")
-    image = axes.imshow(
-        grid, vmin=-0.35, vmax=1.35, cmap="PuOr_r", aspect="auto"
-    )  # its pale part, on which letters can be read
+    image = _matrix(axes, labels, pairs)
     axes.set_xticks(range(len(labels)), range(1, len(labels) + 1))
     axes.set_yticks(range(len(labels)), [f"{fill(label, 30)}  {k}" for k, label in enumerate(labels, 1)])
     axes.xaxis.tick_top()
@@ -202,3 +186,15 @@ def _improvement(pairs: dict[tuple[str, str], Estimate]) -> Picture:
         "the tasks that both were run on; below it the 95% bootstrap interval, where both have 3 seeds on each."
     )
     return picture
+
+
+def _matrix(axes: Any, labels: list[str], pairs: dict[tuple[str, str], Estimate]) -> Any:
+    """The numbers in their colours, of a scale's pale part, on which letters can be read."""
+    grid = np.full((len(labels), len(labels)), np.nan)
+    for (x, y), estimate in pairs.items():
+        row, column = labels.index(x), labels.index(y)
+        grid[row, column] = estimate.value
+        ends = "\n[{:.2f}, {:.2f}]".format(*estimate.ends) if estimate.ends else ""
+        text = f"{estimate.value:.2f}{ends}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=7, color="#141516")
+    return axes.imshow(grid, vmin=-0.35, vmax=1.35, cmap="PuOr_r", aspect="auto")

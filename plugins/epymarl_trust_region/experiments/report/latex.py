@@ -10,6 +10,8 @@ from .styles import readable_task
 
 def table(study: Study) -> str:
     """Algorithms x tasks for `booktabs`; bold: whose interval reaches the highest mean of the task."""
+    import pandas as pd
+
     tasks = list(study.tasks)
     labels = list(dict.fromkeys(curves.label for curves_of in study.tasks.values() for curves in curves_of))
     cells: dict[tuple[str, str], str] = {}
@@ -23,18 +25,12 @@ def table(study: Study) -> str:
             text = f"{mean:.2f}" + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]")
             reaches = mean == best or (ends is not None and ends[1] >= best)
             cells[label, task] = f"\\textbf{{{text}}}" if reaches and len(at) > 1 else text
-    head = " & ".join(["", *(f"{escaped(readable_task(t))} ({short_steps(study.common_end(t))})" for t in tasks)])
-    body = [" & ".join([escaped(label), *(cells.get((label, t), "--") for t in tasks)]) + r" \\" for label in labels]
-    return "\n".join([
-        "% needs \\usepackage{booktabs}",
-        "% Test return at the steps in brackets: mean over seeds [95% bootstrap interval].",
-        "% Bold: the highest mean of a task, and those whose interval reaches it.",
-        f"\\begin{{tabular}}{{l{'r' * len(tasks)}}}", r"\toprule", f"{head} \\\\", r"\midrule", *body, r"\bottomrule",
-        r"\end{tabular}", "",
-    ])  # fmt: skip
-
-
-def escaped(text: str) -> str:
-    """For LaTeX."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(letter) or (f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+    heads = [f"{readable_task(task)} ({short_steps(study.common_end(task))})" for task in tasks]
+    frame = pd.DataFrame([[cells.get((label, task), "--") for task in tasks] for label in labels], labels, heads)
+    styled = frame.style.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1)
+    return (
+        "% needs \\usepackage{booktabs}\n"
+        "% Test return at the steps in brackets: mean over seeds [95% bootstrap interval].\n"
+        "% Bold: the highest mean of a task, and those whose interval reaches it.\n"
+        + styled.to_latex(hrules=True, column_format="l" + "r" * len(tasks))
+    )

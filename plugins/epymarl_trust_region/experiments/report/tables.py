@@ -67,9 +67,8 @@ def final(study: Study) -> Table:
             std = float(values.std(ddof=1)) if len(values) > 1 else None
             own = float(curves.at(curves.end).mean())
             numbers = [_round(x) for x in (mean, low, high, iqm, std)]
-            rows.append(
-                [task, curves.experiment, curves.algorithm, len(values), step, *numbers, curves.end, _round(own)]
-            )
+            about = [task, curves.experiment, curves.algorithm, len(values), step]
+            rows.append([*about, *numbers, curves.end, _round(own)])
             text = f"{mean:.2f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")
             at_own = f"{own:.2f} at {short_steps(curves.end)}" if curves.end > step else ""
             name = [readable_task(task), curves.label, str(len(values)), f"{step:,}", text, f"{iqm:.2f}", at_own]
@@ -78,20 +77,7 @@ def final(study: Study) -> Table:
         "Test return at the last step that all experiments of a task reached: mean over seeds, with its 95% bootstrap "
         "interval (from 3 seeds on), and interquartile mean; where an experiment ran longer, the mean at its own end."
     )
-    columns = [
-        "task",
-        "experiment",
-        "algorithm",
-        "seeds",
-        "step",
-        "mean",
-        "low",
-        "high",
-        "iqm",
-        "std",
-        "own_end",
-        "own_mean",
-    ]
+    columns = "task experiment algorithm seeds step mean low high iqm std own_end own_mean".split()
     head = ["task", "algorithm", "seeds", "steps", "mean [95% interval]", "IQM", "at its own end"]
     return Table("final", "At the end", note, columns, rows, head, shown)
 
@@ -130,15 +116,8 @@ def efficiency(study: Study, thresholds: Sequence[float] | None = None) -> Table
         'them had one. "> 300k": half of the seeds or more had none by then.'
     )
     columns = ["task", "experiment", "threshold", "median_steps", "reached", "seeds"]
-    return Table(
-        "efficiency",
-        "Sample efficiency",
-        note,
-        columns,
-        rows,
-        ["task", "algorithm", *(f"return{s}" for s in shares)],
-        shown,
-    )
+    head = ["task", "algorithm", *(f"return{s}" for s in shares)]
+    return Table("efficiency", "Sample efficiency", note, columns, rows, head, shown)
 
 
 def wall_time(study: Study) -> Table:
