@@ -156,8 +156,28 @@ def test_it_goes_on_where_it_was_stopped_and_the_interrupted_trial_is_made_again
     third = [word for word in made[4] if word.startswith(("lr=", "eps_clip="))]
     assert third == [word for word in made[5] if word.startswith(("lr=", "eps_clip="))]
     assert tune.main([str(file)]) == 0 and len(made) == 13  # nothing is left to do
-    with pytest.raises(ConfigError, match="has trials of happo with other ranges or settings; give"):
-        tune.main([str(of_happo(lr=[0.1, 0.2]))])
+    for changes, differ in (
+        ({"algorithms": [{**HAPPO, "ranges": {"lr": [0.1, 0.2]}}]}, "`ranges`"),
+        ({"seeds": [1001, 1003]}, "`seeds`"),
+        ({"with": {**FILE["with"], "t_max": 200}}, "`with`"),
+        ({"algorithms": [{**HAPPO, "name": "happo", "config": "jr_ppo"}]}, "`config`"),
+        ({"algorithms": [{**HAPPO, "suite": "auto"}]}, "`suite`"),
+    ):
+        with pytest.raises(ConfigError, match=f"has trials of happo made with other {differ}; give"):
+            tune.main([str(written(**{"algorithms": [HAPPO], **changes}))])
+
+
+def test_one_config_may_be_tuned_twice_under_two_names(monkeypatch, capsys):
+    run, made = play(lambda given, _: [1, 2 if given.get("share_parameters") == "True" else 1])
+    monkeypatch.setattr(Children, "run", run)
+    ranges = {"lr": [0.1, 0.2]}
+    both = [{"name": name, "config": "ir_mappo", "with": {"share_parameters": name == "shared"}, "ranges": ranges}
+            for name in ("separate", "shared")]  # fmt: skip
+    assert cli.main(["tune", str(written(algorithms=both, trials=1))]) == 0
+    report = Path("results/tune/search/report.md").read_text()
+    assert "## separate" in report and "## shared" in report and len(made) == 2 * 2
+    with pytest.raises(ConfigError, match="is no name of a folder"):
+        read_tuning(written(algorithms=[{**both[0], "name": "a/b"}]))
 
 
 def test_a_hopeless_trial_is_stopped_early_and_counts(monkeypatch):

@@ -41,7 +41,7 @@ class Search:
         values = {key: one.suggest(trial, key) for key, one in self.algorithm.ranges.items()}
         scores = []
         for number, seed in enumerate(self.tuning.seeds):
-            place = self.folder / self.algorithm.config / f"trial{trial.number}" / f"seed{seed}"
+            place = self.folder / self.algorithm.name / f"trial{trial.number}" / f"seed{seed}"
             told = _Told(trial, number, place)
             place.mkdir(parents=True, exist_ok=True)
             code = self.children.run(self.command(values, seed, place), place / "log.txt", told.still_good)
@@ -102,17 +102,17 @@ def score(curve: list[tuple[int, float]]) -> float:
     return sum(late) / len(late)
 
 
-def study_of(algorithm: Algorithm, folder: Path, trials: int) -> Any:
+def study_of(tuning: Tuning, algorithm: Algorithm, folder: Path) -> Any:
     """The study of one algorithm, as far as it has come; what was interrupted is queued once more."""
     import optuna
     from optuna.trial import TrialState
 
     study = optuna.create_study(
-        storage=f"sqlite:///{folder / 'study.db'}", study_name=algorithm.config, load_if_exists=True,
+        storage=f"sqlite:///{folder / 'study.db'}", study_name=algorithm.name, load_if_exists=True,
         direction="maximize", sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=max(4, trials // 5)),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=max(4, tuning.trials // 5)),
     )  # fmt: skip
-    _check_the_same(study, algorithm, folder)
+    _check_the_same(study, tuning, algorithm, folder)
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
         study.set_user_attr(f"interrupted{trial.number}", True)
@@ -121,14 +121,21 @@ def study_of(algorithm: Algorithm, folder: Path, trials: int) -> Any:
     return study
 
 
-def _check_the_same(study: Any, algorithm: Algorithm, folder: Path) -> None:
-    """A study is of one set of ranges: its trials are compared with each other."""
-    now = json.loads(json.dumps({"ranges": {k: vars(v) for k, v in algorithm.ranges.items()}, **algorithm.overrides}))
+def _check_the_same(study: Any, tuning: Tuning, algorithm: Algorithm, folder: Path) -> None:
+    """A study is of one question, on the same seeds: its trials are compared with each other."""
+    asked = {
+        "ranges": {key: vars(value) for key, value in algorithm.ranges.items()},
+        "with": algorithm.overrides,
+        **{key: getattr(algorithm, key) for key in ("config", "suite")},
+        **{key: getattr(tuning, key) for key in ("env_config", "seeds")},
+    }
+    now = json.loads(json.dumps(asked))
     before = study.user_attrs.get("asked")
     if before is not None and before != now:
+        differ = ", ".join(f"`{key}`" for key in now if before.get(key) != now[key])
         raise ConfigError(
-            f"{folder} has trials of {algorithm.config} with other ranges or settings; give the file another name, or "
-            "remove that folder"
+            f"{folder} has trials of {algorithm.name} made with other {differ}; give the file another name, or remove "
+            "that folder"
         )
     study.set_user_attr("asked", now)
 
@@ -158,7 +165,7 @@ def main(argv: list[str]) -> int:
     if options.dry_run:
         for one in tuning.algorithms:
             middle = {key: "?" for key in one.ranges}
-            place = folder / one.config / "trial0" / f"seed{tuning.seeds[0]}"
+            place = folder / one.name / "trial0" / f"seed{tuning.seeds[0]}"
             command = Search(tuning, one, folder, Children()).command(middle, tuning.seeds[0], place)
             print(shlex.join(["epymarl-tr", *command]))
         return 0
@@ -174,8 +181,8 @@ def _search(tuning: Tuning, folder: Path, jobs: int) -> int:
     try:
         with stopped_by_signals():
             for one in tuning.algorithms:
-                studies[one.config] = study_of(one, folder, tuning.trials)
-                _make(studies[one.config], Search(tuning, one, folder, children), jobs)
+                studies[one.name] = study_of(tuning, one, folder)
+                _make(studies[one.name], Search(tuning, one, folder, children), jobs)
     except (Stopped, KeyboardInterrupt) as stop:
         print(f"stopped by {str(stop) or 'Ctrl-C'}; the same command goes on", file=sys.stderr)
         return stop.code if isinstance(stop, Stopped) else 130
@@ -214,4 +221,4 @@ def _trial(study: Any, search: Search) -> None:
     told = next(one for one in done if one.number == trial.number)
     score, values = score_of(told), " ".join(f"{key}={short(value)}" for key, value in told.params.items())
     said = state_of(told) if score is None else short(score)
-    print(f"{search.algorithm.config} trial {len(done)} of {search.tuning.trials}: {said} ({values})", flush=True)
+    print(f"{search.algorithm.name} trial {len(done)} of {search.tuning.trials}: {said} ({values})", flush=True)

@@ -55,6 +55,7 @@ class Range:
 class Algorithm:
     """One algorithm, and what of it is tried."""
 
+    name: str  # of its folder and study
     config: str
     suite: str
     ranges: Mapping[str, Range]
@@ -94,9 +95,9 @@ def read_tuning(file: Path) -> Tuning:
         raise ConfigError(f"algorithms in {file} is no list; write `algorithms: [{{config: happo, ranges: ...}}]`")
     env_config = str(data.get("env_config", "gymma"))
     found = tuple(_algorithm(entry, data, env_config, file) for entry in data["algorithms"])
-    names = [one.config for one in found]
+    names = [one.name for one in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigError(f"{twice[0]} stands more than once in {file}; give each algorithm once")
+        raise ConfigError(f"{twice[0]} stands more than once in {file}; give each a `name` of its own")
     return Tuning(data["task"], env_config, data["trials"], _seeds(data["seeds"], file), found)
 
 
@@ -122,10 +123,12 @@ def _group(value: Any, what: str) -> dict[str, Any]:
 
 def _algorithm(entry: Any, data: Mapping[str, Any], env_config: str, file: Path) -> Algorithm:
     entry = _group(entry, f"an algorithm in {file}")
-    check_known_keys(entry, ["config", "suite", "ranges", "with"], str(file))
+    check_known_keys(entry, ["name", "config", "suite", "ranges", "with"], str(file))
     if not isinstance(entry.get("config"), str):
         raise ConfigError(f"an algorithm in {file} has no `config`; name one, such as happo")
-    name, suite = entry["config"], str(entry.get("suite", data.get("suite", "auto")))
+    config, suite = entry["config"], str(entry.get("suite", data.get("suite", "auto")))
+    name = entry.get("name", config)
+    check_name(f"the name of an algorithm in {file},", name)
     where = f"{name} in {file}"
     overrides = {**_group(data["with"], f"`with` in {file}"), **_group(entry.get("with", {}), f"`with` of {where}")}
     for key in ("seed", "local_results_path"):
@@ -133,14 +136,14 @@ def _algorithm(entry: Any, data: Mapping[str, Any], env_config: str, file: Path)
             raise ConfigError(f"{key} of {where} is set by the search itself; remove it")
     asked = _group(entry.get("ranges"), f"`ranges` of {where}")
     try:
-        planned = Planned(suite, name, env_config, ["with", *(f"{k}={v}" for k, v in overrides.items())])
+        planned = Planned(suite, config, env_config, ["with", *(f"{k}={v}" for k, v in overrides.items())])
         check_known_keys(asked, planned.values, where)
         fields = _fields(planned.values.get("learner"))
         ranges = {key: _range(key, value, planned.values[key], fields, where) for key, value in asked.items()}
     except TrustRegionError as error:
         text = str(error)
         raise ConfigError(text if str(file) in text else f"{where}: {text}") from None
-    return Algorithm(name, suite, ranges, overrides)
+    return Algorithm(name, config, suite, ranges, overrides)
 
 
 def _fields(learner: Any) -> dict[str, tuple[dataclasses.Field, type]]:

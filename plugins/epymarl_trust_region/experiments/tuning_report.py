@@ -28,12 +28,12 @@ def report(tuning: Tuning, studies: Mapping[str, Any], folder: Path) -> str:
     ]  # fmt: skip
     rows = []
     for one in tuning.algorithms:
-        trials = _ranked(finished(studies[one.config]))
+        trials = _ranked(finished(studies[one.name]))
         rows += [
-            {"algorithm": one.config, "trial": t.number + 1, "state": state_of(t), "score": score_of(t), **t.params}
+            {"algorithm": one.name, "trial": t.number + 1, "state": state_of(t), "score": score_of(t), **t.params}
             for t in trials
         ]
-        lines += ["", f"## {one.config}", "", *_table(trials, list(one.ranges))]
+        lines += ["", f"## {one.name}", "", *_table(trials, list(one.ranges))]
         if trials and score_of(trials[0]) is not None:
             best = " ".join(f"{key}={value}" for key, value in trials[0].params.items())
             lines += ["", f"Best: `{best}`"]
