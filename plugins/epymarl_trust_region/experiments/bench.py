@@ -1,22 +1,20 @@
-"""`epymarl-tr bench`: our learners against EPyMARL's `mappo_ns` at the same samples, on this machine.
+"""`epymarl-tr bench`: our learners against EPyMARL's `mappo_ns`, or a peer's, at the same samples, on this machine.
 
-Each row compares two processes that take turns, so that whatever else the machine does falls on both. Ours have the
-network sizes of the suite's defaults here (64 units), as `mappo_ns` has. Rows are of HAPPO unless their name says
-otherwise, and a row `A : B` holds A against B, two of ours.
+Each row (`bench_rows.py`, `peers/rows.py`) compares two processes that take turns, so that whatever else the machine
+does falls on both.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import json
 import math
 import os
 import platform
 import statistics
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,133 +24,13 @@ from ..errors import ConfigError, SuiteError
 from ..provenance import version
 from ..suite import epymarl
 from ..suite.selection import HostFiles, files_of
+from .bench_rows import ROWS, SAME_NETWORKS, Row, update_row
 from .bench_work import PHASES, Sample, Side, Work
 from .made_by import add_flag, made_by
+from .peers.rows import PEERS, checked, made_from
+from .peers.side import PeerSide
 
-_SPREAD = {"key": "pz-mpe-simple-spread-v3", "time_limit": 25}
-_SAME_NETWORKS = {"hidden_dim": 64, "critic_hidden_dim": 64}
-# In an update on its own HAPPO makes 5 passes over the batch to the other's 4; in whole iterations both make 4.
-_UPDATE = _SAME_NETWORKS | {"epochs": 5, "critic_epochs": 5}
-_ITERATION = _SAME_NETWORKS | {"epochs": 4, "critic_epochs": 4}
-_HATRPO_UPDATE = _SAME_NETWORKS | {"critic_epochs": 5}
-_SEPARATE = {"share_parameters": False, "obs_agent_id": False}
 _WARM_UP = 3
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: two sides, and how many times as fast ours has to be."""
-
-    name: str
-    title: str
-    must: float | None
-    aim: float | None
-    ours: Work
-    theirs: Work
-    repetitions: int = 15
-    needs: str | None = None  # a package
-
-    @property
-    def missing(self) -> str | None:
-        """Why the row cannot be measured here, or None."""
-        found = self.needs is None or importlib.util.find_spec(self.needs)
-        return None if found else f"the package {self.needs} is not installed"
-
-
-def _update_row(
-    agents: int,
-    steps: int,
-    use_rnn: bool,
-    must: float | None,
-    aim: float | None,
-    repetitions: int,
-    algorithm: str = "happo",
-    overrides: dict[str, Any] = _UPDATE,
-    against: str = "mappo_ns",
-) -> Row:
-    made: dict[str, Any] = {
-        "environment": "gymma",
-        "env_args": _SPREAD,
-        "agents": agents,
-        "steps": steps,
-        "made_batch": True,
-    }
-    made["in_a_row"] = 5 if steps < 100 else 2
-    kind = "GRU" if use_rnn else "MLP"
-    name, title = ("", "") if algorithm == "happo" else (f"{algorithm}-", f"{algorithm} ")
-    if against != "mappo_ns":  # one of ours, with the same settings
-        name, title = f"{name}{against}-", f"{algorithm} : {against}, "
-    return Row(
-        f"train-{name}{kind.lower()}-n{agents}-10x{steps}",
-        f"{title}train(), {kind}, {agents} agents, 10 x {steps} steps",
-        must,
-        aim,
-        Work(algorithm, **made, overrides=overrides | {"use_rnn": use_rnn}),
-        Work(against, **made, overrides=({} if against == "mappo_ns" else overrides) | {"use_rnn": use_rnn}),
-        repetitions,
-    )
-
-
-def _matrl_row(name: str, title: str, task: dict) -> Row:
-    """Whole iterations of MATRL against independent learners, its trial step alone; 1.2 times as long at most."""
-    overrides = _SAME_NETWORKS | {"batched_envs": "none"}
-    ours, theirs = (Work(one, **task, overrides=overrides) for one in ("matrl", "il"))
-    return Row(name, title, 1 / 1.2, None, ours, theirs)
-
-
-def _iteration_row(
-    name: str, title: str, must: float, aim: float, task: dict, needs: str | None = None, **ours: Any
-) -> Row:
-    sides = Work("happo", **task, overrides=_ITERATION | ours), Work("mappo_ns", **task)
-    return Row(name, title, must, aim, *sides, needs=needs)
-
-
-_ON_SPREAD: dict[str, Any] = {"environment": "gymma", "env_args": _SPREAD, "in_a_row": 4}
-_ON_SPEAKER = _ON_SPREAD | {"env_args": {"key": "pz-mpe-simple-speaker-listener-v4", "time_limit": 25}}
-_ON_SMACLITE = {"environment": "smaclite", "env_args": {"map_name": "2s3z", "time_limit": 150}}
-# The study results/mamujoco's: 8000 steps a second are 125 ms per 1000.
-_ON_MUJOCO: dict[str, Any] = {
-    "environment": "mamujoco",
-    "env_args": {"scenario": "HalfCheetah", "partition": "6x1"},
-    "episodes": 8,
-}
-_MUJOCO = {"rollout_steps": 512, "hidden_dim": 64, "critic_hidden_dim": 128, "critic_num_mini_batch": 4, "gamma": 0.99,
-           "value_norm": "popart", "normalise_inputs": True, "env_processes": 1}  # fmt: skip
-_MUJOCO_CLIPPED = _MUJOCO | {"lr": 3e-4, "epochs": 10, "actor_num_mini_batch": 4, "entropy_coef": 0.0}
-
-
-def _mujoco_row(name: str, title: str, ours: tuple[str, dict], theirs: tuple[str, dict]) -> Row:
-    """Whole iterations on one core of HalfCheetah 6x1, in 8 streams of 512 steps, of two of ours."""
-    first, second = (Work(one, **_ON_MUJOCO, overrides=overrides) for one, overrides in (ours, theirs))
-    return Row(name, f"{title}, HalfCheetah 6x1", None, None, first, second, repetitions=7, needs="mujoco")
-
-
-ROWS = (
-    _update_row(3, 25, False, 4.5, 8, 25),
-    _update_row(3, 150, False, 11, 14, 9),
-    _update_row(8, 25, False, 5, 8, 15),
-    _update_row(3, 25, True, 2, 4, 15),
-    _update_row(3, 150, True, 2, 4, 7),
-    _update_row(3, 25, False, None, None, 15, "hatrpo", _HATRPO_UPDATE),
-    _update_row(3, 150, False, None, None, 9, "hatrpo", _HATRPO_UPDATE),
-    _update_row(3, 25, True, None, None, 9, "hatrpo", _HATRPO_UPDATE),
-    _update_row(3, 25, False, None, None, 15, "jr_ppo", _UPDATE | _SEPARATE),
-    _update_row(3, 25, True, None, None, 9, "jr_ppo", _UPDATE | _SEPARATE),
-    _update_row(3, 25, False, None, None, 15, "matrl", _SAME_NETWORKS),
-    _update_row(27, 25, False, 1 / 1.2, None, 15, "matrl", _SAME_NETWORKS, against="il_pp"),
-    _matrl_row("matrl-il-speaker", "matrl : il, speaker-listener (2 agents)", _ON_SPEAKER),
-    _matrl_row("matrl-il-spread", "matrl : il, spread (3 agents)", _ON_SPREAD),
-    _matrl_row("matrl-il-spread-4", "matrl : il, spread (4 agents)", _ON_SPREAD | {"env_args": _SPREAD | {"N": 4}}),
-    _iteration_row("spread-vector", "spread, the environment's own code", 2.5, 2.7, _ON_SPREAD, batched_envs="none"),
-    _iteration_row("spread-batched", "spread, batched environments", 10, 13, _ON_SPREAD),
-    _iteration_row("smaclite-2s3z", "SMAClite 2s3z", 1.3, 2.4, _ON_SMACLITE, needs="smaclite"),
-    _mujoco_row(
-        "mujoco-happo", "happo : ir_mappo", ("happo", _MUJOCO_CLIPPED), ("ir_mappo", _MUJOCO_CLIPPED | _SEPARATE)
-    ),
-    _mujoco_row(
-        "mujoco-hatrpo", "hatrpo : happo", ("hatrpo", _MUJOCO | {"kl_threshold": 0.01}), ("happo", _MUJOCO_CLIPPED)
-    ),
-)
 
 
 @dataclass
@@ -179,8 +57,13 @@ class Result:
         return self.must is not None and self.ratio < self.must
 
 
-def measure(row: Row, checkout: Path | None, repetitions: int | None = None) -> Result:
-    """Measure one row; without a checkout of EPyMARL only our side, on the built-in suite.
+def measure(
+    row: Row, checkout: Path | None, repetitions: int | None = None, peer: Callable[[Any], Any] | None = None
+) -> Result:
+    """Measure one row; without a checkout of EPyMARL, and without a peer, only our side, on the built-in suite.
+
+    Args:
+        peer: makes a peer's side from its work.
 
     Raises:
         SuiteError: a side cannot be built.
@@ -188,8 +71,11 @@ def measure(row: Row, checkout: Path | None, repetitions: int | None = None) -> 
     result = Result(row.name, row.title, row.must, row.aim, skipped=row.missing)
     if result.skipped:
         return result
-    works = {"ours": row.ours} | ({"theirs": row.theirs} if checkout else {})
-    sides = {name: Side(work, checkout) for name, work in works.items()}
+    sides: dict[str, Any] = {"ours": Side(row.ours, None if peer else checkout)}
+    if peer is not None:
+        sides["theirs"] = peer(row.theirs)
+    elif checkout and isinstance(row.theirs, Work):
+        sides["theirs"] = Side(row.theirs, checkout)
     try:
         samples = _take_turns(sides, repetitions or row.repetitions)
     except RuntimeError as error:
@@ -198,12 +84,12 @@ def measure(row: Row, checkout: Path | None, repetitions: int | None = None) -> 
         peaks = {name: side.end() for name, side in sides.items()}
     for name, taken in samples.items():
         setattr(result, name, _summary(taken, peaks[name]))
-    if checkout:
+    if "theirs" in sides:
         result.ratios = [b.wall / a.wall for a, b in zip(samples["ours"], samples["theirs"], strict=True)]
     return result
 
 
-def _take_turns(sides: dict[str, Side], repetitions: int) -> dict[str, list[Sample]]:
+def _take_turns(sides: dict[str, Any], repetitions: int) -> dict[str, list[Sample]]:
     for side in sides.values():
         side.ready()
     samples: dict[str, list[Sample]] = {name: [] for name in sides}
@@ -241,7 +127,7 @@ def line(result: Result) -> str:
     text += f"{_ms(theirs):>10}{_ms(ours):>10}{result.ratio:>7.1f}x{f'{quarters[0]:.1f} - {quarters[2]:.1f}':>14}"
     wanted = ["-" if number is None else f"{number:.2g}" for number in (result.must, result.aim)]
     cpu = f"{theirs['cpu_s'] / ours['cpu_s']:.1f}x"
-    memory = f"{theirs['peak_mib']:.0f} : {ours['peak_mib']:.0f}"
+    memory = " : ".join("-" if math.isnan(one["peak_mib"]) else f"{one['peak_mib']:.0f}" for one in (theirs, ours))
     return f"{text}{wanted[0]:>7}{wanted[1]:>6}{cpu:>7}{memory:>13}"
 
 
@@ -287,6 +173,13 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--config", nargs="+", metavar="ALG", help="in place of the rows: updates of these algorithms, yours too"
     )
+    parser.add_argument(
+        "--peer", choices=sorted(PEERS), help="in place of the rows: ours against this implementation's (docs/speed.md)"
+    )
+    parser.add_argument("--home", type=Path, metavar="PATH", help="the peer's checkout")
+    parser.add_argument(
+        "--peer-python", metavar="PYTHON", default=sys.executable, help="the Python that has what it needs"
+    )
     parser.add_argument("--repetitions", type=int, metavar="N", help="measured turns of each side (default: 7 to 25)")
     parser.add_argument(
         "--growth", action="store_true", help="also how the cost grows with agents, episodes, steps, units"
@@ -300,9 +193,13 @@ def _options(argv: list[str]) -> argparse.Namespace:
         raise ConfigError(f"--repetitions={options.repetitions} is out of range; at least 2")
     if options.only and options.config:
         raise ConfigError("--only names rows of the table, and --config is in their place; give one of the two")
-    unknown = set(options.only or ()) - {row.name for row in ROWS}
-    if unknown:
-        raise ConfigError(f"--only: no row {', '.join(sorted(unknown))}; there are {', '.join(r.name for r in ROWS)}")
+    if options.peer and options.config:
+        raise ConfigError("--peer and --config are both in place of the rows; give one of the two")
+    if options.home and not options.peer:
+        raise ConfigError(f"--home={options.home} is a peer's; name it with --peer={'|'.join(sorted(PEERS))}")
+    names = [row.name for row in (PEERS[options.peer].rows() if options.peer else ROWS)]
+    if unknown := set(options.only or ()) - set(names):
+        raise ConfigError(f"--only: no row {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     return options
 
 
@@ -321,22 +218,37 @@ def _checkout(options: argparse.Namespace) -> Path | None:
 def main(argv: list[str]) -> int:
     """The command line; 1 if `--check` finds a row below its `must`."""
     options = _options(argv)
+    if options.peer:
+        home = checked(options.peer, options.home, options.peer_python)
+        made = made_by(options, made_from(options.peer, home)) if options.json else {}
+        rows: Iterable[Row] = PEERS[options.peer].rows()
+        return _measure_all(options, rows, None, made, lambda work: PeerSide(work, home, options.peer_python))
     checkout = _checkout(options)
     for name in options.config or ():  # one that is not known is refused before anything is measured
         read(HostFiles("epymarl", checkout / "src/config") if checkout else files_of("lite"), name, "gymma")
-    made = _made_by(options, checkout) if options.json else {}
-    rows = [row for row in _rows(options.config) if not options.only or row.name in options.only]
+    rows = _rows(options.config)
     if checkout is None:
         rows = [row for row in rows if row.ours.environment in ("gymma", "mamujoco")]
+    return _measure_all(options, rows, checkout, _made_by(options, checkout) if options.json else {})
+
+
+def _measure_all(
+    options: argparse.Namespace,
+    rows: Iterable[Row],
+    checkout: Path | None,
+    made: dict[str, Any],
+    peer: Callable[[Any], Any] | None = None,
+) -> int:
     here = machine()
     print(f"{here['processor']}, {here['cores']} cores; medians, in ms per update or per 1000 environment steps")
     print(_HEADER, flush=True)
     results = []
     for row in rows:
-        results.append(measure(row, checkout, options.repetitions))
-        print(line(results[-1]), flush=True)
+        if not options.only or row.name in options.only:
+            results.append(measure(row, checkout, options.repetitions, peer))
+            print(line(results[-1]), flush=True)
     iterations = [result for result in results if not result.name.startswith("train") and not result.skipped]
-    if iterations:
+    if iterations and not peer:
         print("\n" + "\n".join(_phase_lines(iterations)), flush=True)
     growth = _growth(checkout) if options.growth else []
     _write(options, made, results, iterations, growth)
@@ -351,7 +263,7 @@ def _rows(algorithms: list[str] | None) -> tuple[Row, ...]:
     """The table's, or those of some algorithms' updates, with nothing that they must reach."""
     if not algorithms:
         return ROWS
-    return tuple(_update_row(3, 25, False, None, None, 15, name, _SAME_NETWORKS) for name in algorithms)
+    return tuple(update_row(3, 25, False, None, None, 15, name, SAME_NETWORKS) for name in algorithms)
 
 
 def _growth(checkout: Path | None) -> list[dict[str, Any]]:
