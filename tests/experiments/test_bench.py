@@ -122,7 +122,7 @@ def test_check_exits_with_one_and_names_every_row_below_its_must(monkeypatch, ca
         "spread-batched": made_result("spread-batched", ratios=[12.0, 12.0], must=10),
         "smaclite-2s3z": made_result("smaclite-2s3z", ratios=[1.1, 1.1], must=1.3),
     }
-    monkeypatch.setattr(bench, "measure", lambda row, checkout, repetitions: results[row.name])
+    monkeypatch.setattr(bench, "measure", lambda row, *_: results[row.name])
     monkeypatch.setattr(bench, "_checkout", lambda options: tmp_path)
     assert bench.main(["--only", *results, "--check"]) == 1
     error = capsys.readouterr().err
