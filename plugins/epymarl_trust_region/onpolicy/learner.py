@@ -94,7 +94,7 @@ class OnPolicyLearner:
                 a row.
         """
         self._set_step_sizes(t_env)
-        rollout = make_rollout(batch, self.mac, self.critic, self.config, self.episode_limit)
+        rollout = make_rollout(batch, self.mac, self.critic, self.config, self.episode_limit, pack=True)
         statistics = self.update_policies(rollout)
         if not isinstance(statistics, dict):
             raise ConfigError(

@@ -1,6 +1,7 @@
 """One batch as the learners see it: everything an update needs, computed once, never changed.
 
-Shape letters: B episodes, T steps, N agents, A actions, D actor inputs, K reward columns (1 or N).
+Shape letters: B episodes, T steps, N agents, A actions, D actor inputs, K reward columns (1 or N). Of a packed batch
+the valid steps stand in one row: B is 1, and T is how many they are.
 """
 
 from __future__ import annotations
@@ -93,9 +94,18 @@ class Rollout:
         return (log_probs - self.old_log_probs[agent]) * self.mask
 
 
+#: The share of padding from which on it is left out: gathering the other steps costs about half a pass over them.
+_WORTH_PACKING = 1 / 16
+
+
 @torch.no_grad()
 def make_rollout(
-    batch: Batch, mac: Controller, critic: Critic, config: OnPolicyConfig, episode_limit: int | None
+    batch: Batch,
+    mac: Controller,
+    critic: Critic,
+    config: OnPolicyConfig,
+    episode_limit: int | None,
+    pack: bool = False,
 ) -> Rollout:
     """Turn a host's EpisodeBatch into a Rollout.
 
@@ -106,41 +116,64 @@ def make_rollout(
         config: an OnPolicyConfig. With `joint_advantage` the critic's columns are averaged into one joint value, and
             K = 1; else there is an advantage for each column of the critic or of the reward.
         episode_limit: see `true_terminations`; not read where the batch has `truncated`.
+        pack: leave much padding out, where policies do not depend on the steps before.
 
     Raises:
         NonFiniteError: a reward of a valid step, or an observation or state, the last included, is NaN or infinite.
     """
     truncated = _field(batch, "truncated")
     mask = _checked_mask(batch, truncated)
-    inputs = mac.build_inputs(batch)
-    actions = mac.taken_actions(batch)
-    avail = _availability(batch["avail_actions"][:, :-1], mask)
+    values, advantages = _estimates(batch, critic, config, mask, episode_limit, truncated)
+    slots = _worth_keeping(mask) if pack and not mac.recurrent else None
     memory = mac.memory(batch)
+    inputs, actions = _kept(mac.build_inputs(batch), slots, 1), _kept(mac.taken_actions(batch), slots, 1)
+    avail = _availability(batch["avail_actions"][:, :-1], mask, slots)
     policies = tuple(mac.policy(i, inputs[i], avail[i], memory and memory.of(i)) for i in range(len(inputs)))
-
-    critic_inputs = critic.inputs(batch)
-    values = critic.denormalise(critic.vjp(critic_inputs)[0])
-    if config.joint_advantage:
-        values = values.mean(-1, keepdim=True)
-    bootstrap = config.add_value_last_step
-    done = true_terminations(batch["terminated"], episode_limit, bootstrap, truncated)[:, :-1].to(mask.dtype)
-    rewards = torch.where(mask.bool(), batch["reward"][:, :-1], 0.0)  # whatever padding holds, 0 * NaN would be NaN
-    advantages = gae(rewards, values, done, mask, config.gamma, config.gae_lambda)
+    used = standardise(advantages, mask, values) if config.standardise_advantages else advantages
     return Rollout(
         inputs=inputs,
         avail_actions=avail,
         actions=actions,
         old_policies=policies,
         old_log_probs=torch.stack([policy.log_prob(a) for policy, a in zip(policies, actions, strict=True)]),
-        mask=mask.squeeze(-1),
-        advantages=standardise(advantages, mask, values[:, :-1]) if config.standardise_advantages else advantages,
-        returns=advantages + values[:, :-1],
-        values=values[:, :-1],
+        mask=_kept(mask, slots).squeeze(-1),
+        advantages=_kept(used, slots),
+        returns=_kept(advantages + values, slots),
+        values=_kept(values, slots),
         raw_advantage_std=_std(advantages, mask),
-        critic_inputs=critic_inputs[:, :-1],
+        critic_inputs=_kept(critic.inputs(batch)[:, :-1], slots),
         recurrent=mac.recurrent,
         memory=memory,
     )
+
+
+def _estimates(
+    batch: Batch,
+    critic: Critic,
+    config: OnPolicyConfig,
+    mask: Tensor,
+    episode_limit: int | None,
+    truncated: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """V of the observations with an action, and the advantages there: each [B, T, K]."""
+    values = critic.denormalise(critic.vjp(critic.inputs(batch))[0])
+    if config.joint_advantage:
+        values = values.mean(-1, keepdim=True)
+    bootstrap = config.add_value_last_step
+    done = true_terminations(batch["terminated"], episode_limit, bootstrap, truncated)[:, :-1].to(mask.dtype)
+    rewards = torch.where(mask.bool(), batch["reward"][:, :-1], 0.0)  # whatever padding holds, 0 * NaN would be NaN
+    return values[:, :-1], gae(rewards, values, done, mask, config.gamma, config.gae_lambda)
+
+
+def _worth_keeping(mask: Tensor) -> Tensor | None:
+    """The valid ones of the B T slots of a mask [B, T, 1]; None: all are kept, padding and all."""
+    slots = mask.flatten().nonzero().flatten()
+    return slots if 0 < len(slots) <= (1 - _WORTH_PACKING) * mask.numel() else None
+
+
+def _kept(x: Tensor, slots: Tensor | None, first: int = 0) -> Tensor:
+    """Of a tensor [..., B, T, ...], B at the dimension `first`, these slots in one row: [..., 1, M, ...]."""
+    return x if slots is None else x.flatten(first, first + 1).index_select(first, slots).unsqueeze(first)
 
 
 def _checked_mask(batch: Batch, truncated: Tensor | None) -> Tensor:
@@ -163,10 +196,10 @@ def _field(batch: Any, name: str) -> Tensor | None:
     return fields.get(name)
 
 
-def _availability(avail_actions: Tensor, mask: Tensor) -> tuple[Tensor | None, ...]:
+def _availability(avail_actions: Tensor, mask: Tensor, slots: Tensor | None) -> tuple[Tensor | None, ...]:
     """Agent by agent, [B, T, A] as bool; None, which costs nothing later, if all are available at all valid steps."""
-    available = avail_actions.permute(2, 0, 1, 3) != 0
-    everything = (available | (mask == 0)).flatten(1).all(1).tolist()
+    available = _kept(avail_actions.permute(2, 0, 1, 3) != 0, slots, 1)
+    everything = (available | (_kept(mask, slots) == 0)).flatten(1).all(1).tolist()
     return tuple(None if full else own.contiguous() for full, own in zip(everything, available, strict=True))
 
 
