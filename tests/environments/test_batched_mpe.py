@@ -47,6 +47,7 @@ def random_actions(rng, single, corner: bool) -> np.ndarray:
         (SPREAD, {"N": 2, "max_cycles": 40}, 12),
         (SPREAD, {"N": 1}, 4),
         (SPREAD, {"N": 8}, 4),
+        (SPREAD, {"N": 27, "max_cycles": 12}, 2),
         (SPEAKER, {}, 60),
         (SPEAKER, {"max_cycles": 60}, 10),
         (REFERENCE, {}, 60),

@@ -121,6 +121,7 @@ class BatchedSpread(BatchedMPE):
         """
         self.n_agents, self.n_actions, self.local_ratio = N, N * (5,), local_ratio
         self.dimensions = self.n_actions
+        self._pairs = np.triu_indices(N, 1)
         self._others = np.array([[j for j in range(N) if j != i] for i in range(N)], dtype=int).reshape(N, N - 1)
         super().__init__(seeds, **common)
 
@@ -128,22 +129,21 @@ class BatchedSpread(BatchedMPE):
         self._place(self.n_agents, self.n_agents)
 
     def _act(self, actions: np.ndarray) -> None:
+        """All pairs at once; an agent's pushes are added up in the order in which `mpe2` comes to them, pair by pair."""
+        first, second = self._pairs
+        push = _push(self._agents[:, first] - self._agents[:, second])
+        pushes = np.full((len(push), self.n_agents, self.n_agents, 2), -0.0)  # x + -0.0 is x, of a zero too
+        pushes[:, first, second], pushes[:, second, first] = push, -push
         force = self._force(actions)
-        for a in range(self.n_agents):
-            for b in range(a + 1, self.n_agents):
-                delta = self._agents[:, a] - self._agents[:, b]
-                distance = _norm(delta)[:, None]
-                penetration = np.logaddexp(0, -(distance - _DIST_MIN) / _CONTACT_MARGIN) * _CONTACT_MARGIN
-                push = _CONTACT_FORCE * delta / distance * penetration
-                force[:, a] = push + force[:, a]
-                force[:, b] = -push + force[:, b]
+        for other in range(self.n_agents):
+            force = force + pushes[:, :, other]
         self._integrate(force)
 
     def _rewards(self) -> np.ndarray:
+        away = _norm(self._agents[:, None] - self._landmarks[:, :, None]).min(axis=2)
         everyone = np.zeros(len(self._agents))
-        for landmark in range(self.n_agents):
-            distances = _norm(self._agents - self._landmarks[:, landmark, None])
-            everyone = everyone - distances.min(axis=1)
+        for landmark in range(self.n_agents):  # in the order of mpe2
+            everyone = everyone - away[:, landmark]
         distances = _norm(self._agents[:, :, None] - self._agents[:, None])
         own = -((distances < _DIST_MIN).sum(axis=2) - 1.0)  # less the agent itself
         return everyone[:, None] * (1 - self.local_ratio) + own * self.local_ratio
@@ -218,6 +218,13 @@ class BatchedReference(BatchedMPE):
     def _observe(self) -> np.ndarray:
         heard = self._messages[:, ::-1]
         return np.concatenate([self._velocity, self._landmarks_seen(), self._COLOURS[self._goals], heard], axis=-1)
+
+
+def _push(delta: np.ndarray) -> np.ndarray:
+    """The force [..., 2] on the first of two agents, `delta` [..., 2] away from the second."""
+    distance = _norm(delta)[..., None]
+    penetration = np.logaddexp(0, -(distance - _DIST_MIN) / _CONTACT_MARGIN) * _CONTACT_MARGIN
+    return _CONTACT_FORCE * delta / distance * penetration
 
 
 def _norm(vectors: np.ndarray) -> np.ndarray:
