@@ -45,9 +45,11 @@ def assert_same(one: dict, other: dict) -> None:
 
 
 @pytest.mark.parametrize("common_reward", [True, False])
-def test_exact_steps_them_one_by_one_and_the_number_of_processes_changes_nothing(common_reward):
+def test_exact_steps_them_one_by_one_and_the_number_of_processes_changes_nothing(common_reward, caplog):
     runner, fields, notes = drive(common_reward, batched_envs="exact", env_processes=1)
     assert type(runner.env_group) is EnvGroup and len(runner.env_group.envs) == N_ENVS and not runner.workers
+    said = [entry.getMessage() for entry in caplog.records if entry.levelno == logging.WARNING]
+    assert len([text for text in said if "copy by copy; batched_envs=any steps all as one" in text]) == 1
     shared, others, other_notes = drive(common_reward, batched_envs="exact", env_processes=2)
     assert type(shared.env_group) is EnvGroup and len(shared.workers) == 1
     assert_same(fields, others)
