@@ -180,6 +180,22 @@ def test_one_config_may_be_tuned_twice_under_two_names(monkeypatch, capsys):
         read_tuning(written(algorithms=[{**both[0], "name": "a/b"}]))
 
 
+def test_trials_that_end_together_are_counted_apart(monkeypatch, capsys):
+    run, _ = play(lambda *_: [1, 1])
+    monkeypatch.setattr(Children, "run", run)
+    told, ended = tune.finished, []
+
+    def later(study):
+        """As if another had ended between this one's end and its line."""
+        if len(told(study)) == 1 and not ended:
+            ended.append(study.tell(study.ask(), 0.0))
+        return told(study)
+
+    monkeypatch.setattr(tune, "finished", later)
+    assert tune.main([str(written(algorithms=[HAPPO], trials=1))]) == 0
+    assert "happo trial 1 of 1: 1" in capsys.readouterr().out and ended
+
+
 def test_a_hopeless_trial_is_stopped_early_and_counts(monkeypatch):
     numbers = iter(range(100))
     run, made = play(lambda *_: [[0, 1, 1, 1], [0, -9, -9, -9]][next(numbers) >= 8])

@@ -129,7 +129,7 @@ class BatchedSpread(BatchedMPE):
         self._place(self.n_agents, self.n_agents)
 
     def _act(self, actions: np.ndarray) -> None:
-        """All pairs at once; an agent's pushes are added up in the order in which `mpe2` comes to them, pair by pair."""
+        """All pairs at once; an agent's pushes are added up in the order in which `mpe2` comes to them."""
         first, second = self._pairs
         push = _push(self._agents[:, first] - self._agents[:, second])
         pushes = np.full((len(push), self.n_agents, self.n_agents, 2), -0.0)  # x + -0.0 is x, of a zero too

@@ -217,8 +217,8 @@ def _trial(study: Any, search: Search) -> None:
     except (_RunFailed, ConfigError) as error:
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         print(f"a run failed: {error}", file=sys.stderr, flush=True)
-    done = finished(study)
-    told = next(one for one in done if one.number == trial.number)
+    done = sorted(finished(study), key=lambda one: one.datetime_complete)  # others may have ended since
+    number, told = next((n, one) for n, one in enumerate(done, 1) if one.number == trial.number)
     score, values = score_of(told), " ".join(f"{key}={short(value)}" for key, value in told.params.items())
     said = state_of(told) if score is None else short(score)
-    print(f"{search.algorithm.name} trial {len(done)} of {search.tuning.trials}: {said} ({values})", flush=True)
+    print(f"{search.algorithm.name} trial {number} of {search.tuning.trials}: {said} ({values})", flush=True)
