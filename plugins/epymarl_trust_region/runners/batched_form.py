@@ -79,11 +79,11 @@ def _gymma(
             return form(seeds, **arguments)
         _log.warning("the installed mpe2 plays otherwise than its batched form: stepping it one by one")
     if make := batched_vmas.find(key, arguments, streams):
-        same = "the same game, but all its starts are drawn from one stream"
+        as_one = "the same game, but all its starts are drawn from one stream"
         if allowed == "any":
-            _log.warning(f"{key} as one (batched_envs=any): {same}")
+            _log.warning(f"{key} as one (batched_envs=any): {as_one}")
             return make(seeds, **arguments)
-        _log.warning(f"{key} is stepped copy by copy; batched_envs=any steps all as one, several times as fast: {same}")
+        _log.warning(f"{key} is stepped copy by copy; batched_envs=any steps all as one, several times as fast: {as_one}")
     return None
 
 
