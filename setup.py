@@ -66,6 +66,7 @@ setup(
         "mujoco": ["gymnasium-robotics>=1.4.2", "mujoco"],
         "offline": ["h5py>=3.8"],
         "report": ["pandas", "scipy>=1.15", "jinja2"],
+        "logging": ["tensorboard", "wandb"],
         # Minari, which recorded episodes are tested to load in, needs Python 3.11.
         "dev": [
             "pytest",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -121,23 +120,35 @@ def _draw_once(key: str, arguments: dict[str, Any]) -> tuple[list[str], str | No
 
 
 def _check_tensorboard() -> None:
-    try:
-        importlib.import_module("torch.utils.tensorboard")
-    except ImportError:
-        raise ConfigError("use_tensorboard=True needs the package tensorboard: pip install tensorboard") from None
-    except Exception as error:  # of its own, with other versions of what it needs
-        reason = str(error).strip().partition("\n")[0]
-        raise ConfigError(
-            f"use_tensorboard=True: the package tensorboard cannot be imported ({reason}); pip install -U tensorboard"
-        ) from error
+    _import("torch.utils.tensorboard", "use_tensorboard", "SummaryWriter")
 
 
 def _check_wandb(config: Mapping[str, Any]) -> None:
     missing = [key for key in ("wandb_team", "wandb_project") if not config.get(key)]
     if missing:
         raise ConfigError(f"use_wandb=True needs {' and '.join(missing)}; name what the runs are to be filed under")
-    if importlib.util.find_spec("wandb") is None:
-        raise ConfigError("use_wandb=True needs the package wandb: pip install wandb")
+    wandb = _import("wandb", "use_wandb", "init")
+    if config.get("wandb_mode") == "online" and not wandb.login(prompt=False):
+        raise ConfigError(
+            "wandb_mode=online needs an account: type `wandb login`, or set wandb_mode=offline, whose files `wandb sync` "
+            "sends later"
+        )
+
+
+def _import(module: str, key: str, needed: str) -> Any:
+    """A module, with `needed` in it: a mere folder `wandb`, of earlier runs, imports as an empty package too."""
+    package = module.rpartition(".")[2]
+    try:
+        found = importlib.import_module(module)
+        getattr(found, needed)
+    except (ImportError, AttributeError):
+        raise ConfigError(f"{key}=True needs the package {package}: pip install {package}") from None
+    except Exception as error:  # of its own, with other versions of what it needs
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"{key}=True: the package {package} cannot be imported ({reason}); pip install -U {package}"
+        ) from error
+    return found
 
 
 def shared_reward_warning(config: Mapping[str, Any]) -> str | None:
