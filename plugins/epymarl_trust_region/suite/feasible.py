@@ -130,8 +130,8 @@ def _check_wandb(config: Mapping[str, Any]) -> None:
     wandb = _import("wandb", "use_wandb", "init")
     if config.get("wandb_mode") == "online" and not wandb.login(prompt=False):
         raise ConfigError(
-            "wandb_mode=online needs an account: type `wandb login`, or set wandb_mode=offline, whose files `wandb sync` "
-            "sends later"
+            "wandb_mode=online needs an account: type `wandb login`, or set wandb_mode=offline, whose files "
+            "`wandb sync` sends later"
         )
 
 
