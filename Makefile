@@ -12,11 +12,12 @@ SOAK ?= 3600
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ALL_STAMP := $(VENV)/.installed-all
+DOCS_STAMP := $(VENV)/.installed-docs
 # JaxMARL and MuJoCo 4 need Python 3.11; before it the tests of SMAX and of multi-agent MuJoCo are skipped.
 SIMULATORS = vmas$(shell $(BIN)/python -c 'import sys; print(",smax,mujoco" * (sys.version_info >= (3, 11)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fetch train bench lint test fuzz soak clean
+.PHONY: help venv fetch train bench lint test docs fuzz soak clean
 
 help:
 	@echo "make train [STEPS=$(STEPS)] [TRAIN_ARGS='seed=1 ...']   train HAPPO on MPE simple_spread"
@@ -24,6 +25,7 @@ help:
 	@echo "make fuzz  [FUZZ=$(FUZZ)]           files, environments, ... of anyone, FUZZ of each kind, never the same twice"
 	@echo "make soak  [SOAK=$(SOAK)]           three long runs in SOAK seconds: memory and files flat, nothing left behind"
 	@echo "make bench                     HAPPO against EPyMARL's mappo_ns, in seconds, on this machine"
+	@echo "make docs                      the documentation as a site, in site/index.html"
 	@echo "make lint                      ruff and mypy: style, format and types"
 	@echo "make fetch                     get EPyMARL at the tested commit into the cache"
 	@echo "make venv [PYTHON=$(PYTHON)]      only the virtual environment $(VENV), with all that the tests need"
@@ -36,6 +38,8 @@ $(STAMP): setup.py constraints.txt
 		{ echo "error: $(PYTHON) is missing or older than 3.10; use make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' || \
 		{ echo "error: $(PYTHON) has no venv module; install it (Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+	@test -n "$$PIP_EXTRA_INDEX_URL$$PIP_INDEX_URL" || echo "hint: pip may choose PyTorch's build for GPUs, gigabytes of it;" \
+		"for the CPU build: make venv PIP_EXTRA_INDEX_URL=ADDRESS, with the one that https://pytorch.org/get-started/locally names"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[envs,offline,dev]'
 	@touch $@
@@ -65,6 +69,15 @@ lint: $(STAMP)
 test: lint $(ALL_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist load --maxschedchunk 8 $(PYTEST_ARGS)
 
+$(DOCS_STAMP): $(STAMP) Makefile
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+# NO_MKDOCS_2_WARNING: a word to its users about its successor, of no use to readers.
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "see site/index.html"
+
 # A few minutes; says how many were tried. `make test` has a small, fixed part of it.
 fuzz: $(ALL_STAMP)
 	FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -s tests/fuzz
@@ -73,5 +86,5 @@ soak: $(ALL_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --seconds $(SOAK) --out results/soak/soak.json
 
 clean:
-	rm -rf $(VENV) build dist plugins/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site plugins/*.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find plugins tests -name __pycache__ -type d -prune -exec rm -rf {} +

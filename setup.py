@@ -67,6 +67,8 @@ setup(
         "offline": ["h5py>=3.8"],
         "report": ["pandas", "scipy>=1.15", "jinja2"],
         "logging": ["tensorboard", "wandb"],
+        "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
+        "notebook": ["nbclient", "nbformat", "ipykernel"],
         # Minari, which recorded episodes are tested to load in, needs Python 3.11.
         "dev": [
             "pytest",

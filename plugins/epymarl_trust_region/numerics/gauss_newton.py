@@ -21,7 +21,8 @@ def gauss_newton_product(
     own second derivatives have weight 0.
 
     Args:
-        push, pull: J v and J^T u, as a network's `linearise` gives them.
+        push: J v, as a network's `linearise` gives it.
+        pull: J^T u, as the same gives it.
         metric: u -> M u, of the output's shape; symmetric, and with the weights of a mean over samples in it.
         parameters: in the order of `push` and `pull`; only their shapes are read.
     """

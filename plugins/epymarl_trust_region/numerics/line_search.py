@@ -40,7 +40,8 @@ def backtrack(
         slope: gradient of the objective at `vector`, [P].
         measure: () -> (gain of the objective, distance) of where `vector` is at the moment.
         radius: of the trust region, in units of the distance.
-        accept_ratio, coef: in (0, 1).
+        accept_ratio: in (0, 1).
+        coef: in (0, 1).
         steps: j goes from 0 to `steps`.
     """
     start, promised = vector.clone(), torch.dot(slope, step).item()
