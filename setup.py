@@ -85,6 +85,7 @@ setup(
             "pandas",
             "jinja2",
             "build",
+            "tensorboard",
             "minari; python_version >= '3.11'",
         ],
     },
