@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import draw_curves
 import pytest
 import site_hooks
 import yaml
@@ -239,3 +240,14 @@ def test_the_site_has_what_is_made_for_it(built):
     assert "HAPPOLearner" in (built / "api/learners.html").read_text()
     assert (built / "configs/algs/happo.yaml").read_text() == (ROOT / "configs/algs/happo.yaml").read_text()
     assert (built / "pictures/spread-happo.gif").exists() and not (built / "site_hooks.py").exists()
+
+
+def test_the_picture_of_the_readme_is_of_published_numbers():
+    """The means at the ends of its curves are those of the studies' own tables."""
+    for panel in draw_curves.PANELS:
+        for (study, experiment, _), curves in zip(panel.curves, draw_curves.curves_of(panel), strict=True):
+            text = (ROOT / "results" / study / "summary.csv").read_text()
+            (row,) = re.findall(rf"^.*,{re.escape(experiment)},{panel.until},(.*)$", text, re.M)
+            assert float(row.split(",")[0]) == pytest.approx(curves.table.loc[panel.until].mean(), abs=1e-3)
+            assert curves.end == panel.until and curves.seeds >= 5
+    assert draw_curves.FILE.stat().st_size > 50_000
