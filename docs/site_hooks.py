@@ -19,6 +19,7 @@ from epymarl_trust_region.suite import algorithms
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 _LINK = re.compile(r"\[([^\[\]]*)\]\(([^)#:\s]+)(#[^)]*)?\)")
+_CODE = re.compile(r"`[^`\n]+`")
 _KEYS = re.compile(r"<!-- keys: (\w+) -->")
 
 
@@ -37,7 +38,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """mkdocs' event: links lead to where the site has what they name, and tables of keys are filled in."""
     uri = page.file.src_uri
     path = DOCS / uri if (DOCS / uri).exists() else ROOT / uri
-    return _KEYS.sub(lambda match: table_of_keys(match[1]), relinked(markdown, path))
+    return bars(_KEYS.sub(lambda match: table_of_keys(match[1]), relinked(markdown, path)))
 
 
 def linked(pages: list[Path]) -> list[Path]:
@@ -63,6 +64,13 @@ def relinked(markdown: str, page: Path) -> str:
         return f"[{text}]({os.path.relpath(_in_site(target), here.parent)}{anchor})"
 
     return _LINK.sub(link, markdown)
+
+
+def bars(markdown: str) -> str:
+    """In a table GitHub needs a backslash before a bar in code, which mkdocs would show."""
+    return re.sub(
+        r"^\|.*$", lambda row: _CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0]), markdown, flags=re.M
+    )
 
 
 def table_of_keys(name: str) -> str:

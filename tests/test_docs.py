@@ -190,6 +190,11 @@ def test_links_that_lead_out_of_docs_lead_to_files_of_the_site():
     } <= found
 
 
+def test_a_bar_in_code_is_escaped_in_tables_of_github_alone():
+    text = "| `a\\|b` | \\|F\\| |\n\n`c\\|d`"
+    assert site_hooks.bars(text) == "| `a|b` | \\|F\\| |\n\n`c\\|d`"
+
+
 class Links(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
