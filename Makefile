@@ -1,4 +1,4 @@
-# `make train`: from a bare machine to a learning agent. `make test`: everything that is checked. Python 3.10 or newer.
+# `make train`: from a bare machine to a learning agent. `make test`: what is checked of every commit. Python 3.10 or newer.
 PYTHON ?= python3
 VENV ?= .venv
 STEPS ?= 200000
@@ -17,11 +17,12 @@ DOCS_STAMP := $(VENV)/.installed-docs
 SIMULATORS = vmas$(shell $(BIN)/python -c 'import sys; print(",smax,mujoco" * (sys.version_info >= (3, 11)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fetch train bench lint test docs fuzz soak clean
+.PHONY: help venv fetch train bench lint test test-all docs fuzz soak clean
 
 help:
 	@echo "make train [STEPS=$(STEPS)] [TRAIN_ARGS='seed=1 ...']   train HAPPO on MPE simple_spread"
 	@echo "make test  [JOBS=$(JOBS)] [PYTEST_ARGS='-m \"not slow\"']   lint, then every test, JOBS at a time"
+	@echo "make test-all                  also the tests of many minutes"
 	@echo "make fuzz  [FUZZ=$(FUZZ)]           files, environments, ... of anyone, FUZZ of each kind, never the same twice"
 	@echo "make soak  [SOAK=$(SOAK)]           three long runs in SOAK seconds: memory and files flat, nothing left behind"
 	@echo "make bench                     HAPPO against EPyMARL's mappo_ns, in seconds, on this machine"
@@ -68,6 +69,9 @@ lint: $(STAMP)
 # JAX stand last, and no worker may be handed others after them.
 test: lint $(ALL_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist load --maxschedchunk 8 $(PYTEST_ARGS)
+
+test-all: PYTEST_ARGS += --thorough
+test-all: test
 
 $(DOCS_STAMP): $(STAMP) Makefile
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

@@ -67,7 +67,7 @@ def checkout(own_folder, epymarl_home, monkeypatch) -> Path:
     return epymarl_home
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.integration
 def test_from_a_clone_to_a_page_and_a_film(checkout, capsys):
     more = {
