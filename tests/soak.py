@@ -75,7 +75,7 @@ def soak(words: list[str], seconds: float) -> dict:
             )  # fmt: skip
             samples, family = _watch(process, seconds)
             process.send_signal(signal.SIGTERM)
-            code = process.wait(60)
+            code = process.wait(600)  # it saves, and the machine may be busy
             output.seek(0)
             last = output.read().strip().splitlines()[-1:]
         left = [p.pid for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
