@@ -57,7 +57,7 @@ def test_value_and_slopes_are_those_of_autograd(seed, eps_clip):
 
 
 def test_the_penalty_of_a_batch_without_sampling_error_is_the_divergence():
-    """Every action as often as the old policy takes it: value and gradient in the logits are those of KL(old || new)."""
+    """Every action as often as the old policy takes it: value and gradient in the logits are KL(old || new)'s."""
     old = torch.tensor([0.5, 0.25, 0.125, 0.125], dtype=torch.float64)
     actions = torch.tensor([[0] * 4 + [1] * 2 + [2] + [3] + [0]])  # the last one is padding
     mask = torch.tensor([[1.0] * 8 + [0.0]], dtype=torch.float64)
