@@ -45,6 +45,7 @@ COMMENTS = {
     "agent_order": (("log_linear_ppo",),),
     "factor_clip": (("log_linear_ppo",),),
     "standardise_advantages": (("log_linear_ppo",),),
+    "gamma": (("inpg", "ipg"),),
     "critic": (MATRL, ("inpg", "ipg"), ("ir_ippo",), ("ir_mappo",)),
     "test_greedy": (("log_linear_ppo_offline",),),
     "cg_iters": (("inpg",),),
