@@ -256,3 +256,17 @@ def test_the_picture_of_the_readme_is_of_published_numbers():
             assert float(row.split(",")[0]) == pytest.approx(curves.table.loc[panel.until].mean(), abs=1e-3)
             assert curves.end == panel.until and curves.seeds >= 5
     assert draw_curves.FILE.stat().st_size > 50_000
+
+
+def test_every_claim_has_a_verdict_and_a_place():
+    """docs/claims.md: what is there shows the verdict; what has not been run names what would run it."""
+    text = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
+    rows = [
+        line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ") and "| where |" not in line
+    ]
+    assert len(rows) > 70 and all(len(row) == 5 for row in rows)
+    verdicts = {"holds", "holds with correction", "refuted", "not yet run", "left out"}
+    for where, _, _, verdict, place in rows:
+        assert verdict in verdicts, (where, verdict)
+        named = NAMED.findall(place) + [link.removeprefix("../") for link in LINKED.findall(place)]
+        assert named and all((ROOT / name).exists() for name in named), (where, place)

@@ -243,10 +243,10 @@ class PPOConfig(OnPolicyConfig):
     lr: float = key(gt=0)
     epochs: int = key(ge=1)
     actor_num_mini_batch: int = key(ge=1)
-    eps_clip: float = key(gt=0, lt=1)
+    eps_clip: float | None = key(gt=0, lt=1, optional=True)
     entropy_coef: float = key(ge=0)
 
-    def clip_range(self, n_agents: int) -> float:
+    def clip_range(self, n_agents: int) -> float | None:
         return self.eps_clip
 
 

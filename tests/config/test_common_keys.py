@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 from support import ROOT
 
 MATRL = ("il", "il_pp", "matrl", "matrl_no_br")
@@ -44,6 +45,7 @@ COMMENTS = {
     "agent_order": (("log_linear_ppo",),),
     "factor_clip": (("log_linear_ppo",),),
     "standardise_advantages": (("log_linear_ppo",),),
+    "gamma": (("inpg", "ipg"),),
     "critic": (MATRL, ("inpg", "ipg"), ("ir_ippo",), ("ir_mappo",)),
     "test_greedy": (("log_linear_ppo_offline",),),
     "cg_iters": (("inpg",),),
@@ -94,4 +96,36 @@ def test_a_preset_has_the_keys_of_its_algorithm():
     presets = {name: entries(text) for name, text in ALL.items() if name not in FILES}
     assert presets
     for name, found in presets.items():
-        assert set(found) == set(KEYS[name.partition("_")[0]]), name
+        assert set(found) == set(KEYS[of(name)]), name
+
+
+def of(preset: str) -> str:
+    """The algorithm of a preset: the longest name that it begins with."""
+    return max((name for name in FILES if preset.startswith(f"{name}_")), key=len)
+
+
+#: A paper's tables: what they say of a key, under the names that we have for it.
+TABLES = {
+    "happo_smac_paper": dict(lr=5e-4, epochs=5, eps_clip=0.3, critic_lr=5e-4, gamma=0.99, hidden_dim=64, batch=3200),
+    "hatrpo_smac_paper": dict(accept_ratio=0.5, critic_lr=5e-4, gamma=0.99, hidden_dim=64, batch=3200),
+    "ir_mappo_smac_paper": dict(lr=5e-4, epochs=5, eps_clip=0.3, critic_lr=5e-4, gamma=0.99, batch=3200),
+    "happo_mamujoco_paper": dict(lr=5e-6, epochs=5, eps_clip=0.3, critic_lr=5e-3, gamma=0.99, batch=4000),
+    "hatrpo_mamujoco_paper": dict(kl_threshold=1e-4, accept_ratio=0.5, critic_lr=5e-3, gamma=0.99, batch=4000),
+    "ir_mappo_mamujoco_paper": dict(lr=5e-6, epochs=5, eps_clip=0.3, critic_lr=5e-3, gamma=0.99, batch=4000),
+    "ir_ippo_mamujoco_paper": dict(lr=5e-6, epochs=5, eps_clip=0.3, critic_lr=5e-3, gamma=0.99, batch=4000),
+    "matrl_grid_paper": dict(lr=2e-3, epochs=10, br_epochs=5, kl_coef=1e-3, entropy_coef=0.05, gamma=0.99, eps_clip=0.1,
+                             br_weight_clip=0.1, hidden_dim=128, activation="leaky_relu", batch=2000),
+    "matrl_mamujoco_paper": dict(lr=2e-3, epochs=10, br_epochs=5, kl_coef=0.01, entropy_coef=0.05, gamma=0.99,
+                                 batch=4000),
+    "matrl_pong_paper": dict(lr=2e-3, epochs=10, br_epochs=5, kl_coef=0.01, entropy_coef=0.05, gamma=0.99, batch=4000),
+    "jr_ppo_paper": dict(eps_clip=0.1, share_parameters=True),
+    "ir_ippo_paper": dict(eps_clip=0.1, share_parameters=True),
+    "ir_mappo_paper": dict(eps_clip=0.1, share_parameters=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in FILES])
+def test_a_preset_is_what_the_papers_tables_say(name):
+    found = yaml.safe_load(ALL[name])
+    found["batch"] = found["batch_size_run"] * found["rollout_steps"]
+    assert {key: found[key] for key in TABLES[name]} == TABLES[name]

@@ -136,6 +136,9 @@ def test_wrong_values_are_refused_by_name(override, message):
         ("jr_ppo", {"clip_scaling": "none"}, "unknown key `clip_scaling`"),
         ("ir_mappo", {"clip_scaling": "per_step"}, "clip_scaling='per_step' is unknown; choose one of none, per_agent"),
         ("ir_ippo", {"eps_clip": 0}, "eps_clip > 0 and eps_clip <= 1"),
+        ("jr_ppo", {"eps_clip": "null"}, "eps_clip=null is text on the command line; write eps_clip=None"),
+        ("matrl", {"kl_coef": -0.01}, "kl_coef=-0.01 is out of range; it must be kl_coef >= 0"),
+        ("ipg", {"gamma": 1}, "gamma=1.0 needs a horizon, .*: set env_args.time_limit, or gamma below 1"),
         ("happo", {"max_bad_updates": 0}, "max_bad_updates >= 1"),
         ("matrl", {"meta_game": "best"}, "meta_game='best' is unknown; choose one of nash, predicted, current"),
         ("matrl", {"selection": "first"}, "selection='first' is unknown; choose one of random, welfare"),
@@ -157,6 +160,10 @@ def test_wrong_values_of_the_other_algorithms_are_refused_by_name(name, override
         ("hatrpo", {"cg_damping": 0, "line_search_steps": 0, "cg_iters": 1}),
         ("hatrpo", {"lr": HOST_DEFAULTS["lr"]}),  # the host's own default, which is always there
         ("jr_ppo", {"eps_clip": 1}),
+        ("jr_ppo", {"eps_clip": None}),
+        ("ir_mappo", {"eps_clip": None}),
+        ("matrl", {"eps_clip": None, "kl_coef": 0.01}),
+        ("inpg", {"gamma": 1, "env_args": {"time_limit": 25}}),
         ("jr_ppo", {"share_parameters": False, "critic": "individual"}),
         ("ir_mappo", {"clip_scaling": "per_agent", "eps_clip": 1.0}),
         ("ir_ippo", {"common_reward": False}),
@@ -174,6 +181,7 @@ def test_right_values_of_the_other_algorithms_pass(name, override):
     [
         {"huber_delta": None},
         {"huber_delta": 10},
+        {"eps_clip": None},
         {"gamma": 1},
         {"factor_clip": 0.2},
         {"entropy_coef": 0, "gae_lambda": 0, "value_norm_beta": 0, "learner_log_interval": 0, "epochs": 1},

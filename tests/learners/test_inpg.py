@@ -203,13 +203,39 @@ def test_padding_changes_nothing(algorithm, tabular):
     torch.testing.assert_close(*found, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("algorithm", ["inpg", "ipg"])
+def test_without_a_discount_the_horizon_stands_for_the_discounted_number_of_steps(algorithm):
+    """Logits move by eta times the number of steps times what gamma < 1 multiplies by eta / (1 - gamma)."""
+    moved = []
+    for settings in ({"gamma": 1, "env_args": {"time_limit": 7}}, {"gamma": 0.9}):
+        _, _, old, learner, rollout = exact_setting(0, algorithm, False, **TABLE | settings | {"tabular": False})
+        heads = [actor.head.weight.detach().clone() for actor in learner.mac.agent.agents]
+        learner.update_policies(rollout)
+        moved.append([a.head.weight.detach() - b for a, b in zip(learner.mac.agent.agents, heads, strict=True)])
+    for finite, discounted in zip(*moved, strict=True):
+        torch.testing.assert_close(finite, discounted * (7 / 10), rtol=1e-9, atol=1e-15)
+        assert finite.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("rollout_steps", [None, 12])
+def test_a_run_without_a_discount(rollout_steps):
+    """Of the congestion game, whose episodes are three steps long, in whole episodes and in streams."""
+    batch = make_batch(B=2, T=6)
+    learner = make_learner(batch, "inpg", gamma=1, env_args={"time_limit": 3}, rollout_steps=rollout_steps)
+    assert learner.rate == learner.config.eta * 3
+    learner.train(batch, 0, 0)
+
+
 def test_refusals():
     batch = make_batch()
     with pytest.raises(CapabilityError, match="INPG does not support share_parameters=True: .* set share_parameters=F"):
         make_learner(batch, "inpg", share_parameters=True)
     with pytest.raises(CapabilityError, match="a table .* has no memory; set use_rnn=False"):
         make_learner(batch, "ipg", tabular=True, use_rnn=True)
-    with pytest.raises(ConfigError, match="gamma=1.0 is out of range.* gamma < 1 .*eta / "):
-        make_learner(batch, "inpg", gamma=1)
+    for where in ({}, {"env_args": {"time_limit": None}}, {"env_args": {}}):
+        with pytest.raises(ConfigError, match="^gamma=1.0 needs a horizon, .*: set env_args.time_limit, or gamma"):
+            make_learner(batch, "inpg", gamma=1, **where)
+    with pytest.raises(ConfigError, match="gamma=1.5 is out of range"):
+        make_learner(batch, "ipg", gamma=1.5)
     with pytest.raises(ConfigError, match="eta=0.0 is out of range"):
         make_learner(batch, "ipg", eta=0)

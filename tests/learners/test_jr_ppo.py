@@ -150,6 +150,19 @@ def test_the_logged_clip_fraction_is_of_the_ratio_that_is_clipped():
         assert learner.logger.stats["clip_fraction"] == [(0, pytest.approx(expected))] and expected > 0
 
 
+@pytest.mark.parametrize("config", ["jr_ppo", "ir_mappo", "ir_ippo", "happo", "il", "matrl"])
+def test_without_a_clip_range_nothing_is_clipped(config):
+    """Small steps are those within any range, bit for bit; large ones go beyond; no share of clipped ones is logged."""
+    batch, beyond = make_batch(B=8), []
+    for lr, eps_clip in ((1e-4, None), (1e-4, 0.9), (0.05, None), (0.05, 0.2)):
+        learner = make_learner(batch, config, lr=lr, eps_clip=eps_clip)
+        learner.train(batch, 0, 0)
+        beyond.append(parameters(learner))
+        assert ("clip_fraction" in learner.logger.stats) == (eps_clip is not None)
+    assert all(torch.equal(a, b) for a, b in zip(*beyond[:2], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(*beyond[2:], strict=True))
+
+
 def test_with_separate_actors_independent_ratios_are_happo_without_its_sequence():
     """Each agent's update is that of HAPPO's first agent."""
     batch = make_batch(lengths=RAGGED, avail=0.7)

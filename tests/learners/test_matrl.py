@@ -109,6 +109,41 @@ def test_without_a_response_moving_all_the_way_is_il_and_staying_is_staying(mixt
     assert all(torch.equal(a, b) for a, b in zip(vectors(learner), before, strict=True))
 
 
+# The penalty --------------------------------------------------------------------------------------------------------
+
+
+def test_the_penalised_trial_is_the_written_objective(double_precision):
+    """Autograd and torch's Adam on mean [min(r A, clip(r) A) + c H - k (r - 1 - log r)]."""
+    batch = make_batch(lengths=RAGGED, avail=0.7)
+    learner, reference = (make_learner(batch, "il", lr=0.02, epochs=3, kl_coef=0.7) for _ in range(2))
+    rollout = rollout_of(learner, batch)
+    learner.update_policies(rollout)
+    for i, actor in enumerate(reference.mac.agent.agents):
+        optimiser = torch.optim.Adam(actor.parameters(), lr=0.02, eps=learner.config.optim_eps, fused=True)
+        for _ in range(3):
+            policy = rollout.policy(reference.mac, i)
+            log_ratio = (policy.log_prob(rollout.actions[i]) - rollout.old_log_probs[i]) * rollout.mask
+            ratio, advantage = log_ratio.exp(), rollout.advantage(i)
+            gain = torch.min(ratio * advantage, ratio.clamp(0.9, 1.1) * advantage)
+            gain = gain + learner.config.entropy_coef * policy.entropy() - 0.7 * (ratio - 1 - log_ratio)
+            optimiser.zero_grad()
+            (-(gain * rollout.mask).sum() / rollout.mask.sum()).backward()
+            optimiser.step()
+        own = torch.cat([p.detach().flatten() for p in actor.parameters()])
+        torch.testing.assert_close(learner.mac.agent.vector(i), own, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["il", "il_pp", "matrl", "matrl_no_br"])
+def test_the_penalty_holds_policies_back(name):
+    """Of a batch large enough for its estimate to be one; none at all is 0."""
+    batch, moved = individual(make_batch(B=32)), []
+    for kl_coef in (0.0, 0.0, 1.0, 100.0):
+        learner = make_learner(batch, name, lr=0.01, kl_coef=kl_coef, common_reward=False)
+        learner.train(batch, 0, 0)
+        moved.append(learner.logger.stats["kl_mean"][0][1])
+    assert moved[0] == moved[1] > 1.1 * moved[2] > 1.1 * moved[3]
+
+
 # The response -------------------------------------------------------------------------------------------------------
 
 

@@ -103,6 +103,14 @@ def test_it_names_what_to_lower_and_how_many_take_turns(algorithm, keys, clip, v
     assert message.endswith(f" Lower {keys}, or {verb} factor_clip")
 
 
+def test_without_a_clip_range_it_says_to_set_one(caplog):
+    learner = make_learner(make_batch(N=5), "happo", eps_clip=None)
+    for _ in range(UPDATES):
+        learner.factor_report(*factor(1))
+    (message,) = warnings(caplog)
+    assert message.endswith(" Set eps_clip, or set factor_clip")
+
+
 def test_the_clipped_factor_has_at_least_one_minus_its_width_squared():
     """Kantorovich: weights in [1 - w, 1 + w] have (sum f)^2 / (M sum f^2) >= 1 - w^2, met where a share (1 - w) / 2 of
     them is 1 + w. So a `factor_clip` up to 0.7 keeps the warning away, as docs/happo.md says."""

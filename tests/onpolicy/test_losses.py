@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from epymarl_trust_region.onpolicy.losses import clipped_loss, value_loss
+from epymarl_trust_region.onpolicy.losses import clipped_loss, kl_penalty, value_loss
 
 
 def surrogate(ratio, advantage, mask=(1.0,)):
@@ -37,20 +37,51 @@ def test_clipped_steps_and_masked_ones_give_no_gradient():
     torch.testing.assert_close(slope, torch.tensor([[0.0, 0.5, -1.1 / 3, 0.0]]))
 
 
+@pytest.mark.parametrize("eps_clip", [0.3, None])
 @pytest.mark.parametrize("seed", range(5))
-def test_value_and_slopes_are_those_of_autograd(seed):
+def test_value_and_slopes_are_those_of_autograd(seed, eps_clip):
     g = torch.Generator().manual_seed(seed)
     log_prob, entropy, old, advantage = torch.randn(4, 6, 7, generator=g, dtype=torch.float64)
     mask = (torch.rand(6, 7, generator=g) < 0.7).double()
-    loss, *slopes = clipped_loss(log_prob, entropy, old, advantage, mask, 0.3, 0.05)
+    loss, *slopes = clipped_loss(log_prob, entropy, old, advantage, mask, eps_clip, 0.05)
     log_prob.requires_grad_(), entropy.requires_grad_()
     ratio = ((log_prob - old) * mask).exp()
-    steps = torch.min(ratio * advantage, ratio.clamp(0.7, 1.3) * advantage) + 0.05 * entropy
+    gain = ratio * advantage
+    gain = gain if eps_clip is None else torch.min(gain, ratio.clamp(0.7, 1.3) * advantage)
+    steps = gain + 0.05 * entropy
     plain = -(steps * mask).sum() / mask.sum()
     torch.testing.assert_close(loss, plain.detach(), rtol=1e-13, atol=0)
     for ours, theirs in zip(slopes, torch.autograd.grad(plain, [log_prob, entropy]), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-15)
         assert (ours != 0).any()
+
+
+def test_the_penalty_of_a_batch_without_sampling_error_is_the_divergence():
+    """Every action as often as the old policy takes it: value and gradient in the logits are KL(old || new)'s."""
+    old = torch.tensor([0.5, 0.25, 0.125, 0.125], dtype=torch.float64)
+    actions = torch.tensor([[0] * 4 + [1] * 2 + [2] + [3] + [0]])  # the last one is padding
+    mask = torch.tensor([[1.0] * 8 + [0.0]], dtype=torch.float64)
+    logits = torch.tensor([0.3, -0.7, 0.1, 0.9], dtype=torch.float64, requires_grad=True)
+    log_prob = torch.log_softmax(logits, 0)
+    kl = (old * (old.log() - log_prob)).sum()
+    penalty, slope = kl_penalty(log_prob.detach()[actions], old.log()[actions], mask)
+    torch.testing.assert_close(penalty, kl.detach(), rtol=1e-13, atol=0)
+    gradient = torch.autograd.grad((log_prob[actions] * slope).sum(), logits, retain_graph=True)[0]
+    torch.testing.assert_close(gradient, torch.autograd.grad(kl, logits)[0], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_penalty_is_never_negative_and_its_slope_is_autograds(seed):
+    g = torch.Generator().manual_seed(seed)
+    log_prob, old = torch.randn(2, 3, 6, 7, generator=g, dtype=torch.float64)
+    mask = (torch.rand(6, 7, generator=g) < 0.7).double()
+    penalty, slope = kl_penalty(log_prob, old, mask)
+    log_prob.requires_grad_()
+    difference = log_prob - old
+    plain = ((difference.exp() - 1 - difference) * mask).sum() / mask.sum()
+    torch.testing.assert_close(penalty, plain.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(slope, torch.autograd.grad(plain, log_prob)[0], rtol=1e-12, atol=1e-15)
+    assert penalty > 0 and kl_penalty(old, old, mask)[0] == 0 == kl_penalty(old, old, mask)[1].abs().max()
 
 
 @pytest.mark.parametrize("huber_delta", [None, 0.7])

@@ -38,6 +38,17 @@ def test_wrong_numbers_are_refused(options, tmp_path, capsys):
     assert f"{options[0]}={options[1]} is out of range; at least 1" in capsys.readouterr().err
 
 
+def test_settings_are_chosen_by_their_number_of_agents(tmp_path, monkeypatch, capsys):
+    """The paper says that IPG did not converge within 3000 iterations for n >= 5."""
+    monkeypatch.setattr(potential_games, "draw", lambda *_: None)
+    options = ["--runs", "1", "--iterations", "1", "--agents", "5", "6"]
+    assert cli.main(["study", "potential-games", "--out", str(tmp_path), *options]) == 0
+    rows = json.loads((tmp_path / "potential-games.json").read_text())["settings"]
+    assert {(row["n_agents"], row["method"]) for row in rows} == {(n, m) for n in (5, 6) for m in ("inpg", "ipg")}
+    assert cli.main(["study", "potential-games", "--out", str(tmp_path), "--agents", "7"]) == 2
+    assert "--agents [7]: no setting has so many; choose among [4, 5, 6, 8]" in capsys.readouterr().err
+
+
 def test_every_study_is_listed_and_has_a_command_line(capsys):
     assert cli.main(["study", "--help"]) == 0
     listed = capsys.readouterr().out

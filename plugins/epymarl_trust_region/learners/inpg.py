@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
-from ..config import OnPolicyConfig, key
-from ..errors import CapabilityError
+from ..config import ConfigT, OnPolicyConfig, key
+from ..errors import CapabilityError, ConfigError
 from ..numerics.conjugate_gradient import conjugate_gradient
 from ..numerics.gauss_newton import gauss_newton_product
 from ..numerics.tabular import natural_direction, observed, project_to_simplex
@@ -43,9 +43,18 @@ class IPGConfig(OnPolicyConfig):
         "lr": "its actors' step size is eta, without Adam; critic_lr is the critic's step size"
     }
 
-    gamma: float = key(gt=0, lt=1, why="the step is eta / (1 - gamma)")
     eta: float = key(gt=0)
     tabular: bool = key()
+
+    @classmethod
+    def from_mapping(cls: type[ConfigT], config: Mapping[str, Any], where: str = "the configuration") -> ConfigT:
+        made = cast(Any, super()).from_mapping(config, where)
+        if made.gamma == 1 and not (config.get("env_args") or {}).get("time_limit"):
+            raise ConfigError(
+                "gamma=1.0 needs a horizon, which stands for 1 / (1 - gamma) in the step: set env_args.time_limit, or "
+                "gamma below 1"
+            )
+        return made
 
     def check_capabilities(self, common_reward: bool) -> None:
         super().check_capabilities(common_reward)
@@ -93,10 +102,15 @@ class IPGLearner(OnPolicyLearner):
     def _make_actor_optimiser(self, network: int) -> FlatParameters:
         return FlatParameters(*self._actor(network))  # a fixed step, without an optimiser
 
+    @property
+    def rate(self) -> float:
+        """eta / (1 - gamma); with gamma = 1, for a finite horizon, eta times that (section 2 of the paper)."""
+        eta, gamma = self.config.eta, self.config.gamma
+        return eta * (self.episode_limit or math.nan) if gamma == 1 else eta / (1 - gamma)  # checked: there is a limit
+
     @torch.no_grad()
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
         """Each agent reads the old policies alone, so that their order does not matter."""
-        self.rate = self.config.eta / (1 - self.config.gamma)
         steps = {agent: self.step(rollout, agent) for agent in range(rollout.n_agents)}
         return {f"agent_{agent}_{name}": value for agent, step in steps.items() for name, value in step.items()}
 

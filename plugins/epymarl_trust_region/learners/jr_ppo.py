@@ -36,7 +36,7 @@ class JRPPOConfig(PPOConfig):
         "--config=ir_ippo or the suite's ippo"
     )
 
-    eps_clip: float = key(gt=0, le=1)  # up to 1 in the paper's experiments
+    eps_clip: float | None = key(gt=0, le=1, optional=True)  # up to 1, and without, in the paper's experiments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +46,20 @@ class IndependentRatioConfig(PPOConfig):
     algorithm: ClassVar[str] = "independent-ratio PPO"
     joint_advantage: ClassVar[bool] = False
 
-    eps_clip: float = key(gt=0, le=1)
+    eps_clip: float | None = key(gt=0, le=1, optional=True)
     clip_scaling: str = key(choices=("none", "per_agent"))
 
-    def clip_range(self, n_agents: int) -> float:
-        """eps, or alpha / N (section 6.2 of the paper)."""
-        return self.eps_clip / n_agents if self.clip_scaling == "per_agent" else self.eps_clip
+    def clip_range(self, n_agents: int) -> float | None:
+        """eps, or alpha / N (section 6.2 of the paper); None where nothing is clipped."""
+        if self.eps_clip is None or self.clip_scaling == "none":
+            return self.eps_clip
+        return self.eps_clip / n_agents
+
+    def unread(self) -> dict[str, str]:
+        found = super().unread()
+        if self.eps_clip is None:
+            found["clip_scaling"] = "eps_clip=None clips nothing"
+        return found
 
 
 class SimultaneousLearner(OnPolicyLearner):

@@ -20,7 +20,7 @@ from ..numerics.equilibrium import SOLVERS, Equilibrium, solve
 from ..numerics.meta_game import BatchGame, deviation_gains
 from ..onpolicy.ascent import ascend, distil
 from ..onpolicy.learner import OnPolicyLearner
-from ..onpolicy.losses import clipped_loss
+from ..onpolicy.losses import clipped_loss, kl_penalty
 from ..onpolicy.minibatch import Minibatch
 from ..onpolicy.optimiser import Optimiser
 from ..onpolicy.rollout import Rollout
@@ -37,6 +37,7 @@ class MATRLConfig(PPOConfig):
         "set share_parameters=False, or use --config=ir_ippo"
     )
 
+    kl_coef: float = key(ge=0)
     meta_game: str = key(choices=("nash", "predicted", "current"))
     selection: str = key(choices=("random", "welfare"))
     meta_ratio_clip: float = key(gt=0, lt=1, why="a ratio of 0 or less is none")
@@ -102,11 +103,17 @@ class MATRLLearner(OnPolicyLearner):
     def surrogate(
         self, advantages: Tensor, part: Rollout | Minibatch, log_probs: Tensor, entropies: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """PPO's clipped surrogate of every agent for `advantages` [N, B, T] on a part of the batch, and its slopes."""
-        advantages, old = part.pick_all(advantages), part.old_log_probs
-        return clipped_loss(
-            log_probs, entropies, old, advantages, part.mask, self.config.eps_clip, self.config.entropy_coef
+        """PPO's clipped surrogate of every agent for `advantages` [N, B, T] on a part of the batch, less `kl_coef`
+        times the divergence from the current policy, and its slopes.
+        """
+        config, old = self.config, part.old_log_probs
+        found = clipped_loss(
+            log_probs, entropies, old, part.pick_all(advantages), part.mask, config.eps_clip, config.entropy_coef
         )
+        if not config.kl_coef:
+            return found
+        (loss, slope, of_entropies), (kl, of_kl) = found, kl_penalty(log_probs, old, part.mask)
+        return loss + config.kl_coef * kl, slope.add_(of_kl, alpha=config.kl_coef), of_entropies
 
     @torch.no_grad()
     def meta_game(self, rollout: Rollout, advantages: Tensor) -> tuple[BatchGame, Tensor]:

@@ -44,9 +44,11 @@ class SequentialLearner(OnPolicyLearner):
         if len(self.recent_ess) == UPDATES and mean < LEAST_ESS and not self.has_warned:
             self.has_warned = True
             clip = "set" if self.config.factor_clip is None else "lower"
+            keys = self.config.distance_keys
+            change = "Set" if getattr(self.config, keys, keys) is None else "Lower"
             self.logger.console_logger.warning(
                 f"factor_ess was {mean:.2g} on average over the last {UPDATES} updates, below {LEAST_ESS}: the agents "
                 f"before the last of {self.n_agents} turns move so far that few samples of the batch are left to learn "
-                f"from. Lower {self.config.distance_keys}, or {clip} factor_clip"
+                f"from. {change} {keys}, or {clip} factor_clip"
             )
         return statistics

@@ -56,6 +56,7 @@ class Setting:
 
 _DISTANCING = "distancing game, 8 agents (Figures 2 and 3)"
 _FOUR = "congestion game, 4 agents (Figures 4 and 5)"
+_FIVE, _SIX = "congestion game, 5 agents", "congestion game, 6 agents"
 _EIGHT = "congestion game, 8 agents (Figure 6)"
 _LITERAL = "congestion game, 4 agents, the step size as printed"
 SETTINGS = (
@@ -66,6 +67,12 @@ SETTINGS = (
     Setting("IPG, eta 0.05, visitation a distribution", _FOUR, "ipg", "congestion", 4, 0.05, 3000),
     Setting("IPG, eta 0.05, visitation a sum", _FOUR, "ipg", "congestion", 4, 0.05, 3000, "sum"),
     Setting("IPG, eta 0.05, visitation / T", _FOUR, "ipg", "congestion", 4, 0.05, 10000, "mean"),
+    Setting("INPG, eta 0.05", _FIVE, "inpg", "congestion", 5, 0.05, 3000),
+    Setting("IPG, eta 0.05, visitation a distribution", _FIVE, "ipg", "congestion", 5, 0.05, 3000),
+    Setting("IPG, eta 0.05, visitation a sum", _FIVE, "ipg", "congestion", 5, 0.05, 3000, "sum"),
+    Setting("INPG, eta 0.05", _SIX, "inpg", "congestion", 6, 0.05, 3000),
+    Setting("IPG, eta 0.05, visitation a distribution", _SIX, "ipg", "congestion", 6, 0.05, 3000),
+    Setting("IPG, eta 0.05, visitation a sum", _SIX, "ipg", "congestion", 6, 0.05, 3000, "sum"),
     Setting("INPG, eta 0.05", _EIGHT, "inpg", "congestion", 8, 0.05, 150),
     Setting("INPG, eta 1e-4", _LITERAL, "inpg", "congestion", 4, 1e-4, 3000),
     Setting("IPG, eta 1e-4", _LITERAL, "ipg", "congestion", 4, 1e-4, 3000),
@@ -127,12 +134,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--runs", type=int, default=10, help="runs of each setting (10, as in the paper)")
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers")
     parser.add_argument("--iterations", type=int, help="at most so many, for a quick look")
+    parser.add_argument("--agents", type=int, nargs="+", help="only settings with so many agents, as in 5 6")
     add_flag(parser)
     options = parser.parse_args(argv)
     for name in ("runs", "iterations"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name}={value} is out of range; at least 1")
+    settings = [one for one in SETTINGS if options.agents is None or one.n_agents in options.agents]
+    if not settings:
+        known = sorted({one.n_agents for one in SETTINGS})
+        raise ConfigError(f"--agents {options.agents}: no setting has so many; choose among {known}")
     made = made_by(options)
     options.out.mkdir(parents=True, exist_ok=True)
     figures: dict[str, dict[str, np.ndarray]] = {}
@@ -141,7 +153,7 @@ def main(argv: list[str]) -> int:
         f"{'':62}{'iterations to 10%':>20}{'to 1%':>16}{'to a standstill':>26}{'largest gap':>13}{'seconds':>9}",
         flush=True,
     )
-    for setting in SETTINGS:
+    for setting in settings:
         limited = min(setting.iterations, options.iterations or setting.iterations)
         setting = Setting(**{**vars(setting), "iterations": limited})
         found = measure(setting, options.runs, options.seed)

@@ -46,7 +46,14 @@ _KNOWN = {
     "pac": ("Pareto-AC", "#9a5bb5", ">"),
     "pac_dcg": ("Pareto-AC (DCG)", "#b98ad0", "p"),
 }
-_VARIANTS = {"_ns": "NS", "_mamujoco_paper": "paper's MuJoCo settings"}  # ends of the suite's and our names
+_VARIANTS = {  # ends of the suite's and our names, the longer ones first
+    "_ns": "NS",
+    "_mamujoco_paper": "paper's MuJoCo settings",
+    "_smac_paper": "paper's SMAC settings",
+    "_grid_paper": "paper's settings for grid games",
+    "_pong_paper": "paper's Pong settings",
+    "_paper": "its paper's settings",
+}
 _FALLBACK = (
     "#3c8fb0",
     "#c2703d",
