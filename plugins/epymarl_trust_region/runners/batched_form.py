@@ -83,7 +83,7 @@ def _gymma(
         if allowed == "any":
             _log.warning(f"{key} as one (batched_envs=any): {as_one}")
             return make(seeds, **arguments)
-        _log.warning(f"{key} is stepped copy by copy; batched_envs=any steps all as one, several times as fast: {as_one}")
+        _log.warning(f"{key} is stepped copy by copy; batched_envs=any steps all as one, much faster: {as_one}")
     return None
 
 
