@@ -19,7 +19,9 @@ from epymarl_trust_region.environments.games import (
     CLIMBING_ID,
     CONGESTION_ID,
     DISTANCING_ID,
+    MATCHING_PENNIES_ID,
     PENALTY_ID,
+    REPEATED_ID,
     SWITCH_ID,
 )
 from epymarl_trust_region.errors import ConfigError
@@ -48,6 +50,8 @@ GAMES = [
     (CLIMBING_ID, {"max_steps": 10}, 12, 10),
     (PENALTY_ID, {"penalty": -0.7, "max_steps": 5}, 5, 5),
     (ANTI_COORDINATION_ID, {"n_agents": 4}, 2, 1),
+    (MATCHING_PENNIES_ID, {"heads": 3.0, "max_steps": 3}, 5, 3),
+    (REPEATED_ID, {"game": "rock-paper-scissors", "plays": 6}, 8, 6),
 ]
 
 
