@@ -172,6 +172,7 @@ class StreamRunner(VectorRunner):
     def setup(self, scheme: Scheme, groups: dict[str, int], preprocess: dict[str, Any], mac: Any) -> None:
         super().setup(scheme, groups, preprocess, mac)
         self.tester.setup({key: value for key, value in scheme.items() if key != "mask"}, groups, preprocess, mac)
+        self.tester.exploitability = self.exploitability  # which knows the average of the policies that have trained
 
     def run(self, test_mode: bool = False) -> Any:
         """As `VectorRunner.run`: K slots of every stream and one more observation, or whole test episodes."""

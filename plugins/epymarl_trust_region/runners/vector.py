@@ -20,6 +20,7 @@ from ..errors import CapabilityError, ConfigError
 from ..interfaces import Args, Logger, Scheme
 from .batched_form import make_batched
 from .env_group import BatchedEnvGroup, Ended, EnvGroup, Field
+from .exploitability import Exploitability, exploitability_of
 from .workers import Worker
 
 _log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class VectorRunner:
         self.train_stats: Counter = Counter()
         self.test_stats: Counter = Counter()
         self.cut: list[bool] = []
+        self.exploitability: Exploitability | None = None  # in games where it is exact
         self.log_train_stats_t = -100_000  # so that the first rollout is logged
 
     def _share_out(self) -> None:
@@ -112,7 +114,10 @@ class VectorRunner:
         """Say what to record and who acts; starts the workers. Call it once, before `run`."""
         self.mac, self.preprocess = mac, preprocess or {}
         new = (scheme, groups, self.batch_size, self.episode_limit + 1)
+        self._make_batch = partial(self.episode_batch, scheme, groups, max_seq_length=1, preprocess=preprocess)
         self.live = self.episode_batch(*new, preprocess=preprocess, device="cpu")
+        limit = self.env_info["episode_limit"]
+        self.exploitability = exploitability_of(self.own.envs[0], limit, mac, self.args)
         fields = self.live.data.transition_data
         shared = {key: Field.like(field.numpy()) for key, field in fields.items()}
         fields |= {key: torch.from_numpy(field.array()) for key, field in shared.items()}
@@ -165,12 +170,23 @@ class VectorRunner:
             WorkerDiedError: a worker process is gone, or its environment failed.
             CapabilityError: `render` is set, and the first environment cannot be drawn.
         """
+        if self.exploitability and not test_mode:
+            self.exploitability.note(self._probabilities(self.exploitability))
         episodes = self._play(test_mode)
         self.cut = [episode.cut for episode in sorted(episodes, key=lambda episode: episode.index)]
         if not test_mode:
             self.t_env += self._steps_taken(episodes)
         self._count(episodes, test_mode)
         return self._copy()
+
+    def best_response_gains(self) -> np.ndarray | None:
+        """What each agent would win more by a best response alone, [N]; None where that is not known exactly."""
+        exact = self.exploitability
+        return None if exact is None else exact.gains(self._probabilities(exact))
+
+    def _probabilities(self, exploitability: Exploitability) -> np.ndarray:
+        """The policies that play, in every state of the game."""
+        return exploitability.probabilities(self.mac, partial(self._make_batch, device=self.args.device))
 
     def _steps_taken(self, episodes: list[Ended]) -> int:
         return sum(episode.length for episode in episodes)
@@ -261,6 +277,8 @@ class VectorRunner:
         statistics: dict[str, Any] = {name: list(getattr(self, name)) for name in ("train_returns", "test_returns")}
         statistics |= {name: dict(getattr(self, name)) for name in ("train_stats", "test_stats")}
         numbers = {"t_env": self.t_env, "log_train_stats_t": self.log_train_stats_t}
+        if self.exploitability:
+            statistics["exploitability"] = self.exploitability.state_dict()
         return {"envs": envs, "processes": processes, **statistics, **numbers}
 
     def load_state_dict(self, state: dict[str, Any]) -> list[str]:
@@ -272,6 +290,8 @@ class VectorRunner:
         for name in ("t_env", "log_train_stats_t", "train_returns", "test_returns"):
             setattr(self, name, state[name])
         self.train_stats, self.test_stats = Counter(state["train_stats"]), Counter(state["test_stats"])
+        if self.exploitability:
+            self.exploitability.load_state_dict(state["exploitability"])
         for worker in self.workers:
             worker.begin_load_state_dict(state, self.t_env)
         lost = self.env_group.load_state_dict(state["envs"], self.t_env)
@@ -310,6 +330,9 @@ class VectorRunner:
         episodes = stats.pop("n_episodes")
         for name, total in stats.items():
             self.logger.log_stat(f"{prefix}{name}_mean", total / episodes, self.t_env)
+        if self.exploitability and prefix:
+            for name, value in self.exploitability.statistics(self._probabilities(self.exploitability)).items():
+                self.logger.log_stat(name, value, self.t_env)
         returns.clear()
         stats.clear()
 
