@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "doctor": {"suite", "extensions", "git"},
     "cli": {
         "main", "doctor", "suite", "experiments", "extensions", "studies", "offline", "recordings", "git", "provenance",
-        "watch",
+        "watch", "crossplay",
     },
     "main": {"configuration", "config_files", "seeding", "suite", "summary", "run_help"},
     "run_help": {"config", "configuration", "run_config", "suite"},
@@ -52,6 +52,7 @@ MAY_IMPORT = {
     },
     "experiments": {"configuration", "seeding", "config", "run_config", "suite", "provenance", "git"},
     "studies": {"experiments", "games", "numerics"},
+    "crossplay": {"config", "config_files", "configuration", "experiments", "seeding", "suite", "watch"},
     "watch": {"config", "config_files", "configuration", "modules", "runners", "seeding", "suite"},
 }  # fmt: skip
 # The only third-party packages that these parts may import.

@@ -20,6 +20,7 @@ _PASSED_ON = {
     "report": "epymarl_trust_region.experiments.report.command",
     "tune": "epymarl_trust_region.experiments.tune",
     "watch": "epymarl_trust_region.watch.command",
+    "crossplay": "epymarl_trust_region.crossplay.command",
     "compare": "epymarl_trust_region.experiments.compare",
     "bench": "epymarl_trust_region.experiments.bench",
     "study": "epymarl_trust_region.studies.command",
@@ -43,6 +44,7 @@ commands:
   report PATH...                           any runs, EPyMARL's own too, as tables, figures and a page
   tune FILE                                settings for algorithms, with equally many trials for each
   watch CHECKPOINT [--out team.gif] ...    episodes of a trained team as a GIF or a video
+  crossplay CHECKPOINT CHECKPOINT ...      trained teams against each other, in both roles
   compare CURVES.csv A B                   how far two experiments of a report are apart, with standard errors
   bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine
   study potential-games --out FOLDER       INPG and IPG on tables: the figures of the INPG paper

@@ -60,7 +60,7 @@ class ParallelMPE(gym.Env):
         self.render_mode = kwargs.get("render_mode")
         self._env.reset()  # the list of agents is empty before
         agents = self._env.agents
-        self.n_agents = len(agents)
+        self.n_agents, self.agent_names = len(agents), list(agents)
         self.action_space = gym.spaces.Tuple([self._env.action_space(agent) for agent in agents])
         self.observation_space = gym.spaces.Tuple([self._env.observation_space(agent) for agent in agents])
         self._last_obs: tuple = ()

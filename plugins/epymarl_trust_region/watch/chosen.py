@@ -53,6 +53,23 @@ class Chosen(NamedTuple):
 def choose(
     checkpoint: str, load_step: int, config_from: str | None, updates: Mapping[str, Any], test_greedy: bool | None
 ) -> Chosen:
+    """The checkpoint and its checked configuration, for an environment that is drawn.
+
+    Args, and raises: as `to_be_played`; also
+        CapabilityError: the environment cannot be drawn here.
+    """
+    chosen = to_be_played(checkpoint, load_step, config_from, updates, test_greedy, "watch")
+    return chosen._replace(config=to_be_drawn(chosen.config))
+
+
+def to_be_played(
+    checkpoint: str,
+    load_step: int,
+    config_from: str | None,
+    updates: Mapping[str, Any],
+    test_greedy: bool | None,
+    command: str,
+) -> Chosen:
     """The checkpoint and its checked configuration.
 
     Args:
@@ -61,23 +78,24 @@ def choose(
         config_from: Sacred's folder of the run; None: the checkpoint says itself what it was trained with.
         updates: flat keys of the command line.
         test_greedy: take the likeliest actions, or sample; None: as the run's own tests.
+        command: who plays it, for messages.
 
     Raises:
         CheckpointError: there is no such checkpoint, it is damaged, or it does not know its configuration.
         ConfigError: a key or value of the command line that changes nothing or is wrong, or an algorithm of EPyMARL's.
-        CapabilityError, EnvironmentMissingError: the environment cannot be played or drawn here.
+        CapabilityError, EnvironmentMissingError: the environment cannot be played here.
     """
     run, step = _find(checkpoint, load_step)
     source, saved = _saved(run / str(step), config_from)
     check_code(source, saved, updates, (*INSTALL, _PACKAGE))
     config, defaults = _laid_over_defaults(saved, source)
-    _check_algorithm(config)
+    _check_algorithm(config, command)
     before = {**config, **_TEST, "checkpoint_path": str(run), "load_step": step}
     config = _updated(before, updates)
     if test_greedy is not None:
         config["test_greedy"] = test_greedy
     check_all(config, defaults, "the command line", before)
-    return Chosen(run / str(step), step, to_be_drawn(config))
+    return Chosen(run / str(step), step, config)
 
 
 def _find(checkpoint: str, load_step: int) -> tuple[Path, int]:
@@ -145,17 +163,19 @@ def _laid_over_defaults(saved: Mapping[str, Any], source: str) -> tuple[dict[str
     return config, defaults
 
 
-def _check_algorithm(config: Mapping[str, Any]) -> None:
+def _check_algorithm(config: Mapping[str, Any], command: str) -> None:
     host = lite_host()
     algorithms.check_offered(config)
     if algorithms.schema_of(str(config["learner"])) is None:
         raise ConfigError(
             f"{config['name']} is none of this plugin's algorithms, nor of a package's (learner={config['learner']}): "
-            "`watch` plays those alone; EPyMARL shows its own with `epymarl-tr run ... with evaluate=True render=True`"
+            f"`{command}` plays those alone; EPyMARL shows its own with `epymarl-tr run ... with evaluate=True "
+            "render=True`"
         )
     if config["env"] not in host.environments:
         raise ConfigError(
-            f"env={config['env']} is an environment of EPyMARL's: `watch` plays {', '.join(sorted(host.environments))}"
+            f"env={config['env']} is an environment of EPyMARL's: `{command}` plays "
+            f"{', '.join(sorted(host.environments))}"
         )
 
 

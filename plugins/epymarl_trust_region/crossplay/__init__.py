@@ -1,0 +1,1 @@
+"""`epymarl-tr crossplay`: checkpoints against each other."""
