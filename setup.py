@@ -61,6 +61,7 @@ setup(
         "envs": ["mpe2", "lbforaging", "pettingzoo"],
         "vmas": ["vmas[gymnasium]>=1.5.1"],
         "smax": ["jaxmarl>=0.2"],
+        "atari": ["pettingzoo", "multi-agent-ale-py>=0.1.12", "ale-py>=0.12", "pygame-ce"],
         "tune": ["optuna", "pandas"],
         "watch": ["pillow", "imageio", "imageio-ffmpeg"],
         "mujoco": ["gymnasium-robotics>=1.4.2", "mujoco"],

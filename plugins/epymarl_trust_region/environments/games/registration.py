@@ -17,6 +17,7 @@ DISTANCING_ID = "trust-region-distancing-v0"
 INSPECTION_ID = "trust-region-inspection-v0"
 MATCHING_PENNIES_ID = "trust-region-matching-pennies-v0"
 PENALTY_ID = "trust-region-penalty-v0"
+PONG_ID = "trust-region-pong-v0"
 PRISONERS_DILEMMA_ID = "trust-region-prisoners-dilemma-v0"
 PRODUCT_ID = "trust-region-product-v0"
 REPEATED_ID = "trust-region-repeated-v0"
@@ -33,6 +34,7 @@ _ENTRY_POINTS = {
     INSPECTION_ID: "epymarl_trust_region.environments.games.table_env:inspection_env",
     MATCHING_PENNIES_ID: "epymarl_trust_region.environments.games.table_env:matching_pennies_env",
     PENALTY_ID: "epymarl_trust_region.environments.games.matrix_env:penalty_env",
+    PONG_ID: "epymarl_trust_region.environments.pong:PongEnv",
     PRISONERS_DILEMMA_ID: "epymarl_trust_region.environments.games.table_env:prisoners_dilemma_env",
     PRODUCT_ID: "epymarl_trust_region.environments.games.product_env:ProductEnv",
     REPEATED_ID: "epymarl_trust_region.environments.games.table_env:repeated_env",
