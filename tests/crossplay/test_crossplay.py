@@ -240,6 +240,8 @@ def test_faults_are_one_line(runs, tmp_path, capsys):
     next(broken.glob("*/agent.th")).unlink()
     for words, told in (
         ((il,), "alone has no opponent; name two checkpoints or more"),
+        (("pretrained", "pretrained"), "pretrained says no task; name a checkpoint, too"),
+        ((il, "pretrained"), "no pretrained opponents for trust-region-rock-paper-scissors-v0"),
         ((il, "nowhere"), "nowhere is no folder"),
         ((il, str(broken)), "incomplete (it lacks agent.th)"),
         ((il, tag), "another task"),
@@ -249,6 +251,7 @@ def test_faults_are_one_line(runs, tmp_path, capsys):
         ((il, il, "--roles", "0|1 2"), "each of the 2 agents"),
         ((il, il, "--episodes", "0"), "0 is no whole number from 1 on"),
         ((il, il, "with", "seed=3"), "by --seed"),
+        ((tag, tag, "with", "env_args.pretrained_wrapper=PretrainedTag"), "has the agents of one side alone; test it"),
         ((il, il, "with", "lr=3"), "changes nothing"),
         ((il, il, "with", "reward_scalarisation=mean"), "changes nothing"),
     ):

@@ -42,7 +42,8 @@ def _of_teams(outcome: Outcome, teams: Sequence[Team]) -> str:
         cells = [
             outcome.means[i, others, 0].mean(), outcome.means[others, i, 1].mean(), outcome.leads[i, others].mean(),
         ]  # fmt: skip
-        row = [str(i + 1), team.name, str(team.seed), f"{team.step:,}", *(f"{cell:.3g}" for cell in cells)]
+        known = ["" if number is None else f"{number:,}" for number in (team.seed, team.step)]
+        row = [str(i + 1), team.name, *known, *(f"{cell:.3g}" for cell in cells)]
         row += [str(outcome.beats[i].sum()), str(outcome.beats[:, i].sum())]
         rows.append(row + ([f"{team.gains.sum():.3g}"] if exact and team.gains is not None else []))
     note = "Checkpoints; returns and leads are means over all others."

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium.spaces import flatdim
 
 from ..config import flatten
 from ..errors import CapabilityError, ConfigError
+from ..suite import pretrained
 from ..suite.lite.run import player
 from ..suite.same_run import plain
 from ..watch.chosen import Chosen, to_be_played
@@ -22,12 +24,16 @@ LOG = logging.getLogger("epymarl-tr crossplay")
 _ASIDE = ("env_args.seed", "env_args.render_mode")
 
 
+#: In the place of a checkpoint: EPyMARL's own opponents.
+PRETRAINED = "pretrained"
+
+
 class Team(NamedTuple):
     """A checkpoint's policies, for all agents of its task."""
 
     name: str  # the algorithm's
-    seed: int  # it was trained with
-    step: int  # of training
+    seed: int | None  # it was trained with, as far as known
+    step: int | None  # of training
     folder: Path
     mac: Any
     gains: np.ndarray | None  # by a best response to its own other agents, [N], where they are known exactly
@@ -40,6 +46,7 @@ class Table(NamedTuple):
     task: str
     n_agents: int
     names: list[str] | None  # the agents'
+    sizes: list[int]  # lengths of their observations
 
 
 def gather(
@@ -48,7 +55,7 @@ def gather(
     """Load the checkpoints, which are of one task.
 
     Args:
-        checkpoints: each as in `epymarl-tr watch`.
+        checkpoints: each as in `epymarl-tr watch`, or PRETRAINED, who come last.
         updates: flat keys of the command line.
         greedy: take the likeliest actions, or sample; None: as each run's own tests.
         seed: of the environments.
@@ -61,23 +68,32 @@ def gather(
     """
     if len(checkpoints) < 2:
         raise ConfigError(f"{checkpoints[0]} alone has no opponent; name two checkpoints or more")
-    chosen = [to_be_played(checkpoint, 0, None, updates, greedy, "crossplay") for checkpoint in checkpoints]
-    trained = [one.config["seed"] for one in chosen]
+    own = [checkpoint for checkpoint in checkpoints if checkpoint != PRETRAINED]
+    if not own:
+        raise ConfigError(f"{PRETRAINED} says no task; name a checkpoint, too")
+    chosen = [to_be_played(checkpoint, 0, None, updates, greedy, "crossplay") for checkpoint in own]
     _check_opponents(chosen)
+    _check_whole(chosen)
     _check_same_task(chosen)
-    rows = min(episodes, *(one.config["batch_size_run"] for one in chosen))
-    configs = [_staged(one.config, seed, rows, episodes) for one in chosen]
+    rows = min([episodes, *(one.config["batch_size_run"] for one in chosen)])
     LOG.setLevel(logging.WARNING)
-    teams, table = [], None
-    for one, config, own_seed in zip(chosen, configs, trained, strict=True):
-        with player(config, LOG) as runner:
-            gains = runner.best_response_gains()
-            teams.append(Team(config["name"], own_seed, one.step, one.folder, runner.mac, gains))
-            if table is None:
-                names = getattr(core_of(runner.own.envs[0]), "agent_names", None)
-                table = Table(config, one.task, runner.env_info["n_agents"], names)
-    assert table is not None  # of two or more
-    return teams, table
+    found = [_loaded(one, _staged(one.config, seed, rows, episodes)) for one in chosen]
+    teams, table = [team for team, _ in found], found[0][1]
+    return teams + ([_pretrained(table)] if PRETRAINED in checkpoints else []), table
+
+
+def _loaded(chosen: Chosen, config: dict[str, Any]) -> tuple[Team, Table]:
+    with player(config, LOG) as runner:
+        core, gains = core_of(runner.own.envs[0]), runner.best_response_gains()
+        names, spaces = getattr(core, "agent_names", None), getattr(core, "observation_space", ())
+        table = Table(config, chosen.task, runner.env_info["n_agents"], names, [flatdim(space) for space in spaces])
+        trained = chosen.config["seed"]
+        return Team(config["name"], trained, chosen.step, chosen.folder, runner.mac, gains), table
+
+
+def _pretrained(table: Table) -> Team:
+    mac, file = pretrained.load(table.task, table.sizes)
+    return Team(PRETRAINED, None, None, file, mac, None)
 
 
 def _staged(config: dict[str, Any], seed: int, rows: int, episodes: int) -> dict[str, Any]:
@@ -96,6 +112,15 @@ def _check_opponents(chosen: Sequence[Chosen]) -> None:
             raise CapabilityError(
                 f"{shown(one.folder)} was trained with one reward for all agents (common_reward=True), who have no "
                 "opponents then; train with common_reward=False, where agents are paid differently"
+            )
+
+
+def _check_whole(chosen: Sequence[Chosen]) -> None:
+    for one in chosen:
+        if wrapper := one.config["env_args"].get("pretrained_wrapper"):
+            raise CapabilityError(
+                f"{shown(one.folder)} was trained with env_args.pretrained_wrapper={wrapper}, and has the agents of one "
+                "side alone; test it with `epymarl-tr run --suite=epymarl ... with evaluate=True`, or train both sides"
             )
 
 
