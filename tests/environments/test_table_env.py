@@ -78,7 +78,7 @@ def test_the_tables_are_those_that_are_played():
             env._state = np.array(s)
             assert np.array_equal(env.look(), looks[s]) and np.array_equal(env.available(), masks[s])
             observations, rewards, terminated, *_ = env.step(joint)
-            assert rewards == game.reward[(slice(None), s, *joint)].tolist()
+            assert rewards == np.moveaxis(game.reward, 0, -1)[(s, *joint)].tolist()
             after = game.next_state[(s, *joint)]
             assert terminated == (after == game.n_states) and (terminated or np.array_equal(observations, looks[after]))
 

@@ -97,6 +97,15 @@ def test_the_table_of_a_matrix_game_shows_what_was_chosen():
     assert tuple(colour(boards.matrix_game(env, [2, 1]), 2.4, -1.4)) == (255, 255, 255)
 
 
+def test_the_table_of_a_game_with_opponents_has_both_payoffs_and_the_choice():
+    env = core("trust-region-inspection-v0")
+    assert drawing_of(env, "").sketch is boards.table_game
+    assert tuple(colour(boards.table_game(env, [1, 0]), 0.4, -1.4)) == (255, 236, 150)
+    assert tuple(colour(boards.table_game(env, [0, 1]), 0.4, -1.4)) == (255, 255, 255)
+    texts = {shape.text for shape in boards.table_game(env, None).shapes if hasattr(shape, "text")}
+    assert {"1, -1", "-1, 1", "0, 0"} <= texts
+
+
 def test_what_many_agents_have_chosen():
     env = core("trust-region-anti-coordination-v0", n_agents=4)
     assert is_agent(boards.matrix_game(env, [0, 1, 0, 1]), 3, 3.25, -1)

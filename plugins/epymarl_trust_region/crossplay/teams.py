@@ -119,8 +119,8 @@ def _check_whole(chosen: Sequence[Chosen]) -> None:
     for one in chosen:
         if wrapper := one.config["env_args"].get("pretrained_wrapper"):
             raise CapabilityError(
-                f"{shown(one.folder)} was trained with env_args.pretrained_wrapper={wrapper}, and has the agents of one "
-                "side alone; test it with `epymarl-tr run --suite=epymarl ... with evaluate=True`, or train both sides"
+                f"{shown(one.folder)} was trained with env_args.pretrained_wrapper={wrapper}, and has the agents of "
+                "one side alone; test it with `epymarl-tr run --suite=epymarl ... with evaluate=True`, or train both"
             )
 
 

@@ -24,13 +24,13 @@ def matching_pennies(heads: float = 1.0) -> np.ndarray:
     if not -1 < heads < np.inf:
         raise ValueError(f"heads must be a finite number above -1, but is {heads}")
     first = np.array([[heads, -1.0], [-1.0, 1.0]])
-    return np.stack([first, -first])
+    return _zero_sum(first)
 
 
 def rock_paper_scissors() -> np.ndarray:
     """Zero-sum: rock (0) loses to paper (1), paper to scissors (2), scissors to rock; uniform in equilibrium."""
     first = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]])
-    return np.stack([first, -first])
+    return _zero_sum(first)
 
 
 def chicken() -> np.ndarray:
@@ -47,6 +47,10 @@ def prisoners_dilemma() -> np.ndarray:
     """The Prisoner's Dilemma as in the official code of MATRL: cooperate (0) or defect (1), which dominates."""
     first = np.array([[3.0, 1.0], [4.0, 2.0]])
     return np.stack([first, first.T])
+
+
+def _zero_sum(first: np.ndarray) -> np.ndarray:
+    return np.stack([first, 0.0 - first])  # which makes no zeros with a sign
 
 
 #: By the names that the repeated game has them under.
@@ -103,7 +107,7 @@ def inspection(periods: int, inspections: int) -> TableGame:
     may_inspect = np.array([[more > 0, True] for _, more in states])
     value = inspection_value(periods, inspections)
     masks = may_inspect, np.ones_like(may_inspect)
-    return TableGame(np.stack([first, -first]), after, masks, periods, (value, -value))
+    return TableGame(_zero_sum(first), after, masks, periods, (value, -value))
 
 
 def inspection_states(periods: int, inspections: int) -> list[tuple[int, int]]:

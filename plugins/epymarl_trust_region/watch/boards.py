@@ -64,12 +64,24 @@ def matrix_game(core: Any, actions: Any) -> Sketch:
     payoff = core.payoff
     if payoff.ndim != 2:
         return _choices(payoff.shape, actions)
-    rows, columns = payoff.shape
+    texts = np.array([[f"{value:g}" for value in row] for row in payoff])
+    return _payoffs(texts, payoff == payoff.max(), actions, 0.3)
+
+
+def table_game(core: Any, actions: Any) -> Sketch:
+    """The payoffs of both agents where the game stands, and what was chosen last, yellow."""
+    both = core.game.reward[:, int(core._state)]
+    texts = np.array([[f"{a:g}, {b:g}" for a, b in zip(*rows, strict=True)] for rows in zip(*both, strict=True)])
+    return _payoffs(texts, np.zeros(texts.shape, bool), actions, 0.22)
+
+
+def _payoffs(texts: np.ndarray, best: np.ndarray, actions: Any, size: float) -> Sketch:
+    rows, columns = texts.shape
     shapes: list[Any] = [box((columns - 1) / 2, -(rows - 1) / 2, columns + 2, rows + 2, WHITE)]
-    for (i, j), value in np.ndenumerate(payoff):
+    for (i, j), text in np.ndenumerate(texts):
         chosen = actions is not None and (i, j) == tuple(map(int, actions))
         shapes.append(box(j, -i, 1, 1, YELLOW if chosen else WHITE, LINE))
-        shapes.append(Text(j, -i, f"{value:g}", 0.3, GREEN if value == payoff.max() else INK))
+        shapes.append(Text(j, -i, str(text), size, GREEN if best[i, j] else INK))
     shapes += [Text(-0.75, -i, str(i), 0.25, agent_colour(0)) for i in range(rows)]
     shapes += [Text(j, 0.75, str(j), 0.25, agent_colour(1)) for j in range(columns)]
     return Sketch(shapes, (-1.1, -rows + 0.4, columns - 0.4, 1.1))

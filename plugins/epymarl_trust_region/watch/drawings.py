@@ -72,6 +72,7 @@ _DRAWINGS = {
     f"{_OURS}.smax.SMAXEnv": Drawing(worlds.smax, worlds.smax_action),
     f"{_OURS}.games.grid_env._GridEnv": Drawing(None, _named("down", "left", "up", "right", "stay")),
     f"{_OURS}.games.matrix_env.MatrixGameEnv": Drawing(boards.matrix_game),
+    f"{_OURS}.games.table_env.TableGameEnv": Drawing(boards.table_game),
     f"{_OURS}.games.potential_env.CongestionEnv": Drawing(boards.congestion, _named("up", "down")),
     f"{_OURS}.games.potential_env.DistancingEnv": Drawing(boards.distancing, lambda core, i, a: f"facility {a}"),
     f"{_OURS}.mamujoco.MaMuJoCoEnv": Drawing(),

@@ -46,7 +46,7 @@ class TableGameEnv(GameEnv):
         """One step; over where the game says so, and after its horizon. What is seen of an end is the last state."""
         self._steps += 1
         at = (self._state, *np.moveaxis(actions, -1, 0))
-        after, rewards = self.game.next_state[at], np.moveaxis(self.game.reward[(slice(None), *at)], 0, -1)
+        after, rewards = self.game.next_state[at], np.moveaxis(self.game.reward, 0, -1)[at]
         ended = (after > self._last) | (self._steps >= self.game.horizon)
         self._state = np.where(after > self._last, self._state, after)
         return rewards.astype(float), ended
