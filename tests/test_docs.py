@@ -46,7 +46,7 @@ SHAPE = [
 ALGORITHMS = ("happo", "hatrpo", "jr_ppo", "inpg", "matrl", "log_linear_ppo")
 #: EPyMARL's own, as far as pages name them.
 OF_EPYMARL = {"qmix", "mappo", "mappo_ns", "ippo_ns", "vdn"}
-ENVIRONMENTS = {"gymma", "smax", "mamujoco", "smaclite", "sc2"}
+ENVIRONMENTS = {"gymma", "smax", "mamujoco", "pong", "smaclite", "sc2"}
 
 
 def text_of(page: str) -> str:
