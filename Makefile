@@ -47,7 +47,7 @@ $(STAMP): setup.py constraints.txt
 
 # Large, and only the tests need them.
 $(ALL_STAMP): $(STAMP) Makefile
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs,notebook,$(SIMULATORS)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs,notebook,ray,slurm,$(SIMULATORS)]'
 	@touch $@
 
 # No EPyMARL is no failure: the built-in suite takes over, and `suite fetch` has said in one line why.

@@ -62,6 +62,8 @@ setup(
         "vmas": ["vmas[gymnasium]>=1.5.1"],
         "smax": ["jaxmarl>=0.2"],
         "tune": ["optuna", "pandas"],
+        "ray": ["ray"],
+        "slurm": ["submitit"],
         "watch": ["pillow", "imageio", "imageio-ffmpeg"],
         "mujoco": ["gymnasium-robotics>=1.4.2", "mujoco"],
         "offline": ["h5py>=3.8"],

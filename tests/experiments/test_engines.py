@@ -124,6 +124,11 @@ class RayError(Exception):
     pass
 
 
+class Reference:
+    def __init__(self, task, args):
+        self.task, self.args = task, args
+
+
 def fake_ray(machines=2, cores=1.0, blind=(), broken=()):
     """The part of Ray that the engine uses. Tasks are done when they are waited for, two at a time.
 
@@ -151,7 +156,7 @@ def fake_ray(machines=2, cores=1.0, blind=(), broken=()):
             return Task(self.function, {**self.told, **more})
 
         def remote(self, *args):
-            reference = types.SimpleNamespace(task=self, args=args)
+            reference = Reference(self, args)
             made.log.append((self.function.__name__, self.told, args))
             return reference
 
