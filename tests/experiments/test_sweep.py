@@ -276,6 +276,18 @@ def test_under_nohup_it_goes_on_when_the_terminal_is_closed():
         signal.signal(signal.SIGHUP, usual)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals")
+def test_ctrl_c_ends_a_sweep_in_good_order_though_the_command_has_let_it_end_at_once():
+    at_once: list = []
+    usual = signal.signal(signal.SIGINT, lambda *_: at_once.append(True))
+    try:
+        with pytest.raises(KeyboardInterrupt), children.stopped_by_signals():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert not at_once
+
+
 CHILD = """
 import os, threading, time
 from epymarl_trust_region.experiments.tied import end_with_input
@@ -290,9 +302,11 @@ time.sleep(30)
 def test_a_signal_ends_the_children(name, code, monkeypatch, capsys):
     """The sweep runs here, its runs are sleepers; the signal comes once both are there."""
     sleepers: list[subprocess.Popen] = []
+    groups: set[int] = set()
 
     def sleeper(command: list[str], **how) -> subprocess.Popen:
         sleepers.append(subprocess.Popen([sys.executable, "-c", CHILD], **how))
+        groups.add(os.getpgid(sleepers[-1].pid))
         return sleepers[-1]
 
     monkeypatch.setattr(children, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": sleeper}))
@@ -315,6 +329,7 @@ def test_a_signal_ends_the_children(name, code, monkeypatch, capsys):
     assert ended == [code]
     assert "stopped by " in capsys.readouterr().err and signal.getsignal(signal.SIGTERM) is before
     assert [child.returncode for child in sleepers] == [-signal.SIGTERM] * 2
+    assert len(groups) == 2 and os.getpgid(0) not in groups  # a terminal's Ctrl-C is not for them
 
 
 def test_a_missing_file_is_one_clear_error(capsys):
