@@ -234,6 +234,19 @@ def test_stopping_cancels_tasks_and_lets_runs_end_by_themselves(with_ray):
     assert [name for name, *_ in made.log].count("make_there") == 2  # and the third never begins
 
 
+def test_a_signal_that_comes_inside_of_ray_is_no_error_of_its(with_ray, monkeypatch):
+    made = with_ray()
+    engine = ray.Ray()
+    engine.start(JOBS)
+
+    def wait(*_, **how):
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    made.wait = wait
+    with pytest.raises(KeyboardInterrupt):
+        engine.finished(0.0)
+
+
 @pytest.mark.parametrize(
     ("cluster", "asked", "message"),
     [

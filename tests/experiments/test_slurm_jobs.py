@@ -80,9 +80,9 @@ def test_a_job_that_has_to_leave_its_machine_goes_on_from_its_checkpoint(own_fol
     psutil = pytest.importorskip("psutil")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "plugins"))
     flags = ["run", "--suite=lite", "--config=happo", "--env-config=gymma", "--resume", "--quiet", "--progress=off"]
-    settings = ["env_args.key=trust-region-climbing-v0", "env_args.time_limit=1", "t_max=20000", "test_nepisode=10"]
+    settings = ["env_args.key=trust-region-climbing-v0", "env_args.time_limit=1", "t_max=6000", "test_nepisode=10"]
     folder = Path("results/seed1")
-    own = ["test_interval=10000", "save_model=True", "save_model_interval=1000", "env_processes=1"]
+    own = ["test_interval=3000", "save_model=True", "save_model_interval=500", "env_processes=1"]
     command = (*flags, "with", *settings, *own, "seed=1", f"local_results_path={folder}")
     folder.mkdir(parents=True)
     job = Job("good seed 1", command, folder)

@@ -38,6 +38,7 @@ def test_a_run_ends_when_its_starter_is_killed(own_folder):
     )
     parent = subprocess.Popen([sys.executable, "-c", script, CHILD])
     wait_for("ready")
+    time.sleep(0.5)
     assert not Path("told").exists()
     parent.kill()  # without a chance to say anything
     parent.wait()

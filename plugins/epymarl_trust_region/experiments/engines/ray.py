@@ -107,11 +107,20 @@ class Ray:
     def finished(self, wait_s: float) -> list[tuple[Job, Outcome]]:
         if not self._running:
             return []
-        self._ray.wait(list(self._running), timeout=wait_s)
-        done, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
+        done = self._done()
+        if not done:
+            time.sleep(wait_s)  # and not in Ray's compiled code, in which a signal's exception is lost
+            done = self._done()
         found = [(self._running.pop(task), self._outcome(task)) for task in done]
         self._fill()
         return found
+
+    def _done(self) -> list[Any]:
+        running = list(self._running)
+        try:
+            return self._ray.wait(running, num_returns=len(running), timeout=0)[0]
+        except SystemError as error:  # a signal has come just then
+            raise error.__cause__ or error from None
 
     def _outcome(self, task: Any) -> Outcome:
         try:
