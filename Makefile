@@ -13,6 +13,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ALL_STAMP := $(VENV)/.installed-all
 DOCS_STAMP := $(VENV)/.installed-docs
+RAY_STAMP := $(VENV)/.installed-ray
 # JaxMARL and MuJoCo 4 need Python 3.11; before it the tests of SMAX and of multi-agent MuJoCo are skipped.
 SIMULATORS = vmas$(shell $(BIN)/python -c 'import sys; print(",smax,mujoco" * (sys.version_info >= (3, 11)))')
 
@@ -47,7 +48,7 @@ $(STAMP): setup.py constraints.txt
 
 # Large, and only the tests need them.
 $(ALL_STAMP): $(STAMP) Makefile
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[atari,docs,notebook,$(SIMULATORS)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[atari,docs,notebook,slurm,$(SIMULATORS)]'
 	@touch $@
 
 # No EPyMARL is no failure: the built-in suite takes over, and `suite fetch` has said in one line why.
@@ -71,7 +72,11 @@ test: lint $(ALL_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist load --maxschedchunk 8 $(PYTEST_ARGS)
 
 test-all: PYTEST_ARGS += --thorough
-test-all: test
+test-all: $(RAY_STAMP) test
+
+$(RAY_STAMP): $(ALL_STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	@touch $@
 
 $(DOCS_STAMP): $(STAMP) Makefile
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

@@ -63,6 +63,8 @@ setup(
         "smax": ["jaxmarl>=0.2"],
         "atari": ["pettingzoo", "multi-agent-ale-py>=0.1.12", "ale-py>=0.12", "pygame-ce"],
         "tune": ["optuna", "pandas"],
+        "ray": ["ray"],
+        "slurm": ["submitit"],
         "watch": ["pillow", "imageio", "imageio-ffmpeg"],
         "mujoco": ["gymnasium-robotics>=1.4.2", "mujoco"],
         "offline": ["h5py>=3.8"],

@@ -50,7 +50,7 @@ MAY_IMPORT = {
         "main", "seeding", "config", "run_config", "controllers", "learners", "numerics", "recordings", "suite",
         "provenance", "modules",
     },
-    "experiments": {"configuration", "seeding", "config", "run_config", "suite", "provenance", "git"},
+    "experiments": {"main", "configuration", "seeding", "config", "run_config", "suite", "provenance", "git"},
     "studies": {"experiments", "games", "numerics"},
     "crossplay": {"config", "config_files", "configuration", "experiments", "seeding", "suite", "watch"},
     "watch": {"config", "config_files", "configuration", "modules", "runners", "seeding", "suite"},

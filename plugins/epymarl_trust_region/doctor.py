@@ -78,6 +78,10 @@ def checks() -> Iterator[Check]:
     for package in ("pandas", "scipy", "jinja2"):
         yield _package(package, f"{install('report')}; without it there is no `epymarl-tr report`", required=False)
     yield _package("optuna", f"{install('tune')}; without it there is no `epymarl-tr tune`", required=False)
+    for package, engine in (("ray", "ray"), ("submitit", "slurm")):
+        yield _package(
+            package, f"{install(engine)}; without it there is no sweep with --engine={engine}", required=False
+        )
     yield _asked("mujoco", _mujoco, f"{install('mujoco')}; without it there is no env=mamujoco")
     yield _asked("smaclite", _smaclite, _SMACLITE)
     yield _asked(

@@ -71,6 +71,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--suite", default="auto", help="epymarl, lite (built in), or auto: EPyMARL if there is one (default)"
     )
     parser.add_argument("--progress", choices=("auto", "off"), default="auto", help="off: no progress bar")
+    text = "also write how far the run is into a file, every few seconds, for a program that watches"
+    parser.add_argument("--progress-file", type=Path, metavar="FILE", help=text)
     parser.add_argument("--quiet", action="store_true", help="progress and summary only")
     parser.add_argument("-d", "--debug", action="store_true", help="tracebacks of errors")
     parser.error = _refuse  # type: ignore[method-assign]  # argparse would end the process
@@ -150,6 +152,7 @@ def run_experiment(options: argparse.Namespace, params: list[str]) -> None:
     host, lines = choose(options.suite)
     print("\n".join(lines), file=sys.stderr if options.dry_run else sys.stdout)  # whose output is yaml
     progress = Progress(enabled=options.progress == "auto")
+    progress.file = options.progress_file
     registries = (host.learners, host.controllers, host.runners, host.environments)
     register_into(*registries, host.vector_runner, progress, host.runner_made)
 

@@ -17,9 +17,10 @@ import pytest
 from epymarl_trust_region import cli
 from epymarl_trust_region.configuration import overrides, read
 from epymarl_trust_region.errors import ConfigError
-from epymarl_trust_region.experiments import children
-from epymarl_trust_region.experiments import sweep as module
-from epymarl_trust_region.experiments.sweep import read_sweep, sacred_run
+from epymarl_trust_region.experiments import children, rehearsal
+from epymarl_trust_region.experiments.engines import local
+from epymarl_trust_region.experiments.jobs import Outcome, sacred_run
+from epymarl_trust_region.experiments.sweep_file import read_sweep
 from epymarl_trust_region.main import make_parser
 from epymarl_trust_region.suite.selection import lite_host
 from support import ROOT
@@ -64,14 +65,15 @@ def completed(folder: Path, status: str = "COMPLETED", **changes) -> Path:
 
 @pytest.fixture
 def calls(monkeypatch) -> list:
-    """Runs are noted instead of made; those of seed 2 fail."""
+    """Runs are noted instead of made, and not rehearsed; those of seed 2 fail."""
     noted = []
 
-    def run_one(command, folder, children):
-        noted.append((command, folder))
-        return None if "seed=2" in command else 0.0
+    def make(job, children):
+        noted.append((list(job.command), job.folder))
+        return Outcome("seed=2" not in job.command)
 
-    monkeypatch.setattr(module, "_run_one", run_one)
+    monkeypatch.setattr(local, "make", make)
+    monkeypatch.setattr(rehearsal, "check", lambda commands, of: None)
     return noted
 
 
@@ -203,14 +205,14 @@ def test_what_an_override_has_brought_along_and_is_gone_is_a_change(capsys, call
 def test_the_same_numbers_written_otherwise_are_no_change(capsys, calls):
     completed(Path("results/sweeps/study/good/seed1"), t_max=20.0, new_key_of_other_versions=3)
     assert cli.main(["sweep", str(write(TWO)), "--only", "good"]) == 1
-    assert capsys.readouterr().out.startswith("good seed 1: done before\n")
+    assert capsys.readouterr().out.startswith("1 of 2 runs: done before\n")
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(capsys):
+def test_a_folder_that_cannot_be_written_is_one_line(capsys, calls):
     Path("results").write_text("a file")
     assert cli.main(["sweep", str(write(TWO)), "--only", "good"]) == 2
     err = capsys.readouterr().err
-    assert "seed1 cannot be written: Not a directory; run the sweep in a folder of yours" in err
+    assert "seed1 cannot be written: Not a directory; run the sweep in a folder of yours" in err and not calls
 
 
 GRID = """
@@ -274,7 +276,25 @@ def test_under_nohup_it_goes_on_when_the_terminal_is_closed():
         signal.signal(signal.SIGHUP, usual)
 
 
-CHILD = "import os, sys, time; open(f'pid{os.getpid()}', 'w').close(); time.sleep(30)"
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals")
+def test_ctrl_c_ends_a_sweep_in_good_order_though_the_command_has_let_it_end_at_once():
+    at_once: list = []
+    usual = signal.signal(signal.SIGINT, lambda *_: at_once.append(True))
+    try:
+        with pytest.raises(KeyboardInterrupt), children.stopped_by_signals():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert not at_once
+
+
+CHILD = """
+import os, threading, time
+from epymarl_trust_region.experiments.tied import end_with_input
+threading.Thread(target=end_with_input, daemon=True).start()
+open(f"pid{os.getpid()}", "w").close()
+time.sleep(30)
+"""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals")
@@ -282,12 +302,15 @@ CHILD = "import os, sys, time; open(f'pid{os.getpid()}', 'w').close(); time.slee
 def test_a_signal_ends_the_children(name, code, monkeypatch, capsys):
     """The sweep runs here, its runs are sleepers; the signal comes once both are there."""
     sleepers: list[subprocess.Popen] = []
+    groups: set[int] = set()
 
     def sleeper(command: list[str], **how) -> subprocess.Popen:
         sleepers.append(subprocess.Popen([sys.executable, "-c", CHILD], **how))
+        groups.add(os.getpgid(sleepers[-1].pid))
         return sleepers[-1]
 
     monkeypatch.setattr(children, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": sleeper}))
+    monkeypatch.setattr(rehearsal, "check", lambda commands, of: None)
 
     def send() -> None:
         while len(list(Path().glob("pid*"))) < 2:
@@ -306,6 +329,7 @@ def test_a_signal_ends_the_children(name, code, monkeypatch, capsys):
     assert ended == [code]
     assert "stopped by " in capsys.readouterr().err and signal.getsignal(signal.SIGTERM) is before
     assert [child.returncode for child in sleepers] == [-signal.SIGTERM] * 2
+    assert len(groups) == 2 and os.getpgid(0) not in groups  # a terminal's Ctrl-C is not for them
 
 
 def test_a_missing_file_is_one_clear_error(capsys):
@@ -345,10 +369,14 @@ def test_every_seed_of_every_experiment_runs_and_a_failure_is_reported(capsys, c
     sweep = read_sweep(file)
     expected = [(e.command(s, sweep.folder(e, s)), sweep.folder(e, s)) for e in sweep.experiments for s in e.seeds]
     assert calls == expected and len(expected) == 3
+    log = Path("results/sweeps/study/good/seed2/log.txt")
     assert capsys.readouterr().out.splitlines() == [
-        "good seed 1: 0 s",
-        "good seed 2: FAILED, see results/sweeps/study/good/seed2/log.txt",
-        "other seed 7: 0 s",
+        "3 runs, 1 at a time on this machine",
+        "1 of 3: good seed 1: 0 s",
+        f"2 of 3: good seed 2: FAILED, see {log}",
+        "3 of 3: other seed 7: 0 s",
+        "1 of 3 runs failed:",
+        f"  good seed 2: {log}",
     ]
 
 
@@ -376,7 +404,10 @@ def test_a_run_that_completed_is_not_run_again_and_any_other_is(capsys, calls):
     (completed(root / "seed5") / "run.json").write_text('{"status": "COMPL')  # killed while it wrote
     assert cli.main(["sweep", str(file), "--only", "good"]) == 0
     assert [folder.name for _, folder in calls] == ["seed3", "seed4", "seed5"]
-    assert capsys.readouterr().out.splitlines()[0] == "good seed 1: done before"
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "1 of 4 runs: done before",
+        "3 runs, 1 at a time on this machine",
+    ]
 
 
 def test_the_completed_run_is_found_among_others():
@@ -399,14 +430,58 @@ def test_a_sweep_from_end_to_end(capsys, monkeypatch):
         f"experiments:\n- {{name: good, task: t, {settings}}}}}\n- {{name: bad, task: t, {settings}, eps_clip: -1}}}}\n"
     )
     file = write(text)
+    assert cli.main(["sweep", str(file), "--jobs", "2"]) == 2
+    said = capsys.readouterr()
+    assert (
+        said.err.startswith("error: experiment bad in study.yaml: eps_clip=-1.0 is out of range")
+        and said.err.count("\n") == 1
+    )
+    assert said.out == "" and not Path("results").exists()
+    monkeypatch.setattr(rehearsal, "check", lambda commands, of: None)  # as if what is wrong were seen only later
     assert cli.main(["sweep", str(file), "--jobs", "2"]) == 1
     good, bad = (Path("results/sweeps/study") / name / "seed1" for name in ("good", "bad"))
     out = capsys.readouterr().out
-    assert f"bad seed 1: FAILED, see {bad / 'log.txt'}" in out and "good seed 1: " in out
-    assert "eps_clip=-1" in (bad / "log.txt").read_text()
+    assert f"bad seed 1: FAILED, see {bad / 'log.txt'}" in out and "of 2: good seed 1: " in out
+    assert ", test return " in out
+    last = (bad / "log.txt").read_text().splitlines()[-1]
+    assert "eps_clip=-1" in last
+    assert out.endswith(f"1 of 2 runs failed:\n  bad seed 1: {bad / 'log.txt'}\n    {last}\n")
     run = sacred_run(good)
     assert run == good / "sacred/happo/trust-region-climbing-v0/1", (good / "log.txt").read_text()
     assert json.loads((run / "config.json").read_text())["seed"] == 1
+    assert json.loads((good / "progress.json").read_text())["t_max"] == 15
     assert sacred_run(bad) is None
     assert cli.main(["sweep", str(file), "--only", "good"]) == 0
-    assert capsys.readouterr().out == "good seed 1: done before\n"
+    assert capsys.readouterr().out == "1 of 1 runs: done before\n"
+
+
+def test_one_run_of_the_list_alone(capsys, calls):
+    """Line 1, counted from 0, of the three that --dry-run prints; with --only, of those that it prints then."""
+    file = write(TWO.replace("seeds: [1, 2]", "seeds: [1, 3]"))
+    assert cli.main(["sweep", str(file), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert cli.main(["sweep", str(file), "--index", "1"]) == 0
+    assert [shlex.join(["epymarl-tr", *command]) for command, _ in calls] == lines[1:2]
+    assert capsys.readouterr().out.splitlines()[-1] == "1 of 1: good seed 3: 0 s"
+    assert cli.main(["sweep", str(file), "--only", "other", "--index", "0"]) == 0
+    assert [folder.name for _, folder in calls] == ["seed3", "seed7"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--index", "3"], "--index=3 is none of the 3 runs in study.yaml, which are 0 to 2"),
+        (["--index", "-1"], "--index=-1 is none of the 3 runs"),
+        (["--index", "0", "--jobs", "2"], "--index makes one run, here; remove --engine and --jobs"),
+        (["--index", "0", "--engine", "ray"], "--index makes one run, here"),
+        (["--slurm", "timeout_min=5"], "--slurm is of --engine=slurm"),
+        (["--gpus", "1"], "--cpus and --gpus are of --engine=ray and slurm"),
+        (["--engine", "ray", "--cpus", "0"], "--cpus=0 --gpus=0 is out of range"),
+        (["--engine", "slurm", "--gpus", "0.5"], "--gpus=0.5 is no whole number"),
+        (["--engine", "slurm", "--slurm", "long"], "--slurm long is no KEY=VALUE"),
+    ],
+)
+def test_flags_that_do_not_go_together(flags, message, capsys, calls):
+    assert cli.main(["sweep", str(write(TWO)), *flags]) == 2
+    err = capsys.readouterr().err
+    assert f"error: {message}" in err and err.count("\n") == 1 and not calls and not Path("results").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import types
 
@@ -123,3 +124,31 @@ def test_a_terminal_gets_one_bar_and_log_messages_above_it(monkeypatch):
 
 def test_closing_what_was_never_started_is_fine():
     make().close()
+
+
+def test_another_process_can_read_how_far_a_run_is(clock, tmp_path):
+    progress = make(enabled=False)
+    progress.file = tmp_path / "progress.json"
+    progress.start(1000)
+    progress.begin(400)
+    clock.now += 10
+    progress.update(500, -40.0)
+    first = json.loads(progress.file.read_text())
+    assert {key: first[key] for key in ("t_env", "t_max", "per_s", "return")} == {
+        "t_env": 500, "t_max": 1000, "per_s": 10.0, "return": -40.0
+    }  # fmt: skip
+    clock.now += 1
+    progress.update(600, -30.0)  # too soon to be written
+    assert json.loads(progress.file.read_text()) == first
+    clock.now += 1
+    progress.update(1100, -30.0)
+    last = json.loads(progress.file.read_text())
+    assert (last["t_env"], last["per_s"], round(last["return"], 2)) == (1000, 50.0, -38.1)
+    assert shown(progress) == [] and [file.name for file in tmp_path.iterdir()] == ["progress.json"]
+
+
+def test_a_progress_file_that_cannot_be_written_stops_no_run(clock, tmp_path):
+    progress = make(enabled=False)
+    progress.file = tmp_path / "nowhere/progress.json"
+    progress.start(1000)
+    progress.update(500, -40.0)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _LOOK_EVERY_S = 5.0
-_PATIENCE_S = 20  # for a run to end by itself: it may have a checkpoint to write
+_PATIENCE_S = 30  # a little more than `tied` has
 
 
 class Stopped(BaseException):
@@ -28,7 +28,7 @@ class Children:
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may ask for the end while `run` has it
         self._stopped = False
 
     def run(self, command: list[str], log: Path, go_on: Callable[[], bool] | None = None) -> int | None:
@@ -42,12 +42,14 @@ class Children:
                 if self._stopped:
                     return None
                 child = subprocess.Popen(
-                    [sys.executable, "-m", "epymarl_trust_region", *command],
-                    stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                    [sys.executable, "-m", f"{__package__}.tied", *command],
+                    stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.PIPE,  # see `tied`
+                    start_new_session=True,  # Ctrl-C is for this process, which then ends them
                     env={**os.environ, "OMP_NUM_THREADS": "1"},
                 )  # fmt: skip
                 self._running.add(child)
             code = _wait(child, go_on)
+        _let_go(child)
         with self._lock:
             self._running.discard(child)
             return None if self._stopped else code
@@ -62,7 +64,7 @@ class Children:
 
 def _end(children: list[subprocess.Popen]) -> None:
     for child in children:
-        child.terminate()
+        _let_go(child)
     for child in children:
         try:
             child.wait(_PATIENCE_S)
@@ -70,22 +72,28 @@ def _end(children: list[subprocess.Popen]) -> None:
             child.kill()
 
 
+def _let_go(child: subprocess.Popen) -> None:
+    """Once its input ends, a run tells itself to end, unless a signal has: a second one would cost its checkpoint."""
+    if child.stdin:
+        child.stdin.close()
+
+
 def _wait(child: subprocess.Popen, go_on: Callable[[], bool] | None) -> int:
-    while go_on is not None:
+    while True:  # not without a limit: a signal's handler may have to wait for it, too
         with contextlib.suppress(subprocess.TimeoutExpired):
             return child.wait(_LOOK_EVERY_S)
-        if not go_on():
+        if go_on is not None and not go_on():
             _end([child])
-    return child.wait()
 
 
 @contextlib.contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP, which batch queues and closed terminals send, raise Stopped in the main thread.
 
-    One that is ignored, as SIGHUP under `nohup`, stays so.
+    Ctrl-C raises KeyboardInterrupt: the command itself has let it end the process at once until now. A signal that is
+    ignored, as SIGHUP under `nohup`, stays so.
     """
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -99,4 +107,6 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def _raise(number: int, frame: object) -> None:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise Stopped(number)

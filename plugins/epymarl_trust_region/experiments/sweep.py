@@ -5,224 +5,122 @@ folder, in the suite's own layout. A run that has completed is not run again, so
 `save_model: True` the run that was interrupted does, too, from its last checkpoint. One that was made with other
 settings than the file has now is no such run: the sweep stops before it starts, or, with `--anew`, puts the old one
 aside.
-The format: docs/sweep.md.
+The format, and where runs can be made: docs/sweep.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import itertools
-import json
 import shlex
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..config import check_known_keys, check_name
+from ..config import check_known_keys
 from ..errors import ConfigError, TrustRegionError
-from ..suite.newest import NOT_BESIDE
-from .children import Children, Stopped, stopped_by_signals
+from . import rehearsal
+from .board import Board
+from .children import Stopped, stopped_by_signals
+from .engines.local import Local
+from .engines.ray import Ray
+from .engines.slurm import Slurm
+from .jobs import Engine, Job, sacred_run
 from .made_by import warning
 from .planned import Planned
+from .sweep_file import Experiment, Sweep, read_sweep
 
-
-@dataclass(frozen=True)
-class Experiment:
-    """One line of a sweep: an algorithm on a task, for some seeds."""
-
-    name: str
-    config: str
-    env_config: str
-    suite: str
-    seeds: tuple[int, ...]
-    task: str  # groups experiments into figures
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-
-    def command(self, seed: int, folder: Path) -> list[str]:
-        """What a user would type for this run, after `epymarl-tr`."""
-        given = {**self.overrides, "seed": seed, "local_results_path": folder}
-        flags = [f"--suite={self.suite}", f"--config={self.config}", f"--env-config={self.env_config}"]
-        if given.get("save_model") is True and not any(map(given.get, NOT_BESIDE)):
-            flags.append("--resume")
-        return ["run", *flags, "--quiet", "--progress=off", "with", *(f"{k}={v}" for k, v in given.items())]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A whole sweep file."""
-
-    name: str
-    experiments: tuple[Experiment, ...]
-
-    def folder(self, experiment: Experiment, seed: int) -> Path:
-        """Where a run lands, relative to the current folder."""
-        return Path("results/sweeps") / self.name / experiment.name / f"seed{seed}"
-
-
-def read_sweep(file: Path) -> Sweep:
-    """Read a sweep file.
-
-    Raises:
-        ConfigError: unknown or missing keys, values of other types, names that are none of a folder, two experiments of
-            one name, or a seed that comes twice.
-    """
-    check_name("the sweep (its file without .yaml)", file.stem)
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"sweep file {file} cannot be read: {' '.join(str(error).split())}") from None
-    if not isinstance(data, Mapping):
-        raise ConfigError(f"sweep file {file} holds no keys; it needs `experiments`, a list")
-    check_known_keys(data, ["defaults", "experiments", "algorithms", "tasks"], str(file))
-    defaults = data.get("defaults") or {}
-    if not isinstance(defaults, Mapping):
-        raise ConfigError(f"`defaults` in {file} is no group of keys; correct it")
-    lists = {what: data.get(what) or [] for what in ("experiments", "algorithms", "tasks")}
-    for what, value in lists.items():
-        if not isinstance(value, list):
-            raise ConfigError(f"`{what}` in {file} is no list; correct it")
-    if bool(lists["algorithms"]) != bool(lists["tasks"]):
-        raise ConfigError(f"{file} has one of `algorithms` and `tasks`; give both, each algorithm is run on each task")
-    entries = [*lists["experiments"], *_every(lists["algorithms"], lists["tasks"], file)]
-    experiments = tuple(_experiment(one, defaults, file) for entry in entries for one in _spread(entry, file))
-    names = [experiment.name for experiment in experiments]
-    if not names or len(set(names)) < len(names):
-        raise ConfigError(f"sweep file {file} needs at least one experiment, and a name of its own for each")
-    return Sweep(file.stem, experiments)
-
-
-def _every(algorithms: list[Any], tasks: list[Any], file: Path) -> Iterator[dict[str, Any]]:
-    """An experiment of each algorithm on each task; what an algorithm says goes over what a task says."""
-    for task, algorithm in itertools.product(tasks, algorithms):
-        for entry, key in ((task, "task"), (algorithm, "config")):
-            if not isinstance(entry, Mapping) or not isinstance(entry.get(key), str):
-                raise ConfigError(f"`{entry}` in {file} is no group with `{key}`; write `- {{{key}: ...}}`")
-        name = f"{task['task']}-{algorithm.get('name', algorithm['config'])}"
-        given = {**_given(task, task["task"], file), **_given(algorithm, name, file)}
-        yield {**task, **algorithm, "name": name, "with": given}
-
-
-def _spread(entry: Any, file: Path) -> Iterator[Any]:
-    """An experiment for each combination of the values in `grid`, a list for each key; itself without one.
-
-    Raises:
-        ConfigError: a value of `grid` is no list of several.
-    """
-    if not isinstance(entry, Mapping) or "grid" not in entry:
-        yield entry
-        return
-    grid, rest = entry["grid"], {key: value for key, value in entry.items() if key != "grid"}
-    if not isinstance(grid, Mapping) or not all(isinstance(v, list) and len(v) > 1 for v in grid.values()):
-        raise ConfigError(
-            f"grid of {entry.get('name')} in {file} holds no lists of values; write {{lr: [0.001, 0.002]}}"
-        )
-    for values in itertools.product(*grid.values()):
-        chosen = dict(zip(grid, values, strict=True))
-        suffix = "".join(f"-{key.rpartition('.')[2]}{value}" for key, value in chosen.items())
-        given = {**_given(entry, entry.get("name"), file), **chosen}
-        yield {**rest, "name": f"{entry.get('name')}{suffix}", "with": given}
-
-
-def _experiment(entry: Any, defaults: Mapping[str, Any], file: Path) -> Experiment:
-    if not isinstance(entry, Mapping):
-        raise ConfigError(f"an experiment in {file} is {entry!r}, and no group of keys; write `- {{name: ...}}`")
-    merged = {"suite": "auto", "env_config": "gymma", **defaults, **entry}
-    merged["with"] = {**_given(defaults, "the defaults", file), **_given(entry, entry.get("name"), file)}
-    known = ["name", "config", "env_config", "suite", "seeds", "task", "with"]
-    check_known_keys(merged, known, str(file))
-    for name in ("name", "config", "seeds", "task"):
-        if name not in merged:
-            raise ConfigError(f"an experiment in {file} has no key `{name}`; add it")
-    for name in ("name", "task"):
-        check_name(f"an experiment's {name} in {file},", merged[name])
-    for name in ("config", "env_config", "suite"):
-        if not isinstance(merged[name], str):
-            raise ConfigError(f"{name} of {merged['name']} in {file} is {merged[name]!r}, which is no word; correct it")
-    overrides = merged.pop("with")
-    return Experiment(**{**merged, "seeds": _seeds(merged, file)}, overrides=overrides)
-
-
-def _given(group: Mapping[str, Any], of: Any, file: Path) -> Mapping[str, Any]:
-    given = group.get("with") or {}
-    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
-        raise ConfigError(f"`with` of {of} in {file} is no group of keys; write `with: {{t_max: 1000}}`")
-    for key in ("seed", "local_results_path"):
-        if key in given:
-            raise ConfigError(f"{key} of {of} in {file} is set by the sweep itself; remove it, and use `seeds`")
-    return given
-
-
-def _seeds(merged: Mapping[str, Any], file: Path) -> tuple[int, ...]:
-    seeds, of = merged["seeds"], f"seeds of {merged['name']} in {file}"
-    if not isinstance(seeds, list) or not seeds:
-        raise ConfigError(f"{of} is not a list of at least one; write `seeds: [1, 2]`")
-    for seed in seeds:
-        if type(seed) is not int or not 0 <= seed < 2**32:
-            raise ConfigError(f"{of}: {seed!r} is no whole number from 0 to {2**32 - 1}; correct it")
-    if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
-        raise ConfigError(f"{of}: {', '.join(map(str, twice))} stands there more than once; remove it")
-    return tuple(seeds)
-
-
-def sacred_run(folder: Path) -> Path | None:
-    """The completed Sacred run below a run's folder, if there is one."""
-    for record in sorted(folder.glob("sacred/**/run.json")):
-        with contextlib.suppress(ValueError):  # cut short: the process was killed while it wrote
-            if json.loads(record.read_text())["status"] == "COMPLETED":
-                return record.parent
-    return None
-
-
-def _run_one(command: list[str], folder: Path, children: Children) -> float | None:
-    """Run one process, its output in `<folder>/log.txt`; seconds, or None if it failed."""
-    _make(folder)
-    started = time.monotonic()
-    code = children.run(command, folder / "log.txt")
-    return time.monotonic() - started if code == 0 else None
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "log.txt").touch()
-    except OSError as error:
-        raise ConfigError(f"{folder} cannot be written: {error.strerror}; run the sweep in a folder of yours") from None
+_LOOK_EVERY_S = 0.5
 
 
 def main(argv: list[str]) -> int:
     """The command line; returns 1 if a run failed."""
-    parser = argparse.ArgumentParser(prog="epymarl-tr sweep", description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, help="sweep file, such as configs/sweeps/happo-first.yaml")
-    parser.add_argument("--only", nargs="*", help="names of experiments; all if not given")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time (EPyMARL's own use all cores already)")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands only")
-    parser.add_argument(
-        "--anew", action="store_true", help="put runs that were made with other settings aside, and make them anew"
-    )
-    options = parser.parse_args(argv)
-    if options.jobs < 1:
-        raise ConfigError(f"--jobs={options.jobs} is out of range; at least one run at a time")
+    options = _parser().parse_args(argv)
+    _check_options(options)
     sweep = read_sweep(options.file)
-    names = [experiment.name for experiment in sweep.experiments]
-    check_known_keys(options.only or [], names, str(options.file))
-    chosen = [e for e in sweep.experiments if not options.only or e.name in options.only]
-    todo = [(e, seed) for e in chosen for seed in e.seeds]
+    todo = _asked_for(sweep, options)
     changed = _changed(sweep, todo, options.file)
+    jobs = [_job(sweep, *item) for item in todo]
+    left = [job for job in jobs if job.folder in changed or not sacred_run(job.folder)]
     if options.dry_run:
-        for experiment, seed in todo:
-            print(shlex.join(["epymarl-tr", *experiment.command(seed, sweep.folder(experiment, seed))]))
+        _rehearse(sweep, todo, left, options)
+        for job in jobs:
+            print(shlex.join(["epymarl-tr", *job.command]))
         return 0
     _deal_with(changed, options.file, options.anew)
     if line := warning():
         print(line, file=sys.stderr, flush=True)
-    return _run_all(sweep, todo, options.jobs)
+    board = Board(len(jobs), len(jobs) - len(left))
+    if board.ended:
+        board.line(f"{board.ended} of {board.total} runs: done before")
+    if not left:
+        return 0
+    engine = _engine(options)
+    try:
+        _rehearse(sweep, todo, left, options)
+        return _run_all(left, engine, board)
+    finally:
+        engine.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="epymarl-tr sweep", description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, help="sweep file, such as configs/sweeps/happo-first.yaml")
+    parser.add_argument("--only", nargs="*", help="names of experiments; all if not given")
+    parser.add_argument("--dry-run", action="store_true", help="check every run, print their commands, and stop")
+    parser.add_argument(
+        "--anew", action="store_true", help="put runs that were made with other settings aside, and make them anew"
+    )
+    parser.add_argument("--engine", choices=("local", "ray", "slurm"), default="local", help="where runs are made")
+    text = (
+        "runs at a time (local: 1, and EPyMARL's own use all cores already; ray, slurm: as many as there is room for)"
+    )
+    parser.add_argument("--jobs", type=int, help=text)
+    parser.add_argument("--cpus", type=int, default=1, help="cores that a run asks for (ray, slurm)")
+    parser.add_argument(
+        "--gpus", type=float, default=0, help="GPUs that a run asks for (slurm; ray: also a part of one)"
+    )
+    text = "what jobs ask for, with submitit's names: timeout_min=240 mem_gb=8 partition=... account=..."
+    parser.add_argument("--slurm", nargs="*", metavar="KEY=VALUE", help=text)
+    text = "make one run alone, here: that on line I, from 0 on, of what --dry-run prints (for job arrays of any queue)"
+    parser.add_argument("--index", type=int, metavar="I", help=text)
+    return parser
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    if options.jobs is not None and options.jobs < 1:
+        raise ConfigError(f"--jobs={options.jobs} is out of range; at least one run at a time")
+    if options.cpus < 1 or options.gpus < 0:
+        raise ConfigError(f"--cpus={options.cpus} --gpus={options.gpus:g} is out of range; at least 1, and 0")
+    if options.slurm is not None and options.engine != "slurm":
+        raise ConfigError("--slurm is of --engine=slurm; add that, or remove it")
+    if options.engine == "local" and (options.cpus != 1 or options.gpus):
+        raise ConfigError("--cpus and --gpus are of --engine=ray and slurm; on this machine runs take what they need")
+    if options.engine == "slurm" and options.gpus % 1:
+        raise ConfigError(f"--gpus={options.gpus:g} is no whole number, and Slurm gives no parts of one")
+    if options.index is not None and (options.engine != "local" or (options.jobs or 1) > 1):
+        raise ConfigError("--index makes one run, here; remove --engine and --jobs")
+
+
+def _asked_for(sweep: Sweep, options: argparse.Namespace) -> list[tuple[Experiment, int]]:
+    """Experiments and seeds, in the order of `--dry-run`."""
+    check_known_keys(options.only or [], [experiment.name for experiment in sweep.experiments], str(options.file))
+    chosen = [e for e in sweep.experiments if not options.only or e.name in options.only]
+    todo = [(e, seed) for e in chosen for seed in e.seeds]
+    if options.index is None:
+        return todo
+    if not 0 <= options.index < len(todo):
+        raise ConfigError(
+            f"--index={options.index} is none of the {len(todo)} runs in {options.file}, which are 0 to {len(todo) - 1}"
+        )
+    return [todo[options.index]]
+
+
+def _job(sweep: Sweep, experiment: Experiment, seed: int) -> Job:
+    folder = sweep.folder(experiment, seed)
+    return Job(f"{experiment.name} seed {seed}", tuple(experiment.command(seed, folder)), folder)
 
 
 def _changed(sweep: Sweep, todo: list[tuple[Experiment, int]], file: Path) -> dict[Path, list[str]]:
@@ -246,6 +144,20 @@ def _changed(sweep: Sweep, todo: list[tuple[Experiment, int]], file: Path) -> di
     return found
 
 
+def _rehearse(
+    sweep: Sweep, todo: list[tuple[Experiment, int]], left: Sequence[Job], options: argparse.Namespace
+) -> None:
+    """Check the whole configuration of each experiment of which there are runs to make; a seed more changes nothing."""
+    if options.index is not None:  # each of many would check all the others
+        return
+    commands: dict[str, Sequence[str]] = {}
+    for experiment, seed in todo:
+        if (job := _job(sweep, experiment, seed)) in left:
+            commands.setdefault(experiment.name, job.command)
+    if commands:
+        rehearsal.check(commands, str(options.file))
+
+
 def _deal_with(changed: Mapping[Path, list[str]], file: Path, anew: bool) -> None:
     """Refuse, or put aside, completed runs that are not those which the file asks for."""
     if changed and not anew:
@@ -260,30 +172,58 @@ def _deal_with(changed: Mapping[Path, list[str]], file: Path, anew: bool) -> Non
         folder.rename(folder.with_name(f"{folder.name}.before{number}"))
 
 
-def _run_all(sweep: Sweep, todo: list[tuple[Experiment, int]], jobs: int) -> int:
-    """The exit code: 1 if a run failed; 128 and a signal's number if it ended the sweep and its runs."""
-    children, pool = Children(), ThreadPoolExecutor(jobs)
+def _engine(options: argparse.Namespace) -> Engine:
+    if options.engine == "ray":
+        return Ray(options.jobs, options.cpus, options.gpus)
+    if options.engine == "slurm":
+        folder = Path("results/sweeps", options.file.stem, ".slurm").absolute()
+        return Slurm(folder, options.jobs, options.cpus, int(options.gpus), _told(options.slurm or []))
+    return Local(options.jobs or 1)
+
+
+def _told(words: list[str]) -> dict[str, Any]:
+    """KEY=VALUE, each value as yaml reads it.
+
+    Raises:
+        ConfigError: a word that is none.
+    """
+    told = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"--slurm {word} is no KEY=VALUE; write --slurm timeout_min=240")
+        told[key] = yaml.safe_load(value)
+    return told
+
+
+def _run_all(jobs: list[Job], engine: Engine, board: Board) -> int:
+    """The exit code: 1 if a run failed; 128 and a signal's number if it ended the sweep."""
     try:
-        with stopped_by_signals():
-            reports = [pool.submit(_report, sweep, *item, children) for item in todo]
-            return int(not all([report.result() for report in reports]))
+        _make_folders(jobs)
+        board.line(f"{len(jobs)} runs, {engine.where}")
+        with stopped_by_signals(), board.shown():
+            engine.start(jobs)
+            left = dict.fromkeys(jobs)
+            while left:
+                for job, outcome in engine.finished(_LOOK_EVERY_S):
+                    del left[job]
+                    board.done(job, outcome)
+                board.update(list(left))
+        board.summary()
+        return int(bool(board.failed))
     except (Stopped, KeyboardInterrupt) as stop:
-        code = stop.code if isinstance(stop, Stopped) else 130
-        print(
-            f"stopped by {str(stop) or 'Ctrl-C'}; completed runs are kept, and the same command goes on",
-            file=sys.stderr,
-        )
-        return code
-    finally:
-        children.stop()
-        pool.shutdown(cancel_futures=True)
+        by, what = str(stop) or "Ctrl-C", engine.stop()
+        print(f"stopped by {by}: {what}; completed runs are kept, and the same command goes on", file=sys.stderr)
+        return stop.code if isinstance(stop, Stopped) else 130
 
 
-def _report(sweep: Sweep, experiment: Experiment, seed: int, children: Children) -> bool:
-    folder, label = sweep.folder(experiment, seed), f"{experiment.name} seed {seed}"
-    if sacred_run(folder):
-        print(f"{label}: done before", flush=True)
-        return True
-    seconds = _run_one(experiment.command(seed, folder), folder, children)
-    print(f"{label}: " + (f"FAILED, see {folder / 'log.txt'}" if seconds is None else f"{seconds:.0f} s"), flush=True)
-    return seconds is not None
+def _make_folders(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        try:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            job.log.touch()
+            job.progress.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{job.folder} cannot be written: {error.strerror}; run the sweep in a folder of yours"
+            ) from None

@@ -1,24 +1,38 @@
-"""A live line on the terminal: steps, steps per second, time left, return."""
+"""A live line on the terminal: steps, steps per second, time left, return. And the same in a file, for a sweep."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
+import os
+import platform
 import sys
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 _PLAIN_INTERVAL_S = 15.0  # between lines where there is no terminal
+_FILE_INTERVAL_S = 2.0
 
 
 class Progress:
-    """Follows a runner's `t_env`. On a terminal a bar, elsewhere a line now and then; `enabled=False` shows nothing."""
+    """Follows a runner's `t_env`. On a terminal a bar, elsewhere a line now and then; `enabled=False` shows nothing.
+
+    Attributes:
+        file: is written every few seconds, whether or not anything is shown: one JSON object with `t_env`, `t_max`,
+            `per_s` (steps), `return` and `host`, for a process that watches from outside.
+    """
+
+    file: Path | None = None
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
+        self._written = -_FILE_INTERVAL_S
         # Sacred replaces sys.stderr while a run lasts; the bar belongs on the real one.
         self.stream: Any = sys.__stderr__
         self.bar: tqdm | None = None
@@ -31,6 +45,7 @@ class Progress:
         """Begin, with the number of environment steps to come."""
         self._start = self._last_line = time.monotonic()
         self.t_max = t_max
+        self._written = self._start - _FILE_INTERVAL_S
         if self.enabled and self.stream.isatty():
             self.bar = tqdm(total=t_max, unit=" steps", file=self.stream, dynamic_ncols=True, smoothing=0.05)
             self._redirect = logging_redirect_tqdm([logging.getLogger()])
@@ -44,10 +59,15 @@ class Progress:
 
     def update(self, t_env: int, episode_return: float) -> None:
         """Show the state after one training rollout, whose mean return (summed over agents) is `episode_return`."""
-        if not self.enabled:
+        if not self.enabled and self.file is None:
             return
         old = episode_return if self._return is None else self._return
         self._return = old + 0.1 * (episode_return - old)  # a rollout's return is noisy
+        if self.file is not None and time.monotonic() - self._written >= _FILE_INTERVAL_S:
+            self._written = time.monotonic()
+            self._write(self.file, min(t_env, self.t_max))
+        if not self.enabled:
+            return
         if self.bar is not None:
             self.bar.set_postfix_str(f"return {self._return:.2f}", refresh=False)
             self.bar.update(min(t_env, self.t_max) - self.bar.n)
@@ -58,6 +78,15 @@ class Progress:
             shown["initial"] = self._began_at or 0
             meter = tqdm.format_meter(done, self.t_max, elapsed, ncols=100, ascii=True, **shown)
             print(meter, file=self.stream, flush=True)
+
+    def _write(self, file: Path, done: int) -> None:
+        elapsed = time.monotonic() - self._start
+        per_s = (done - (self._began_at or 0)) / elapsed if elapsed > 0 else 0.0
+        state = {"t_env": done, "t_max": self.t_max, "per_s": per_s, "return": self._return, "host": platform.node()}
+        unfinished = file.with_name(file.name + ".unfinished")
+        with contextlib.suppress(OSError):  # nobody's numbers depend on it
+            unfinished.write_text(json.dumps(state))
+            os.replace(unfinished, file)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

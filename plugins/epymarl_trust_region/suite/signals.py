@@ -78,6 +78,11 @@ def held() -> Iterator[None]:
         _raise(_state.first)
 
 
+def has_come() -> bool:
+    """Whether a signal has asked the run of this process to end."""
+    return _state.first is not None
+
+
 def end_at_once_on_ctrl_c() -> None:
     """For the time in which there is nothing to put in order: no traceback, whatever is being imported."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...errors import ConfigError
 from ..made_by import add_flag
-from ..sweep import read_sweep
+from ..sweep_file import read_sweep
 from . import aggregates, course, distances, figures, latex, marl_eval, naming, origin, page, tables, trust_region
 from .canvas import Picture, look
 from .naming import Entry

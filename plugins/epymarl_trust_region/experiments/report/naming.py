@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ...config import flatten
-from ..sweep import Sweep, sacred_run
+from ..jobs import sacred_run
+from ..sweep_file import Sweep
 from .runs import Run, find, read_run
 from .styles import rank, readable
 
