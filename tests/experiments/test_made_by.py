@@ -72,7 +72,8 @@ def test_many_files_are_counted(monkeypatch):
 
 def test_a_sweep_of_modified_files_is_warned_of(modified, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sweeps, "_run_one", lambda *_: 0.0)
+    monkeypatch.setattr(sweeps, "_run_all", lambda *_: 0)
+    monkeypatch.setattr(sweeps.rehearsal, "check", lambda *_: None)
     (tmp_path / "study.yaml").write_text("experiments: [{name: a, task: t, config: happo, seeds: [0]}]")
     assert cli.main(["sweep", "study.yaml"]) == 0
     warning = "warning: modified files: plugins/a.py, configs/b.yaml; `epymarl-tr report` will refuse these runs\n"

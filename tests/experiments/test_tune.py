@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -230,8 +229,8 @@ def test_a_child_is_ended_once_it_is_not_to_go_on(monkeypatch, tmp_path):
     usual = subprocess.Popen
 
     def sleeper(command, **how):
-        return usual([sys.executable, "-c", "import time; time.sleep(300)"], **how)
+        return usual([sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(143)"], **how)
 
     monkeypatch.setattr(children.subprocess, "Popen", sleeper)
     monkeypatch.setattr(children, "_LOOK_EVERY_S", 0.05)
-    assert Children().run(["run"], tmp_path / "log", lambda: False) == -signal.SIGTERM
+    assert Children().run(["run"], tmp_path / "log", lambda: False) == 143
