@@ -37,6 +37,7 @@ commands:
   suite                                    which EPyMARL would be used, and its state
   suite fetch [--from URL_OR_PATH]         get EPyMARL at the tested commit into the cache
   suite patch PATH | suite unpatch PATH    let EPyMARL's own src/main.py find plugins, or undo that
+  suite patch --series [--only N] PATH     mend EPyMARL itself too: patches/README.md; unpatch undoes it
   suite path                               print the folder of the EPyMARL that would be used
   offline --config=ALG --data PATH ...     learn from recorded episodes alone
   episodes PATH                            what is in the episodes that `run ... with save_episodes=PATH` has written
@@ -121,13 +122,17 @@ def _suite(argv: list[str]) -> int:
     patch = commands.add_parser("patch", help="let the checkout's own src/main.py find plugins")
     patch.add_argument("path", type=Path)
     patch.add_argument("--undo", action="store_true", help="the same as unpatch")
-    commands.add_parser("unpatch", help="take the patch back").add_argument("path", type=Path)
+    patch.add_argument("--series", action="store_true", help="all patches: also those that mend EPyMARL itself")
+    patch.add_argument("--only", type=int, action="append", metavar="N", help="patch N of the series alone; repeatable")
+    commands.add_parser("unpatch", help="take all patches back").add_argument("path", type=Path)
     commands.add_parser("path", help="print the folder of the checkout that runs would use")
     arguments = parser.parse_args(argv)
     if arguments.command == "fetch":
         return _suite_fetch(arguments.source, arguments.timeout)
-    if arguments.command in ("patch", "unpatch"):
-        return _suite_patch(arguments.path, undo=arguments.command == "unpatch" or arguments.undo)
+    if arguments.command == "unpatch" or (arguments.command == "patch" and arguments.undo):
+        return _suite_unpatch(arguments.path)
+    if arguments.command == "patch":
+        return _suite_patch(arguments.path, arguments.series, arguments.only)
     return _suite_path() if arguments.command == "path" else _suite_status()
 
 
@@ -139,17 +144,31 @@ def _suite_fetch(source: str | None, timeout_s: float) -> int:
     return 0
 
 
-def _suite_patch(path: Path, undo: bool) -> int:
-    from epymarl_trust_region.suite import epymarl, patching
+def _suite_patch(path: Path, whole_series: bool, only: list[int] | None) -> int:
+    from epymarl_trust_region.suite import patching
+
+    wanted = patching.chosen(only) if only else patching.series() if whole_series else None
+    path = _checkout(path)
+    print(f"{path}: {'patched' if patching.apply(path, wanted) else 'already patched, nothing to do'}")
+    return 0
+
+
+def _suite_unpatch(path: Path) -> int:
+    from epymarl_trust_region.suite import patching
+
+    path = _checkout(path)
+    print(f"{path}: {'patch taken back' if patching.undo(path) else 'not patched, nothing to undo'}")
+    return 0
+
+
+def _checkout(path: Path) -> Path:
+    """The root of the EPyMARL checkout at `path`, with a warning if it is none that was tested."""
+    from epymarl_trust_region.suite import epymarl
 
     status = epymarl.check(path)
     if not status.tested and status.warning:
         print(f"warning: {status.warning}", file=sys.stderr)
-    if undo:
-        print(f"{status.path}: {'patch taken back' if patching.undo(status.path) else 'not patched, nothing to undo'}")
-    else:
-        print(f"{status.path}: {'patched' if patching.apply(status.path) else 'already patched, nothing to do'}")
-    return 0
+    return status.path
 
 
 def _suite_path() -> int:
@@ -177,6 +196,8 @@ def _suite_status() -> int:
     print(f"why      {found[1]}")
     print(f"commit   {status.commit or 'unknown'} ({'tested' if status.tested else 'not tested'})")
     print(f"patched  {'yes' if status.patched else 'no'}")
+    if status.fixes:
+        print(f"mended   by patches {', '.join(map(str, status.fixes))} of the series")
     if status.warning:
         print(f"warning  {status.warning}")
     return 0

@@ -90,6 +90,21 @@ def test_patch_and_unpatch_say_what_they_did(capsys: pytest.CaptureFixture[str],
         assert (suite / "src/main.py").read_text() == content
 
 
+@pytest.mark.parametrize("option, changed", [([], [0]), (["--series"], [0, 1]), (["--only", "4"], [1])])
+def test_patch_takes_the_series_or_a_part_of_it(capsys, suite: Path, option: list[str], changed: list[int]) -> None:
+    patch = "--- a/src/run.py\n+++ b/src/run.py\n@@ -1 +1 @@\n-old\n+new\n"
+    (patching.patches_root() / "0004-y.patch").write_text(patch)
+    assert cli.main(["suite", "patch", *option, str(suite)]) == 0
+    files = [suite / "src/main.py", suite / "src/run.py"]
+    assert [n for n, file in enumerate(files) if file.read_text() == "new\n"] == changed
+    assert cli.main(["suite", "unpatch", str(suite)]) == 0
+    assert [file.read_text() for file in files] == ["old\n", "old\n"]
+    assert cli.main(["suite", "patch", "--only", "9", str(suite)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: there is no patch 9; they are 1, 4: see patches/README.md"
+    )
+
+
 def test_patch_refuses_what_is_not_epymarl(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["suite", "patch", str(tmp_path)]) == 2
     captured = capsys.readouterr()

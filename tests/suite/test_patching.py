@@ -180,6 +180,30 @@ def test_git_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert ended
 
 
-def test_the_shipped_patches_touch_one_file_each() -> None:
+def test_the_shipped_patches_for_plugins_touch_one_file_each() -> None:
     touched = [{"src/main.py"}, {"src/run.py"}, {"src/main.py"}]
-    assert [patching.patched_files([patch]) for patch in patching.series()] == touched
+    assert [patching.patched_files([patch]) for patch in patching.for_plugins()] == touched
+
+
+def test_patches_are_chosen_by_number_with_those_that_they_need() -> None:
+    assert [patching.number(patch) for patch in patching.chosen([5, 3])] == [1, 3, 5]
+    assert patching.chosen([1]) == patching.series()[:1]
+    with pytest.raises(SuiteError, match=r"there is no patch 99; they are 1, 2, .*: see patches/README\.md"):
+        patching.chosen([1, 99])
+
+
+def test_any_part_of_the_series_is_found_completed_and_taken_back(checkout: Path) -> None:
+    folder = patching.patches_root()
+    (folder / "0004-y.patch").write_text(SECOND)
+    (folder / "0005-z.patch").write_text(SECOND.replace("run.py", "other.py"))
+    (checkout / "src/other.py").write_text("run\n")
+    git("add", ".", cwd=checkout)
+    git("commit", "-qm", "y", cwd=checkout)
+    assert patching.apply(checkout, patching.chosen([5])) is True
+    assert [patching.number(patch) for patch in patching.applied(checkout)] == [5]
+    assert not patching.is_patched(checkout)
+    assert patching.apply(checkout) is True and patching.is_patched(checkout)  # by default none but those for plugins
+    assert [patching.number(patch) for patch in patching.applied(checkout)] == [1, 5]
+    assert patching.apply(checkout, patching.series()) is True and patching.applied(checkout) == patching.series()
+    assert patching.undo(checkout) is True and patching.applied(checkout) == []
+    assert git_command.dirty_files(checkout) == ()

@@ -32,6 +32,8 @@ from epymarl_trust_region.suite.host import BatchParts, Host, run_defaults
 from epymarl_trust_region.suite.last_policy import run_saving_last
 
 PINNED_COMMIT = "cbc38c09588064eab978501d0f12c2cf58fa7fc2"
+#: The last release, v2.0.0. What it is pinned to is newer, and the newest there is.
+ALSO_TESTED = ("76f888061700b3a778da72db139a0c9c5aeff848",)
 REPOSITORY_URL = "https://github.com/uoe-agents/epymarl"
 HOST_MODULES = ("components", "controllers", "envs", "learners", "modules", "run", "runners", "utils")
 
@@ -64,12 +66,13 @@ class CheckoutStatus:
     path: Path
     commit: str | None  # full hash; None where there is no git repository
     patched: bool
-    dirty: tuple[str, ...]  # modified tracked files, without those that our own patches in it touch
+    dirty: tuple[str, ...]  # modified tracked files, without those that only our patches for plugins touch
+    fixes: tuple[int, ...] = ()  # the numbers of our other patches in it, of the series for EPyMARL
 
     @property
     def tested(self) -> bool:
         """Whether this plugin is tested against exactly this commit."""
-        return self.commit == PINNED_COMMIT
+        return self.commit in (PINNED_COMMIT, *ALSO_TESTED)
 
     @property
     def warning(self) -> str | None:
@@ -77,7 +80,8 @@ class CheckoutStatus:
         if not self.tested:
             found = f"commit {self.commit[:7]}" if self.commit else "an unknown commit"
             return f"EPyMARL at {self.path} is at {found}; tested is {PINNED_COMMIT[:7]} ({_FETCH_HINT})"
-        return f"EPyMARL at {self.path} has modified files: {', '.join(self.dirty)}" if self.dirty else None
+        ours = f" (patches {', '.join(map(str, self.fixes))} are in it)" if self.fixes else ""
+        return f"EPyMARL at {self.path} has modified files: {', '.join(self.dirty)}{ours}" if self.dirty else None
 
 
 def cache_home() -> Path:
@@ -113,13 +117,18 @@ def check(path: Path) -> CheckoutStatus:
         raise SuiteError(f"{path} is not an EPyMARL checkout: it has no {', '.join(missing)}; {_FETCH_HINT}")
     try:
         head = git("rev-parse", "HEAD", cwd=path)
-        patches, dirty = patching.applied(path), dirty_files(path)
+        commit, dirty = head.stdout.strip() if head.returncode == 0 else None, dirty_files(path)
+        untouched = (
+            commit in (PINNED_COMMIT, *ALSO_TESTED) and not dirty
+        )  # as most are: that saves asking for each patch
+        patches = [] if untouched else patching.applied(path)
     except SuiteError:  # no git on this machine: the checkout can be used all the same
         return CheckoutStatus(path, None, False, ())
-    ours = patching.patched_files(patches)
-    commit = head.stdout.strip() if head.returncode == 0 else None
-    patched = patches == patching.series()
-    return CheckoutStatus(path, commit, patched, tuple(name for name in dirty if name not in ours))
+    fixes = [patch for patch in patches if patch not in patching.for_plugins()]
+    ours = patching.patched_files(set(patches) - set(fixes)) - patching.patched_files(fixes)
+    patched = not untouched and set(patching.for_plugins()) <= set(patches)
+    numbers = tuple(patching.number(patch) for patch in fixes)
+    return CheckoutStatus(path, commit, patched, tuple(name for name in dirty if name not in ours), numbers)
 
 
 def fetch(source: str | None = None, timeout_s: float = 30) -> tuple[Path, bool]:
