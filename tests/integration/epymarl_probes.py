@@ -324,7 +324,7 @@ def main() -> None:
     gc.freeze()
     for number, (source, probe, patience) in enumerate(json.loads(Path(sys.argv[1]).read_text())):
         get, put = os.pipe()
-        folder = Path(str(number)).resolve()
+        folder = Path(f"job-{number}").resolve()
         folder.mkdir()
         if (child := os.fork()) == 0:
             os.chdir(folder)

@@ -124,32 +124,28 @@ def test_each_says_what_is_wrong_and_how_to_see_it() -> None:
             assert all({"+", "-"} & set(edge) for edge in around), f"{patch.name} has more context than two lines"
 
 
-@pytest.fixture(scope="module")
-def seen(epymarl_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Any]:
-    """(probe, whether the patch is there) -> result. One process imports PyTorch once, and forks for each."""
-    folder = tmp_path_factory.mktemp("probes")
-    jobs, keys = [], []
-    plain = folder / "plain"
-    clone_suite(epymarl_home, plain)
+def test_each_defect_is_there_and_its_patch_alone_mends_it(epymarl_home: Path, tmp_path: Path) -> None:
+    """All in one test: one process imports PyTorch, and forks for each."""
+    clone_suite(epymarl_home, tmp_path / "plain")
+    for number in {number for number, *_ in DEFECTS}:
+        clone_suite(epymarl_home, tmp_path / str(number))
+        patching.apply(tmp_path / str(number), patching.chosen([number]))
+    jobs = []
     for number, probe, _, _ in DEFECTS:
-        home = folder / f"patch-{number}"
-        if not home.exists():
-            clone_suite(epymarl_home, home)
-            patching.apply(home, patching.chosen([number]))
-        for source, patched in ((plain, False), (home, True)):
-            jobs.append([str(source / "src"), probe, _LONG_S if patched else _SHORT_S])
-            keys.append((probe, patched))
+        jobs += [(str(tmp_path / "plain/src"), probe, _SHORT_S), (str(tmp_path / f"{number}/src"), probe, _LONG_S)]
+    found = iter(look(jobs, tmp_path))
+    for number, probe, without, with_it in DEFECTS:
+        before, after = next(found), next(found)
+        assert without in (before, ...), f"{probe}: the defect of patch {number} looks otherwise"
+        assert after == with_it, f"{probe}: patch {number} does not mend it"
+
+
+def look(jobs: list[tuple[str, str, float]], folder: Path) -> list[Any]:
+    """What epymarl_probes.py sees, job by job."""
     (folder / "jobs.json").write_text(json.dumps(jobs))
     script = Path(__file__).with_name("epymarl_probes.py")
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-W", "ignore", str(script), "jobs.json"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr
-    return dict(zip(keys, map(json.loads, done.stdout.splitlines()), strict=True))
-
-
-@pytest.mark.parametrize("number, probe, without, with_it", DEFECTS, ids=[f"{n}-{name}" for n, name, *_ in DEFECTS])
-def test_the_defect_is_there_and_the_patch_alone_mends_it(seen, number: int, probe: str, without, with_it) -> None:
-    if without is not ...:  # what a race decides
-        assert seen[probe, False] == without
-    assert seen[probe, True] == with_it
+    return [json.loads(line) for line in done.stdout.splitlines()]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from epymarl_trust_region import git as git_command
 from epymarl_trust_region.errors import SuiteError
-from epymarl_trust_region.suite import patching
+from epymarl_trust_region.suite import epymarl, patching
+from support import ROOT
 
 ORIGINAL = "one\ntwo\nthree\n"
 PATCHED = "one\ntwo and a half\nthree\n"
@@ -207,3 +208,13 @@ def test_any_part_of_the_series_is_found_completed_and_taken_back(checkout: Path
     assert patching.apply(checkout, patching.series()) is True and patching.applied(checkout) == patching.series()
     assert patching.undo(checkout) is True and patching.applied(checkout) == []
     assert git_command.dirty_files(checkout) == ()
+
+
+def test_an_upgrade_of_epymarl_touches_two_files() -> None:
+    """Nothing else names the commit but results, which say what they were made with."""
+    folders = ("plugins", "patches", "configs", "tests", "docs", "examples", ".ci", ".github")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*") if file.is_file()]
+    files += [file for file in ROOT.iterdir() if file.is_file()]
+    texts = {file.relative_to(ROOT).as_posix(): file.read_bytes() for file in files if "__pycache__" not in file.parts}
+    named = {name for name, text in texts.items() if epymarl.PINNED_COMMIT[:7].encode() in text}
+    assert named == {"plugins/epymarl_trust_region/suite/epymarl.py", "patches/README.md"}

@@ -64,3 +64,19 @@ def test_a_package_of_that_name_is_put_back(monkeypatch):
     with stand_in():
         assert sys.modules["tensorboard_logger"] is not theirs
     assert sys.modules["tensorboard_logger"] is theirs and WRITTEN == []
+
+
+def test_a_logger_that_asks_pytorch_itself_writes_there_too():
+    """As with patches/0010."""
+
+    class Logger:
+        def setup_tb(self, directory):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.tb_writer = SummaryWriter(directory)
+
+    own, logger = Logger.setup_tb, Logger()
+    with stand_in(Path("results/tb_logs"), Logger):
+        logger.setup_tb("/checkout/results/tb_logs/happo_seed1_a:b_2026-01-02 03:04")
+    assert logger.tb_writer.folder == "results/tb_logs/happo_seed1_a-b_2026-01-02-03-04"
+    assert Logger.setup_tb is own

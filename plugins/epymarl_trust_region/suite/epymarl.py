@@ -116,19 +116,18 @@ def check(path: Path) -> CheckoutStatus:
     if missing := _missing(path):
         raise SuiteError(f"{path} is not an EPyMARL checkout: it has no {', '.join(missing)}; {_FETCH_HINT}")
     try:
-        head = git("rev-parse", "HEAD", cwd=path)
-        commit, dirty = head.stdout.strip() if head.returncode == 0 else None, dirty_files(path)
-        untouched = (
-            commit in (PINNED_COMMIT, *ALSO_TESTED) and not dirty
-        )  # as most are: that saves asking for each patch
+        head, dirty = git("rev-parse", "HEAD", cwd=path), dirty_files(path)
+        commit = head.stdout.strip() if head.returncode == 0 else None
+        untouched = commit in (PINNED_COMMIT, *ALSO_TESTED) and not dirty  # as most: that saves asking for each patch
         patches = [] if untouched else patching.applied(path)
     except SuiteError:  # no git on this machine: the checkout can be used all the same
         return CheckoutStatus(path, None, False, ())
-    fixes = [patch for patch in patches if patch not in patching.for_plugins()]
-    ours = patching.patched_files(set(patches) - set(fixes)) - patching.patched_files(fixes)
-    patched = not untouched and set(patching.for_plugins()) <= set(patches)
-    numbers = tuple(patching.number(patch) for patch in fixes)
-    return CheckoutStatus(path, commit, patched, tuple(name for name in dirty if name not in ours), numbers)
+    plugin = set(patching.for_plugins())
+    fixes = [patch for patch in patches if patch not in plugin]
+    ours = patching.patched_files(plugin & set(patches)) - patching.patched_files(fixes)
+    others = tuple(name for name in dirty if name not in ours)
+    patched = not untouched and plugin <= set(patches)
+    return CheckoutStatus(path, commit, patched, others, tuple(map(patching.number, fixes)))
 
 
 def fetch(source: str | None = None, timeout_s: float = 30) -> tuple[Path, bool]:
@@ -140,8 +139,9 @@ def fetch(source: str | None = None, timeout_s: float = 30) -> tuple[Path, bool]
     home = cache_home()
     if home.exists():
         status = check(home)
-        if not status.tested:
-            raise SuiteError(f"{status.warning}; delete {home} and fetch again")
+        if status.commit != PINNED_COMMIT:
+            found = status.warning or f"{home} is EPyMARL's commit {status.commit}"
+            raise SuiteError(f"{found}; delete {home} and fetch again")
         return home, False
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
@@ -252,7 +252,8 @@ def _hosted(run: Callable[..., None], learners: dict[str, Any]) -> Callable[...,
 
     @functools.wraps(run)
     def hosted(_run: Any, config: dict[str, Any], log: Any) -> str | None:
-        with _without_goodbye(run), tensorboard.stand_in(Path(config["local_results_path"]) / "tb_logs"):
+        tb_logs = Path(config["local_results_path"]) / "tb_logs"
+        with _without_goodbye(run), tensorboard.stand_in(tb_logs, run.__globals__.get("Logger")):
             part = algorithms.learners().get(config["learner"])
             return saving(_run, with_chosen_step(config, part and part.load()), log)
 

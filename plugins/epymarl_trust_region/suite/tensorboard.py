@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,13 +16,17 @@ _NAME = "tensorboard_logger"
 
 
 @contextlib.contextmanager
-def stand_in(root: Path | None = None) -> Iterator[None]:
+def stand_in(root: Path | None = None, logger: Any = None) -> Iterator[None]:
     """While this lasts, `from tensorboard_logger import configure, log_value` gives PyTorch's writer of event files.
 
     Args:
         root: the folder for the folders of runs; None: as EPyMARL has it, under the checkout.
+        logger: EPyMARL's class; with patches/0010 it asks PyTorch itself, and is told of `root` here.
     """
     with contextlib.ExitStack() as writers:
+        if root is not None and logger is not None:
+            writers.callback(setattr, logger, "setup_tb", logger.setup_tb)
+            logger.setup_tb = _below(root, logger.setup_tb)
         original, sys.modules[_NAME] = sys.modules.get(_NAME), _module(root, writers)
         try:
             yield
@@ -37,7 +42,7 @@ def _module(root: Path | None, writers: contextlib.ExitStack) -> ModuleType:
     def configure(directory: str) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow, and an extra package
 
-        folder = directory if root is None else str(root / folder_name(Path(directory).name))
+        folder = directory if root is None else _moved(directory, root)
         opened.append(writers.enter_context(SummaryWriter(folder)))
 
     def log_value(name: str, value: Any, step: int) -> None:
@@ -46,3 +51,15 @@ def _module(root: Path | None, writers: contextlib.ExitStack) -> ModuleType:
     module: Any = ModuleType(_NAME)
     module.configure, module.log_value = configure, log_value
     return module
+
+
+def _moved(directory: str, root: Path) -> str:
+    return str(root / folder_name(Path(directory).name))
+
+
+def _below(root: Path, setup_tb: Callable) -> Callable:
+    @functools.wraps(setup_tb)
+    def setup(self: Any, directory: str) -> None:
+        setup_tb(self, _moved(directory, root))
+
+    return setup
