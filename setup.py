@@ -87,6 +87,7 @@ setup(
             "optuna",
             "pandas",
             "jinja2",
+            "einops",
             "build",
             "tensorboard",
             "minari; python_version >= '3.11'",

@@ -294,6 +294,20 @@ def packages() -> list:
     return [sorted({Path(one.filename).name for one in said}), calls, "setuptools<82" in requirements]
 
 
+def pac() -> list | str:
+    """Without torch_scatter: how many edges of a graph each of three agents has, and what messages add up to."""
+    sys.modules["torch_scatter"] = None
+    try:
+        from modules.critics import pac_dcg_ns
+    except ImportError:
+        return "no torch_scatter"
+    critic = object.__new__(pac_dcg_ns.DCGCriticNS)
+    critic.n_agents = 3
+    critic._set_edges([(0, 1), (0, 2)])
+    sums = pac_dcg_ns.scatter_add(torch.tensor([[[1.0], [2.0], [4.0]]]), torch.tensor([0, 2, 0]), dim=1, dim_size=3)
+    return [critic.edges_n_in.tolist(), sums.flatten().tolist()]
+
+
 def last_model() -> list[int]:
     """The steps at which a short run has saved models. An episode has four steps, and there are two at a time."""
     import run

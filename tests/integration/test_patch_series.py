@@ -34,6 +34,7 @@ DEFECTS = [
     (11, "packages", [["timehelper.py"], 1, False], [[], 0, True]),
     (12, "last_model", [8], [8, 32]),  # rollouts of 2 x 4 steps, until there are more than 30
     (13, "cuts_per_agent", 1, 4),
+    (15, "pac", "no torch_scatter", [[2, 1, 1], [5, 0, 2]]),
     (14, "pettingzoo_end", [[0, 0], 2, True, True], [[3, 3], 3, False, True]),
 ]
 

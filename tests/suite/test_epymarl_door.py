@@ -264,6 +264,22 @@ def test_what_epymarl_would_meet_late_is_refused_with_the_remedy(changes: dict, 
         parts(**changes)
 
 
+@pytest.mark.parametrize("patched", [False, True])
+def test_pac_needs_one_package_where_patch_15_is(patched: bool, parts, tmp_path: Path, monkeypatch) -> None:
+    critic = tmp_path / "s/src/modules/critics/pac_dcg_ns.py"
+    critic.parent.mkdir(parents=True)
+    critic.write_text("import torch\n" if patched else "import torch_scatter\n")
+    pac = {"learner": "pac_learner", "name": "pac_ns"}
+    monkeypatch.setattr(epymarl.importlib.util, "find_spec", lambda name: name if name == "einops" else None)
+    if patched:
+        parts(**pac)
+    else:
+        with pytest.raises(
+            ConfigError, match=r"^pac_ns needs torch_scatter, .*`epymarl-tr suite patch --only 15 PATH`"
+        ):
+            parts(**pac)
+
+
 def test_load_never_hides_a_real_smaclite(tmp_path: Path, clean_imports: None) -> None:
     real = tmp_path / "site/smaclite/__init__.py"
     real.parent.mkdir(parents=True)

@@ -48,7 +48,6 @@ _NEEDED = (
     "src/learners/__init__.py",
     "src/runners/__init__.py",
 )
-_OF_PAC = ("einops", "torch_scatter")
 _FETCH_HINT = "`epymarl-tr suite fetch` gets a copy"
 # EPyMARL imports every wrapper it has; these are not about the environment that was asked for.
 _IMPORT_WARNINGS = ("VMAS is not installed", "PettingZoo is not installed")
@@ -294,12 +293,22 @@ def _check_vector_keys(config: Mapping[str, Any]) -> None:
 
 def _check_packages(config: Mapping[str, Any]) -> None:
     """EPyMARL's PAC learners import, all of them, the two packages of its pac_requirements.txt when they are made."""
-    missing = [name for name in _OF_PAC if importlib.util.find_spec(name) is None]
-    if config["learner"] in ("pac_learner", "pac_dcg_learner") and missing:
+    if config["learner"] not in ("pac_learner", "pac_dcg_learner"):
+        return
+    missing = [name for name in _of_pac() if importlib.util.find_spec(name) is None]
+    if missing:
+        compiled = "; torch_scatter is compiled: `epymarl-tr suite patch --only 15 PATH` lets EPyMARL do without"
         raise ConfigError(
-            f"{config['name']} needs {' and '.join(missing)}, of EPyMARL's pac_requirements.txt: "
-            f"pip install wheel, then pip install --no-build-isolation {' '.join(missing)} (torch_scatter is compiled)"
+            f"{config['name']} needs {' and '.join(missing)}, of EPyMARL's pac_requirements.txt: pip install wheel, "
+            f"then pip install --no-build-isolation {' '.join(missing)}{compiled if 'torch_scatter' in missing else ''}"
         )
+
+
+def _of_pac() -> list[str]:
+    """With patches/0015 it is one."""
+    critic = Path(str(importlib.import_module("run").__file__)).parent / "modules/critics/pac_dcg_ns.py"
+    patched = critic.is_file() and "import torch_scatter" not in critic.read_text(encoding="utf-8")
+    return ["einops"] if patched else ["einops", "torch_scatter"]
 
 
 def _check_names(config: Mapping[str, Any]) -> None:
