@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from epymarl_trust_region.git import dirty_files
-from epymarl_trust_region.suite import epymarl, host, patching
+from epymarl_trust_region.suite import epymarl, patching
 from support import SPAWN, clone_suite
 
 pytestmark = pytest.mark.integration
@@ -99,7 +99,7 @@ def test_git_am_takes_it_and_says_the_same(clone: Path) -> None:
     ours = [file.read_bytes() for file in files]
     patching.undo(clone)
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
-    for patch in sorted(host.patches_root().glob("*.patch")):
+    for patch in patching.for_plugins():
         subprocess.run(["git", *identity, "am", "-q", str(patch)], cwd=clone, check=True)
     assert [file.read_bytes() for file in files] == ours
     assert patching.apply(clone) is False

@@ -99,8 +99,12 @@ def test_the_series_changes_no_number_of_mappo_qmix_and_vdn(epymarl_home: Path, 
         assert all(other == plain for other in others), jobs[first]["argv"][1]
 
 
-def test_the_other_commit_trains_ours(epymarl_home: Path, tmp_path: Path) -> None:
-    homes = [epymarl_home, checkout(epymarl_home, tmp_path / "other", epymarl.ALSO_TESTED[0], [])]
-    jobs = [job("happo", tmp_path / f"happo-{n}", home, True, ["t_max=300"]) for n, home in enumerate(homes)]
-    pinned, other = train(jobs, tmp_path)
-    assert pinned == other and pinned["test_return_mean"]
+def test_ours_train_alike_on_the_other_commit_and_on_the_patched_code(epymarl_home: Path, tmp_path: Path) -> None:
+    """With EPyMARL's own runner, over whose workers this plugin has its watch."""
+    other = checkout(epymarl_home, tmp_path / "other", epymarl.ALSO_TESTED[0], [])
+    patched = checkout(epymarl_home, tmp_path / "patched", epymarl.PINNED_COMMIT, patching.series())
+    jobs = []
+    for home in (epymarl_home, other, patched):
+        jobs.append(job("happo", tmp_path / f"happo-{len(jobs)}", home, True, ["runner=parallel", "t_max=300"]))
+    plain, *others = train(jobs, tmp_path)
+    assert others == [plain, plain] and plain["test_return_mean"]
