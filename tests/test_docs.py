@@ -268,5 +268,6 @@ def test_every_claim_has_a_verdict_and_a_place():
     verdicts = {"holds", "holds with correction", "refuted", "not yet run", "left out"}
     for where, _, _, verdict, place in rows:
         assert verdict in verdicts, (where, verdict)
-        named = [ROOT / name for name in NAMED.findall(place)] + [ROOT / "docs" / name for name in LINKED.findall(place)]
+        named = [ROOT / name for name in NAMED.findall(place)]
+        named += [ROOT / "docs" / name for name in LINKED.findall(place)]
         assert named and all(path.exists() for path in named), (where, place)
