@@ -123,4 +123,6 @@ class HATRPOLearner(SequentialLearner):
         """mean[r M] - mean[M] and mean KL(old || new) of the agent's present policy; weights as in the step, [B, T]."""
         new = rollout.policy(self.mac, agent)
         log_ratio = rollout.log_ratio(agent, new.log_prob(rollout.actions[agent]))
-        return (weighted * log_ratio.expm1()).sum().item(), (share * new.kl(old)).sum().item()
+        found = torch.stack([(weighted * log_ratio.expm1()).sum(), (share * new.kl(old)).sum()])
+        gain, kl = found.tolist()  # at once: on a GPU to read a number is to wait
+        return gain, kl

@@ -73,7 +73,8 @@ class MaskedCategorical:
 
     def score(self, actions: Tensor) -> Tensor:
         """d log pi(a) / d logits = onehot(a) - pi, of actions [...]: [..., A], 0 at unavailable actions."""
-        return torch.nn.functional.one_hot(actions, self.log_probs.shape[-1]) - self.probs
+        probs = self.probs
+        return torch.zeros_like(probs).scatter_(-1, actions.unsqueeze(-1), 1.0) - probs
 
     def entropy(self) -> Tensor:
         """-sum_a pi(a) log pi(a) in nats, [...]."""

@@ -37,12 +37,12 @@ def policy_statistics(
         `entropy` (nats, mean over agents). Where the total variation has no simple form (Gaussians of several
         dimensions) these are upper bounds, and `tv_lower_mean` is the mean of lower ones.
     """
-    valid = rollout.mask.bool()
+    valid = rollout.mask.flatten().nonzero().flatten()
     pairs = list(zip(policies, rollout.old_policies, strict=True))
-    kl = torch.stack([new.kl(old)[valid] for new, old in pairs])
+    kl = torch.stack([_at(new.kl(old), valid) for new, old in pairs])
     lower, tv = (torch.stack(bound) for bound in zip(*(_tv_bounds(new, old, valid) for new, old in pairs), strict=True))
     log_ratio = torch.stack(
-        [rollout.log_ratio(i, p.log_prob(rollout.actions[i]))[valid] for i, p in enumerate(policies)]
+        [_at(rollout.log_ratio(i, p.log_prob(rollout.actions[i])), valid) for i, p in enumerate(policies)]
     )
     ratio, joint_ratio = log_ratio.exp(), log_ratio.sum(0).exp()
     stats = {
@@ -57,18 +57,28 @@ def policy_statistics(
         "ratio_max": ratio.max(),
         "joint_ratio_min": joint_ratio.min(),
         "joint_ratio_max": joint_ratio.max(),
-        "entropy": torch.stack([p.entropy()[valid].mean() for p in policies]).mean(),
+        "entropy": torch.stack([_at(p.entropy(), valid).mean() for p in policies]).mean(),
     }
     if not torch.equal(lower, tv):
         stats["tv_lower_mean"] = lower.mean()
     if eps_clip is not None:
         clipped = joint_ratio if joint else ratio
         stats["clip_fraction"] = ((clipped - 1).abs() > eps_clip).float().mean()
-    return {name: value.item() for name, value in stats.items()} | _by_agent(kl, tv, ratio)
+    return _numbers(stats) | _by_agent(kl, tv, ratio)
+
+
+def _at(x: Tensor, steps: Tensor) -> Tensor:
+    """Of a tensor [B, T] what belongs to these of its B T steps, [M]."""
+    return x.flatten().index_select(0, steps)
+
+
+def _numbers(found: dict[str, Tensor]) -> dict[str, float]:
+    """Scalars as numbers, all read at once: on a GPU to read is to wait."""
+    return dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True))
 
 
 def _tv_bounds(new: Policy, old: Policy, valid: Tensor) -> tuple[Tensor, ...]:
-    return tuple(bound[valid] for bound in new.total_variation_bounds(old))
+    return tuple(_at(bound, valid) for bound in new.total_variation_bounds(old))
 
 
 def _by_agent(kl: Tensor, tv: Tensor, ratio: Tensor) -> dict[str, float]:
@@ -82,7 +92,8 @@ def _by_agent(kl: Tensor, tv: Tensor, ratio: Tensor) -> dict[str, float]:
         "ratio_min": ratio.min(1).values,
         "ratio_max": ratio.max(1).values,
     }
-    return {f"agent_{i}_{name}": x for name, column in columns.items() for i, x in enumerate(column.tolist())}
+    rows = torch.stack(list(columns.values())).tolist()
+    return {f"agent_{i}_{name}": x for name, row in zip(columns, rows, strict=True) for i, x in enumerate(row)}
 
 
 def factor_statistics(factor: Tensor, mask: Tensor) -> dict[str, float]:
@@ -92,7 +103,7 @@ def factor_statistics(factor: Tensor, mask: Tensor) -> dict[str, float]:
     """
     weights = factor[mask.bool()]
     ess = weights.sum() ** 2 / (len(weights) * (weights**2).sum())
-    return {"factor_min": weights.min().item(), "factor_max": weights.max().item(), "factor_ess": ess.item()}
+    return _numbers({"factor_min": weights.min(), "factor_max": weights.max(), "factor_ess": ess})
 
 
 def value_statistics(rollout: Rollout) -> dict[str, float]:
@@ -102,15 +113,15 @@ def value_statistics(rollout: Rollout) -> dict[str, float]:
     were standardised, `advantage_mean` their mean as used; `return_target_mean` and `value_mean` are in returns.
     """
     mask = rollout.mask.unsqueeze(-1).expand_as(rollout.returns)
-    valid = mask.bool()
-    returns, values = rollout.returns[valid], rollout.values[valid]
-    return {
-        "explained_variance": explained_variance(returns, values),
-        "advantage_std": rollout.raw_advantage_std.item(),
-        "advantage_mean": masked_mean(rollout.advantages, mask).item(),
-        "return_target_mean": returns.mean().item(),
-        "value_mean": values.mean().item(),
+    valid = mask.flatten().nonzero().flatten()
+    returns, values = _at(rollout.returns, valid), _at(rollout.values, valid)
+    found = {
+        "advantage_std": rollout.raw_advantage_std,
+        "advantage_mean": masked_mean(rollout.advantages, mask),
+        "return_target_mean": returns.mean(),
+        "value_mean": values.mean(),
     }
+    return {"explained_variance": explained_variance(returns, values), **_numbers(found)}
 
 
 def explained_variance(targets: Tensor, estimates: Tensor) -> float:

@@ -123,23 +123,23 @@ class OnPolicyLearner:
     @torch.no_grad()
     def fit_critic(self, rollout: Rollout) -> float:
         """Regress V on the returns for `critic_epochs` passes; the last loss, in the critic's units."""
-        critic, mask = self.critic, rollout.mask.unsqueeze(-1)
-        returns = rollout.returns[rollout.mask.bool()]
+        critic, valid = self.critic, rollout.mask.flatten().nonzero().flatten()
+        returns = rollout.returns.flatten(0, 1).index_select(0, valid)
         if not returns.isfinite().all():  # which would stay in the normaliser for good
             self.critic_optimiser.skipped += 1
             return float("nan")
         critic.update_normaliser(returns)
-        for inputs, targets, weights in self._critic_batches(rollout, critic.normalise(rollout.returns), mask):
+        for inputs, targets, weights in self._critic_batches(rollout, critic.normalise(rollout.returns), valid):
             values, pull = critic.vjp(inputs)
             loss, slope = value_loss(values, targets, weights, self.config.huber_delta)
             pull(slope, self.critic_optimiser.gradients)
             self.critic_optimiser.step()
         return loss.item()
 
-    def _critic_batches(self, rollout: Rollout, targets: Tensor, mask: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Inputs, targets and mask of every step of the critic: valid steps in random parts, or the whole batch."""
-        parts, everything = self.config.critic_num_mini_batch, (rollout.critic_inputs, targets, mask)
-        valid = rollout.mask.flatten().nonzero().flatten()
+    def _critic_batches(self, rollout: Rollout, targets: Tensor, valid: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Inputs, targets and mask of every step of the critic: `valid` steps in random parts, or the whole batch."""
+        everything = rollout.critic_inputs, targets, rollout.mask.unsqueeze(-1)
+        parts = self.config.critic_num_mini_batch
         for _ in range(self.config.critic_epochs):
             if parts == 1:
                 yield everything

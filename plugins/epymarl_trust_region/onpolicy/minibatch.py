@@ -81,12 +81,13 @@ def minibatches(rollout: Rollout, epochs: int, count: int) -> Iterator[Rollout |
 
     One part is the rollout itself, padding and all; parts of steps leave the padding out.
     """
+    if count == 1:
+        yield from (rollout for _ in range(epochs))
+        return
+    of_sequences = rollout.mask.any(1) if rollout.recurrent else rollout.mask.flatten().bool()
+    valid = of_sequences.nonzero().flatten()
     for _ in range(epochs):
-        if count == 1:
-            yield rollout
-            continue
-        of_sequences = rollout.mask.any(1) if rollout.recurrent else rollout.mask.flatten().bool()
-        yield from (Minibatch(rollout, index) for index in shuffled(of_sequences.nonzero().flatten(), count))
+        yield from (Minibatch(rollout, index) for index in shuffled(valid, count))
 
 
 def shuffled(index: Tensor, count: int) -> tuple[Tensor, ...]:

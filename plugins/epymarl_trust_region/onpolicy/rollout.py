@@ -6,8 +6,7 @@ the valid steps stand in one row: B is 1, and T is how many they are.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,9 +183,14 @@ def _checked_mask(batch: Batch, truncated: Tensor | None) -> Tensor:
     else:  # streams, which say it themselves
         mask = mask[:, :-1]
     mask = mask.to(batch["reward"].dtype)
-    check_finite(batch["reward"][:, :-1], mask, "reward")
-    for key, what in (("obs", "observation"), ("state", "state")):  # the last ones too: values are read off them
-        check_finite(batch[key].flatten(2), batch["filled"], what)
+    seen = batch["filled"]  # the last observations too: values are read off them
+    check_finite(
+        {
+            "reward": (batch["reward"][:, :-1], mask),
+            "observation": (batch["obs"].flatten(2), seen),
+            "state": (batch["state"].flatten(2), seen),
+        }
+    )
     return mask
 
 
@@ -210,14 +214,22 @@ def _std(x: Tensor, mask: Tensor) -> Tensor:
     return (((x - mean) ** 2 * weight).sum() / weight.sum()).sqrt()
 
 
-def check_finite(x: Tensor, mask: Tensor, what: str) -> None:
-    """Refuse NaN and infinity at valid steps: x [B, T, K], mask [B, T, 1].
+def check_finite(parts: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Refuse NaN and infinity at valid steps.
+
+    Args:
+        parts: what it is -> x [B, T, K] and its mask [B, T, 1].
 
     Raises:
         NonFiniteError: names the first episode of the batch and step.
     """
-    if math.isfinite(x.sum().item()):  # a sum with a NaN or an infinity in it is one
-        return
+    sums = torch.stack([x.sum().isfinite() for x, _ in parts.values()])  # a sum with a NaN or an infinity in it is one
+    if not sums.all():  # asked of all at once: on a GPU to ask is to wait
+        for what, (x, mask) in parts.items():
+            _refuse_bad(x, mask, what)
+
+
+def _refuse_bad(x: Tensor, mask: Tensor, what: str) -> None:
     bad = (~torch.isfinite(x)) & mask.bool()
     if bad.any():
         episode, step, column = bad.nonzero()[0].tolist()
