@@ -42,7 +42,7 @@ def clone_suite(home: Path, target: Path) -> None:
 class HandMadeBatch(dict):
     """The part of an EpisodeBatch that learners and controllers read."""
 
-    device = "cpu"
+    device: str | torch.device = "cpu"
 
     @property
     def batch_size(self) -> int:
@@ -51,6 +51,14 @@ class HandMadeBatch(dict):
     @property
     def max_seq_length(self) -> int:
         return self["filled"].shape[1]
+
+    def __getitem__(self, key):
+        """A field; with slices of all, as an EpisodeBatch has it, another batch of the same tensors."""
+        return HandMadeBatch(self) if isinstance(key, tuple) else super().__getitem__(key)
+
+    def to(self, device: str | torch.device) -> None:
+        self.device = device
+        self.update({key: value.to(device) for key, value in self.items()})
 
     def copy(self) -> HandMadeBatch:
         return HandMadeBatch({k: v.clone() for k, v in self.items()})

@@ -123,6 +123,7 @@ class OnPolicyConfig(LoopConfig):
     optim_eps: float = key(gt=0)
     use_linear_lr_decay: bool = key()
     max_bad_updates: int = key(ge=1)
+    learner_device: str | None = key(optional=True)
 
     gamma: float = key(gt=0, le=1)
     gae_lambda: float = key(ge=0, le=1)

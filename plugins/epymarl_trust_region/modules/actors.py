@@ -372,6 +372,15 @@ class ActorSet(nn.Module):
         if not is_flat(self.agents[0].in_order, self._rows):
             self._flatten()
 
+    @torch.no_grad()
+    def take_over(self, other: ActorSet) -> None:
+        """Parameters and buffers of another set like this one, on whatever device it is: the parameters in one copy."""
+        self._together()
+        other._together()
+        self._rows.copy_(other._rows)
+        for own, its in zip(self.buffers(), other.buffers(), strict=True):
+            own.copy_(its)
+
     def actor(self, agent: int) -> AnyActor:
         """The network that agent `agent` acts with."""
         return self.agents[self.network(agent)]

@@ -14,10 +14,12 @@ from ..errors import CheckpointError, ConfigError, NonFiniteError
 from ..interfaces import Args, Batch, Logger, Scheme
 from ..modules import files
 from ..modules.critics import make_critic
+from ..modules.device import check_device
 from ..seeding import random_state, restore_random_state
 from . import checkpoint
 from .controller import Controller
 from .diagnostics import policy_statistics, value_statistics
+from .elsewhere import Elsewhere
 from .losses import value_loss
 from .minibatch import shuffled
 from .optimiser import FlatParameters, Optimiser
@@ -45,16 +47,22 @@ class OnPolicyLearner:
         Raises:
             ConfigError, CapabilityError: see `config.py`.
         """
-        self.mac, self.logger, self.args = mac, logger, args
+        self.logger, self.args = logger, args
         self.config = self.config_class.from_mapping(vars(args))
         self.config.check_capabilities(args.common_reward)
         if mac.continuous:
             self.config.check_continuous()
         mac.step_size_keys = self.config.step_size_keys  # for its messages
+        device = self.config.learner_device
+        check_device(device, getattr(args, "use_cuda", False))
+        self.elsewhere = None if device is None else Elsewhere(mac, device)
+        self.mac: Controller = self.elsewhere.learning if self.elsewhere else mac  # what is learnt from, and moved
         self.n_agents = args.n_agents
         # The suite's runners store the time limit as a termination; so are the two told apart where no field says more.
         self.episode_limit: int | None = args.env_args.get("time_limit")
         self.critic = make_critic(scheme, args)
+        if self.elsewhere:
+            self.critic.to(self.elsewhere.device)
         self._make_optimisers()
         self.log_stats_t = -self.config.learner_log_interval - 1
         self.bad_updates = 0  # in a row
@@ -94,6 +102,8 @@ class OnPolicyLearner:
                 a row.
         """
         self._set_step_sizes(t_env)
+        if self.elsewhere:
+            batch = self.elsewhere.bring(batch)
         rollout = make_rollout(batch, self.mac, self.critic, self.config, self.episode_limit, pack=True)
         statistics = self.update_policies(rollout)
         if not isinstance(statistics, dict):
@@ -108,6 +118,8 @@ class OnPolicyLearner:
             self.log_stats_t = t_env
         self.mac.take_in(batch)  # last: what was computed above is of the policies that have played
         self.critic.take_in(batch)
+        if self.elsewhere:
+            self.elsewhere.hand_back()
 
     def _set_step_sizes(self, t_env: int) -> None:
         """`use_linear_lr_decay`: Adam's step sizes fall in a straight line from their values to 0 at `t_max`."""
@@ -230,6 +242,8 @@ class OnPolicyLearner:
                 f"the checkpoint in {path} was written by {by}, not {ours}; use the configuration that wrote it"
             )
         self.mac.load_models(path)
+        if self.elsewhere:
+            self.elsewhere.hand_back()
         try:
             self.critic.load_state_dict(state["critic"])
             optimisers = (*self.actor_optimisers, self.critic_optimiser)

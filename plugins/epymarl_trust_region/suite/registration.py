@@ -24,6 +24,7 @@ from ..environments.smax import SMAXEnv
 from ..environments.spaces import check_spaces
 from ..errors import CheckpointError, ConfigError, SuiteError, TrustRegionError
 from ..modules import files
+from ..modules.device import check_device
 from ..recordings.recording import check_recording, record
 from ..run_config import check_run
 from . import algorithms
@@ -314,6 +315,7 @@ def check_all(
     before = before or {**host_defaults, **run_defaults(), **_of_the_algorithm(config)}
     check_run(config, before, where)
     algorithms.check_learner(config, host_defaults, where, before)
+    check_device(config.get("learner_device"), bool(config.get("use_cuda")))
     check_size(config)  # without an environment first: what its networks alone would take
     continuous, sizes = inspect(config)
     check_size(config, sizes)

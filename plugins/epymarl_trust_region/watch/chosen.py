@@ -33,7 +33,8 @@ _PACKAGE = __package__.partition(".")[0]
 # One environment, stepped by itself, and a test: nothing is learnt, saved or sent.
 _TEST = {
     "evaluate": True, "runner": "vector", "env_processes": 1, "batched_envs": "none", "use_cuda": False,
-    "render": False, "save_replay": False, "save_model": False, "use_tensorboard": False, "use_wandb": False,
+    "learner_device": None, "render": False, "save_replay": False, "save_model": False, "use_tensorboard": False,
+    "use_wandb": False,
 }  # fmt: skip
 
 
