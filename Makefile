@@ -5,6 +5,7 @@ STEPS ?= 200000
 ENV_ARGS ?= env_args.key=pz-mpe-simple-spread-v3 env_args.time_limit=25
 TRAIN_ARGS ?= test_interval=20000 test_nepisode=50
 PYTEST_ARGS ?=
+GPU_ARGS ?=
 JOBS ?= auto
 FUZZ ?= 5000
 SOAK ?= 3600
@@ -18,7 +19,7 @@ RAY_STAMP := $(VENV)/.installed-ray
 SIMULATORS = vmas$(shell $(BIN)/python -c 'import sys; print(",smax,mujoco" * (sys.version_info >= (3, 11)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fetch train bench lint test test-all docs fuzz soak clean
+.PHONY: help venv fetch train bench gpu-check lint test test-all docs fuzz soak clean
 
 help:
 	@echo "make train [STEPS=$(STEPS)] [TRAIN_ARGS='seed=1 ...']   train HAPPO on MPE simple_spread"
@@ -27,6 +28,7 @@ help:
 	@echo "make fuzz  [FUZZ=$(FUZZ)]           files, environments, ... of anyone, FUZZ of each kind, never the same twice"
 	@echo "make soak  [SOAK=$(SOAK)]           three long runs in SOAK seconds: memory and files flat, nothing left behind"
 	@echo "make bench                     HAPPO against EPyMARL's mappo_ns, in seconds, on this machine"
+	@echo "make gpu-check                 the same numbers on a GPU as on the CPU, and how fast: results/speed/gpu"
 	@echo "make docs                      the documentation as a site, in site/index.html"
 	@echo "make lint                      ruff and mypy: style, format and types"
 	@echo "make fetch                     get EPyMARL at the tested commit into the cache"
@@ -60,6 +62,10 @@ train: fetch
 
 bench: fetch
 	$(BIN)/epymarl-tr bench
+
+# Under 8 minutes on one card; with a PyTorch for CUDA in the environment. Needs neither EPyMARL nor simulators.
+gpu-check: $(STAMP)
+	$(BIN)/python tests/gpu_check.py $(GPU_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

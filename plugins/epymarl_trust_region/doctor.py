@@ -70,7 +70,10 @@ def checks() -> Iterator[Check]:
     yield Check("threads", True, f"a run uses one torch thread; this machine has {os.cpu_count()} cores")
     yield _asked("versions", _versions, install("envs,offline,dev"), "differ")
     yield _asked(
-        "CUDA", _cuda, "runs use the CPU, and say so (use_cuda=False: silently); for a GPU see https://pytorch.org"
+        "CUDA",
+        _cuda,
+        "runs use the CPU, and say so (use_cuda=False: silently), as all published numbers do; for a GPU, on which "
+        "this plugin is unmeasured, see https://pytorch.org and docs/gpu.md",
     )
     for package in ("mpe2", "lbforaging"):
         yield _package(package, install("envs"), required=False)
@@ -156,7 +159,8 @@ def _cuda() -> str:
     if not torch.cuda.is_available():
         raise LookupError(f"no GPU that torch {torch.__version__} can use")
     devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return ", ".join(f"{device.name}, {device.total_memory / 2**30:.0f} GiB" for device in devices)
+    cards = ", ".join(f"{device.name}, {device.total_memory / 2**30:.0f} GiB" for device in devices)
+    return f"{cards}; runs use it unless use_cuda=False. This plugin is unmeasured there: `make gpu-check`, docs/gpu.md"
 
 
 def _mujoco() -> str:

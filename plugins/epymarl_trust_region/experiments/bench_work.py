@@ -102,8 +102,8 @@ def _update(host: Host, work: Work, args: SimpleNamespace) -> Once:
     args.env_args["time_limit"] = work.steps
     parts = host.batch_parts()
     scheme, groups, preprocess = _scheme(args, info, parts)
-    batch = parts.episode_batch(scheme, groups, work.episodes, work.steps + 1, preprocess=preprocess)
     shape = (work.episodes, work.steps + 1)
+    batch = parts.episode_batch(scheme, groups, *shape, preprocess=preprocess, device=args.device)
     obs = torch.randn(*shape, work.agents, size)
     batch.update(
         {
@@ -145,6 +145,8 @@ def _iteration(host: Host, args: SimpleNamespace) -> Once:
             buffer.insert_episode_batch(batch)
             sample = buffer.sample(args.batch_size)
             sample = sample[:, : sample.max_t_filled()]
+            if sample.device != args.device:
+                sample.to(args.device)
         learner.train(sample, 0, 0)
         return dict(clock.seconds), runner.t_env - steps
 
@@ -158,7 +160,10 @@ def _scheme(args: SimpleNamespace, info: dict[str, int], parts: BatchParts) -> t
 
 def _learner(host: Host, args: SimpleNamespace, scheme: dict, groups: dict) -> tuple[Any, Any]:
     mac = host.controllers[args.mac](scheme, groups, args)
-    return host.learners[args.learner](mac, scheme, _Silence(), args), mac
+    learner = host.learners[args.learner](mac, scheme, _Silence(), args)
+    if args.use_cuda:
+        learner.cuda()
+    return learner, mac
 
 
 class Clock:
