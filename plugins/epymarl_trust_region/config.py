@@ -36,7 +36,14 @@ def key(*, gt: float | None = None, ge: float | None = None, lt: float | None = 
 
 
 #: Keys of every run, whosever algorithm it is: those of configs/run.yaml.
-RUN_KEYS = ("save_episodes", "save_episodes_overwrite", "env_processes", "batched_envs", "env_timeout")
+RUN_KEYS = (
+    "save_episodes",
+    "save_episodes_overwrite",
+    "env_processes",
+    "batched_envs",
+    "env_timeout",
+    "learner_device",
+)
 
 # What a key's value may be, and what a message calls it.
 _ARTICLES: dict[type, str] = {
@@ -123,7 +130,6 @@ class OnPolicyConfig(LoopConfig):
     optim_eps: float = key(gt=0)
     use_linear_lr_decay: bool = key()
     max_bad_updates: int = key(ge=1)
-    learner_device: str | None = key(optional=True)
 
     gamma: float = key(gt=0, le=1)
     gae_lambda: float = key(ge=0, le=1)

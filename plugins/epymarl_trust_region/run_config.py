@@ -36,6 +36,7 @@ class RunConfig(LoopConfig):
     runner_log_interval: int = key(ge=0, steps=True)
 
     use_cuda: bool = key()
+    learner_device: str | None = key(optional=True)
     buffer_cpu_only: bool = key()
     env_processes: int | None = key(ge=1, optional=True)
     batched_envs: str = key(choices=("exact", "any", "none"))

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from epymarl_trust_region import cli
-from epymarl_trust_region.experiments import sweep
+from epymarl_trust_region.experiments.children import Children
+from epymarl_trust_region.experiments.jobs import sacred_run
 from epymarl_trust_region.experiments.report.study import read_curve
 from epymarl_trust_region.main import main
 from epymarl_trust_region.runners.vector import VectorRunner
@@ -134,12 +135,11 @@ def test_a_run_of_a_sweep_that_was_killed_is_resumed(monkeypatch, capsys):
             raise RuntimeError
         return original(self, *arguments)
 
-    def run_one(command, folder, children):
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "log.txt", "w") as log, contextlib.redirect_stdout(log):
-            return 0.0 if main(command[1:]) == 0 else None
+    def run(self, command, log, go_on=None):
+        with open(log, "w") as output, contextlib.redirect_stdout(output):
+            return main(command[1:])
 
-    monkeypatch.setattr(sweep, "_run_one", run_one)
+    monkeypatch.setattr(Children, "run", run)
     assert cli.main(["sweep", str(file), "--only", "whole"]) == 0
     with monkeypatch.context() as patch:
         patch.setattr(VectorRunner, "_all", counted)
@@ -147,10 +147,10 @@ def test_a_run_of_a_sweep_that_was_killed_is_resumed(monkeypatch, capsys):
         assert cli.main(["sweep", str(file), "--only", "killed"]) == 1
     place = Path("results/sweeps/study/killed/seed1")
     assert "resume: there is no checkpoint" in (place / "log.txt").read_text()
-    assert sweep.sacred_run(place) is None and list(place.glob("models/*/*"))
+    assert sacred_run(place) is None and list(place.glob("models/*/*"))
     assert cli.main(["sweep", str(file), "--only", "killed"]) == 0
     assert "resume: from " in (place / "log.txt").read_text()
-    whole, killed = (sweep.sacred_run(Path(f"results/sweeps/study/{name}/seed1")) for name in ("whole", "killed"))
+    whole, killed = (sacred_run(Path(f"results/sweeps/study/{name}/seed1")) for name in ("whole", "killed"))
     assert series(killed) == series(whole)
     assert read_curve(killed) == read_curve(whole)
     capsys.readouterr()

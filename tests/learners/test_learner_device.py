@@ -56,7 +56,7 @@ def test_the_numbers_are_those_of_one_place(name, more):
 
 def test_by_default_there_is_one_place():
     learner = make_learner(batch_of(0))
-    assert learner.config.learner_device is None and learner.elsewhere is None
+    assert learner.elsewhere is None
 
 
 def test_what_acts_moves_when_an_update_is_over_and_not_before():
@@ -152,3 +152,10 @@ def test_a_run_without_its_device_does_not_begin(suite, tmp_path, monkeypatch, c
     error = capsys.readouterr().err.splitlines()[-1]
     assert code == 2 and error.startswith("error: learner_device=cuda, but PyTorch finds no CUDA device; ")
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.integration
+def test_the_suites_own_learners_learn_where_they_act(own_folder, capsys):
+    task = ["env_args.key=trust-region-climbing-v0", "env_args.time_limit=1", "use_cuda=False", "learner_device=cpu"]
+    code = main(["--suite=epymarl", "--config=qmix", "--env-config=gymma", "with", *task])
+    assert code == 2 and "learner_device=cpu is for this plugin's learners, and q_learner" in capsys.readouterr().err

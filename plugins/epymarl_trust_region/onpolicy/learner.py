@@ -53,7 +53,7 @@ class OnPolicyLearner:
         if mac.continuous:
             self.config.check_continuous()
         mac.step_size_keys = self.config.step_size_keys  # for its messages
-        device = self.config.learner_device
+        device = getattr(args, "learner_device", None)  # of the run, whosever algorithm it is
         check_device(device, getattr(args, "use_cuda", False))
         self.elsewhere = None if device is None else Elsewhere(mac, device)
         self.mac: Controller = self.elsewhere.learning if self.elsewhere else mac  # what is learnt from, and moved

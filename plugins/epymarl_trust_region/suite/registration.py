@@ -296,6 +296,16 @@ def check_online(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"{name} learns from recorded episodes: use `epymarl-tr offline --config={name} --data PATH`")
 
 
+def _check_learner_device(config: Mapping[str, Any]) -> None:
+    device = config.get("learner_device")
+    if device is not None and algorithms.schema_of(config.get("learner")) is None:
+        raise ConfigError(
+            f"learner_device={device} is for this plugin's learners, and {config.get('learner')} is the suite's own; "
+            "set it to null"
+        )
+    check_device(device, bool(config.get("use_cuda")))
+
+
 def check_all(
     config: Mapping[str, Any],
     host_defaults: Mapping[str, Any],
@@ -315,7 +325,7 @@ def check_all(
     before = before or {**host_defaults, **run_defaults(), **_of_the_algorithm(config)}
     check_run(config, before, where)
     algorithms.check_learner(config, host_defaults, where, before)
-    check_device(config.get("learner_device"), bool(config.get("use_cuda")))
+    _check_learner_device(config)
     check_size(config)  # without an environment first: what its networks alone would take
     continuous, sizes = inspect(config)
     check_size(config, sizes)
