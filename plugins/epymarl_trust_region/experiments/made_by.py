@@ -15,7 +15,18 @@ from typing import Any, NoReturn
 from ..errors import ConfigError
 from ..provenance import DIRTY, modified_files, own_version
 
-PACKAGES = ("torch", "numpy", "gymnasium", "mpe2", "lbforaging", "sacred")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "gymnasium",
+    "mpe2",
+    "lbforaging",
+    "gymnasium-robotics",
+    "mujoco",
+    "vmas",
+    "jaxmarl",
+    "sacred",
+)
 
 
 def add_flag(parser: argparse.ArgumentParser) -> None:
