@@ -65,6 +65,7 @@ def clean_imports() -> Iterator[None]:
     for name in list(sys.modules):
         if name.split(".")[0] in {*epymarl.HOST_MODULES, "smaclite"}:
             kept[name] = sys.modules.pop(name)
+    sys.path[:] = [place for place in path if place != str(epymarl._STUBS)]
     yield
     sys.path[:] = path
     for name in list(sys.modules):
