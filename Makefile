@@ -11,6 +11,7 @@ FUZZ ?= 5000
 SOAK ?= 3600
 
 BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 STAMP := $(VENV)/.installed
 ALL_STAMP := $(VENV)/.installed-all
 DOCS_STAMP := $(VENV)/.installed-docs
@@ -45,12 +46,12 @@ $(STAMP): setup.py constraints.txt
 	@test -n "$$PIP_EXTRA_INDEX_URL$$PIP_INDEX_URL" || echo "hint: pip may choose PyTorch's build for GPUs, gigabytes of it;" \
 		"for the CPU build: make venv PIP_EXTRA_INDEX_URL=ADDRESS, with the one that https://pytorch.org/get-started/locally names"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[envs,offline,dev]'
+	$(INSTALL) -e '.[envs,offline,dev]'
 	@touch $@
 
 # Large, and only the tests need them.
 $(ALL_STAMP): $(STAMP) Makefile
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[atari,docs,notebook,slurm,$(SIMULATORS)]'
+	$(INSTALL) -e '.[atari,docs,notebook,slurm,$(SIMULATORS)]'
 	@touch $@
 
 # No EPyMARL is no failure: the built-in suite takes over, and `suite fetch` has said in one line why.
@@ -81,11 +82,11 @@ test-all: PYTEST_ARGS += --thorough
 test-all: $(RAY_STAMP) test
 
 $(RAY_STAMP): $(ALL_STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	$(INSTALL) -e '.[ray]'
 	@touch $@
 
 $(DOCS_STAMP): $(STAMP) Makefile
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 # NO_MKDOCS_2_WARNING: a word to its users about its successor, of no use to readers.

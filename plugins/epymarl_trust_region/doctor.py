@@ -78,13 +78,13 @@ def checks() -> Iterator[Check]:
     for package in ("mpe2", "lbforaging"):
         yield _package(package, install("envs"), required=False)
     yield _package("h5py", f"{install('offline')}; without it episodes cannot be recorded", required=False)
-    for package in ("pandas", "scipy", "jinja2"):
-        yield _package(package, f"{install('report')}; without it there is no `epymarl-tr report`", required=False)
-    yield _package("optuna", f"{install('tune')}; without it there is no `epymarl-tr tune`", required=False)
-    for package, engine in (("ray", "ray"), ("submitit", "slurm")):
-        yield _package(
-            package, f"{install(engine)}; without it there is no sweep with --engine={engine}", required=False
-        )
+    for package, extra, what in (
+        *((package, "report", "`epymarl-tr report`") for package in ("pandas", "scipy", "jinja2")),
+        ("optuna", "tune", "`epymarl-tr tune`"),
+        ("ray", "ray", "sweep with --engine=ray"),
+        ("submitit", "slurm", "sweep with --engine=slurm"),
+    ):
+        yield _package(package, f"{install(extra)}; without it there is no {what}", required=False)
     yield _asked("mujoco", _mujoco, f"{install('mujoco')}; without it there is no env=mamujoco")
     yield _asked("smaclite", _smaclite, _SMACLITE)
     yield _asked(

@@ -103,6 +103,7 @@ def test_both_sides_have_the_same_samples_networks_and_passes(row):
         (["--peer=harl"], r"--peer=harl: --home is missing; `git clone https://github.com/PKU-MARL/HARL`"),
         (["--peer=harl", "--home=."], r"--home=\. is no checkout of it"),
         (["--peer=harl", "--config", "happo"], "both in place of the rows"),
+        (["--peer=harl", "--growth"], "--against, --growth and --figures are of the rows against EPyMARL"),
         (["--home=."], r"--home=\. is a peer's; name it with --peer=benchmarl\|harl\|jaxmarl"),
         (["--peer=harl", "--only", "spread-vector"], "no row spread-vector; there are harl-halfcheetah6x1"),
     ],

@@ -8,15 +8,12 @@ or one step's folder in it. After `with` the environment may be another one than
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 
-from ..config_files import split
-from ..configuration import overrides
 from ..errors import ConfigError
+from ..watch.words import Parser, positive, whole
 from .matches import all_matches
 from .outcome import outcome_of
 from .picture import check_file, draw
@@ -31,19 +28,14 @@ def main(argv: list[str]) -> int:
     Raises:
         TrustRegionError: of any kind, in one line that says what to do.
     """
-    at = argv.index("with") if "with" in argv else len(argv)
-    options, settings = _parser().parse_args(argv[:at]), argv[at:]
-    if files := split(settings)[1]:
-        raise ConfigError(f"`{files[0]}` in the command line is no key=value; correct it")
+    options, updates, greedy = _parser().read(argv)
     torch.set_num_threads(1)  # the networks are small
     if options.out:
         check_file(options.out)
-    updates = overrides(settings)
     if "seed" in updates:
         raise ConfigError("seed after `with` is the runs' own; say which games are played by --seed")
     if "reward_scalarisation" in updates:
         raise ConfigError("reward_scalarisation changes nothing where each agent has its own reward; remove it")
-    greedy = {"greedy": True, "sample": False, None: None}[options.actions]
     teams, table = gather(options.checkpoints, updates, greedy, options.seed, options.episodes)
     roles = roles_of(options.roles, table.n_agents, table.names, table.task)
     outcome = outcome_of(all_matches(teams, table, roles, options.episodes, options.seed))
@@ -59,8 +51,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="epymarl-tr crossplay",
         usage="%(prog)s CHECKPOINT CHECKPOINT ... [--episodes 100] [--out matrix.png] [flags] [with KEY=VALUE ...]",
         description="Checkpoints against each other: every ordered pair, one in each role.",
@@ -69,31 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     text = "a run's folder of saved models, or a step's in it; two or more, of one task"
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help=text)
-    parser.add_argument("--episodes", type=_positive, default=100, metavar="N", help="of each pair (default: 100)")
+    parser.add_argument("--episodes", type=positive, default=100, metavar="N", help="of each pair (default: 100)")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help=".png, .svg or .pdf, with a .csv of its name; or .csv alone"
     )
     text = "the agents of role 0 and of role 1, as in '0 1 2|3' (default: of two agents each; else by their names)"
     parser.add_argument("--roles", metavar="'A ...|B ...'", help=text)
-    parser.add_argument("--seed", type=_whole, default=0, metavar="S", help="of all random numbers (default: 0)")
-    parser.add_argument("--greedy", dest="actions", action="store_const", const="greedy", help="the likeliest actions")
-    text = "sampled actions (default: as each run's tests)"
-    parser.add_argument("--sample", dest="actions", action="store_const", const="sample", help=text)
-    parser.error = _refuse  # type: ignore[method-assign]  # argparse would say its usage, too
+    parser.add_argument("--seed", type=whole, default=0, metavar="S", help="of all random numbers (default: 0)")
+    parser.add_actions("each run's tests")
     return parser
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ConfigError(f"{message}; see epymarl-tr crossplay --help")
-
-
-def _whole(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and int(word) < 2**31):
-        raise argparse.ArgumentTypeError(f"{word} is no whole number from 0 to {2**31 - 1}")
-    return int(word)
-
-
-def _positive(word: str) -> int:
-    if not _whole(word):
-        raise argparse.ArgumentTypeError(f"{word} is no whole number from 1 on")
-    return int(word)

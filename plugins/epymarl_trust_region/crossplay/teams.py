@@ -22,8 +22,6 @@ from ..watch.play import core_of
 LOG = logging.getLogger("epymarl-tr crossplay")
 # They place or draw an environment, and change nothing that is played.
 _ASIDE = ("env_args.seed", "env_args.render_mode")
-
-
 #: In the place of a checkpoint: EPyMARL's own opponents.
 PRETRAINED = "pretrained"
 

@@ -162,7 +162,7 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": cores, "system": platform.system(), "torch_threads": 1}
 
 
-def _options(argv: list[str]) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="epymarl-tr bench", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--against", type=Path, metavar="PATH", help="an EPyMARL checkout (default: the one that runs use)"
@@ -188,7 +188,11 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw phases.png (and growth.png) into FOLDER")
     parser.add_argument("--check", action="store_true", help="exit with 1, naming them, if rows are below their `must`")
     add_flag(parser)
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    options = _parser().parse_args(argv)
     if options.repetitions is not None and options.repetitions < 2:
         raise ConfigError(f"--repetitions={options.repetitions} is out of range; at least 2")
     if options.only and options.config:
@@ -197,6 +201,8 @@ def _options(argv: list[str]) -> argparse.Namespace:
         raise ConfigError("--peer and --config are both in place of the rows; give one of the two")
     if options.home and not options.peer:
         raise ConfigError(f"--home={options.home} is a peer's; name it with --peer={'|'.join(sorted(PEERS))}")
+    if options.peer and (options.against or options.growth or options.figures):
+        raise ConfigError("--against, --growth and --figures are of the rows against EPyMARL; remove them with --peer")
     names = [row.name for row in (PEERS[options.peer].rows() if options.peer else ROWS)]
     if unknown := set(options.only or ()) - set(names):
         raise ConfigError(f"--only: no row {', '.join(sorted(unknown))}; there are {', '.join(names)}")

@@ -20,8 +20,8 @@ from typing import Any
 from ..config import check_name
 from ..errors import ConfigError
 from .children import Children, Stopped, stopped_by_signals
+from .jobs import sacred_run
 from .report.study import read_curve
-from .sweep import sacred_run
 from .tuning_file import Algorithm, Tuning, read_tuning
 from .tuning_report import finished, report, score_of, short, state_of
 

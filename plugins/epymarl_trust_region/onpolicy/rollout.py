@@ -93,7 +93,7 @@ class Rollout:
         return (log_probs - self.old_log_probs[agent]) * self.mask
 
 
-#: The share of padding from which on it is left out: gathering the other steps costs about half a pass over them.
+#: The share of padding from which on it is left out: to gather the other steps is a copy of all that is kept of them.
 _WORTH_PACKING = 1 / 16
 
 
@@ -122,7 +122,12 @@ def make_rollout(
     """
     truncated = _field(batch, "truncated")
     mask = _checked_mask(batch, truncated)
-    values, advantages = _estimates(batch, critic, config, mask, episode_limit, truncated)
+    critic_inputs = critic.inputs(batch)
+    values = critic.denormalise(critic.vjp(critic_inputs)[0])
+    if config.joint_advantage:
+        values = values.mean(-1, keepdim=True)
+    advantages = _advantages(batch, values, config, mask, episode_limit, truncated)
+    values = values[:, :-1]
     slots = _worth_keeping(mask) if pack and not mac.recurrent else None
     memory = mac.memory(batch)
     inputs, actions = _kept(mac.build_inputs(batch), slots, 1), _kept(mac.taken_actions(batch), slots, 1)
@@ -140,28 +145,25 @@ def make_rollout(
         returns=_kept(advantages + values, slots),
         values=_kept(values, slots),
         raw_advantage_std=_std(advantages, mask),
-        critic_inputs=_kept(critic.inputs(batch)[:, :-1], slots),
+        critic_inputs=_kept(critic_inputs[:, :-1], slots),
         recurrent=mac.recurrent,
         memory=memory,
     )
 
 
-def _estimates(
+def _advantages(
     batch: Batch,
-    critic: Critic,
+    values: Tensor,
     config: OnPolicyConfig,
     mask: Tensor,
     episode_limit: int | None,
     truncated: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """V of the observations with an action, and the advantages there: each [B, T, K]."""
-    values = critic.denormalise(critic.vjp(critic.inputs(batch))[0])
-    if config.joint_advantage:
-        values = values.mean(-1, keepdim=True)
+) -> Tensor:
+    """[B, T, K], of values [B, T+1, K]."""
     bootstrap = config.add_value_last_step
     done = true_terminations(batch["terminated"], episode_limit, bootstrap, truncated)[:, :-1].to(mask.dtype)
     rewards = torch.where(mask.bool(), batch["reward"][:, :-1], 0.0)  # whatever padding holds, 0 * NaN would be NaN
-    return values[:, :-1], gae(rewards, values, done, mask, config.gamma, config.gae_lambda)
+    return gae(rewards, values, done, mask, config.gamma, config.gae_lambda)
 
 
 def _worth_keeping(mask: Tensor) -> Tensor | None:

@@ -13,19 +13,16 @@ import argparse
 import logging
 import os
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 
-from ..config_files import split
-from ..configuration import overrides
-from ..errors import ConfigError
 from ..seeding import seed_everything
 from ..suite.host import folder_name
 from ..suite.lite.run import player
 from .chosen import Chosen, choose
 from .frames import Title, as_text, check_file, frames, write
 from .play import Film, film
+from .words import Parser, positive
 
 _MOST_SHOTS = 250  # of an episode, unless --every says otherwise
 
@@ -36,15 +33,11 @@ def main(argv: list[str]) -> int:
     Raises:
         TrustRegionError: of any kind, in one line that says what to do.
     """
-    at = argv.index("with") if "with" in argv else len(argv)
-    options, settings = _parser().parse_args(argv[:at]), argv[at:]
-    if files := split(settings)[1]:
-        raise ConfigError(f"`{files[0]}` in the command line is no key=value; correct it")
+    options, updates, greedy = _parser().read(argv)
     torch.set_num_threads(1)  # the networks are small
     if options.out:
         check_file(options.out)
-    greedy = {"greedy": True, "sample": False, None: None}[options.actions]
-    chosen = choose(options.checkpoint, options.load_step, options.config_from, overrides(settings), greedy)
+    chosen = choose(options.checkpoint, options.load_step, options.config_from, updates, greedy)
     name, seed, task = chosen.config["name"], chosen.config["seed"], chosen.task
     how = "likeliest actions" if chosen.config["test_greedy"] else "sampled actions"
     print(f"{name} on {task}, from {os.path.relpath(chosen.folder)}: {how}, seed {seed}")
@@ -68,8 +61,8 @@ def _played(chosen: Chosen, episodes: int, every: int | None) -> Film:
         return film(runner, chosen.task, episodes, every)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="epymarl-tr watch",
         usage="%(prog)s CHECKPOINT [--episodes 3] [--out team.gif|mp4] [flags] [with KEY=VALUE ...]",
         description="Episodes of a trained team as a GIF or a video.",
@@ -77,41 +70,23 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder of saved models, or a step's in it")
-    parser.add_argument("--episodes", type=_positive, default=3, metavar="N", help="how many to play (default: 3)")
+    parser.add_argument("--episodes", type=positive, default=3, metavar="N", help="how many to play (default: 3)")
     parser.add_argument("--out", type=Path, metavar="FILE", help=".gif or .mp4 (default: TASK-ALGORITHM.gif)")
     parser.add_argument(
         "--load-step", type=int, default=0, metavar="T", help="the save nearest to it (default: the newest)"
     )
-    parser.add_argument("--greedy", dest="actions", action="store_const", const="greedy", help="the likeliest actions")
-    parser.add_argument(
-        "--sample",
-        dest="actions",
-        action="store_const",
-        const="sample",
-        help="sampled actions (default: as the run's tests)",
-    )
+    parser.add_actions("the run's tests")
     parser.add_argument("--fps", type=_rate, default=5.0, metavar="F", help="frames per second (default: 5)")
     parser.add_argument(
         "--every",
-        type=_positive,
+        type=positive,
         metavar="K",
         help="a frame for each K steps (default: all, or at most 250 of an episode)",
     )
     parser.add_argument(
         "--config-from", metavar="RUN", help="Sacred's folder of the run, for checkpoints of older versions"
     )
-    parser.error = _refuse  # type: ignore[method-assign]  # argparse would say its usage, too
     return parser
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ConfigError(f"{message}; see epymarl-tr watch --help")
-
-
-def _positive(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and int(word)):
-        raise argparse.ArgumentTypeError(f"{word} is no whole number from 1 on")
-    return int(word)
 
 
 def _rate(word: str) -> float:

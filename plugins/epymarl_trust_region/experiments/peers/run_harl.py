@@ -142,9 +142,31 @@ def _config(home: Path, work: dict[str, Any]) -> dict[str, Any]:
 
 def build(home: Path, work: dict[str, Any]) -> Callable[[], int]:
     """One iteration: a rollout and the update from it."""
+    from harl.runners.on_policy_ha_runner import OnPolicyHARunner
+
+    _stand_in()
+    args = {"algo": "happo", "env": work["environment"], "exp_name": "bench"}
+    runner = OnPolicyHARunner(args, _config(home, work), work["env_args"])
+    runner.warmup()
+
+    def once() -> int:
+        runner.prep_rollout()
+        for step in range(work["steps"]):
+            values, actions, *rest = runner.collect(step)
+            runner.insert((*runner.envs.step(actions), values, actions, *rest))
+        runner.compute()
+        runner.prep_training()
+        runner.train()
+        runner.after_update()
+        return work["steps"] * work["streams"]
+
+    return once
+
+
+def _stand_in() -> None:
+    """Let HARL's runner make the environments above, and no files."""
     from harl.envs.env_wrappers import ShareSubprocVecEnv
     from harl.runners import on_policy_base_runner
-    from harl.runners.on_policy_ha_runner import OnPolicyHARunner
 
     makers = {"mamujoco": _Robot, "pettingzoo_mpe": _Spread}
 
@@ -163,23 +185,6 @@ def build(home: Path, work: dict[str, Any]) -> Callable[[], int]:
     on_policy_base_runner.init_dir = lambda *_, **__: (None, None, None, None)
     on_policy_base_runner.save_config = lambda *_: None
     on_policy_base_runner.LOGGER_REGISTRY = dict.fromkeys(makers, lambda *_: None)
-    config = _config(home, work)
-    args = {"algo": "happo", "env": work["environment"], "exp_name": "bench"}
-    runner = OnPolicyHARunner(args, config, work["env_args"])
-    runner.warmup()
-
-    def once() -> int:
-        runner.prep_rollout()
-        for step in range(work["steps"]):
-            values, actions, *rest = runner.collect(step)
-            runner.insert((*runner.envs.step(actions), values, actions, *rest))
-        runner.compute()
-        runner.prep_training()
-        runner.train()
-        runner.after_update()
-        return work["steps"] * work["streams"]
-
-    return once
 
 
 if __name__ == "__main__":
