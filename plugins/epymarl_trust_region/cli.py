@@ -21,6 +21,7 @@ _PASSED_ON = {
     "tune": "epymarl_trust_region.experiments.tune",
     "watch": "epymarl_trust_region.watch.command",
     "crossplay": "epymarl_trust_region.crossplay.command",
+    "best-response": "epymarl_trust_region.crossplay.best_response",
     "compare": "epymarl_trust_region.experiments.compare",
     "bench": "epymarl_trust_region.experiments.bench",
     "study": "epymarl_trust_region.studies.command",
@@ -46,6 +47,7 @@ commands:
   tune FILE                                settings for algorithms, with equally many trials for each
   watch CHECKPOINT [--out team.gif] ...    episodes of a trained team as a GIF or a video
   crossplay CHECKPOINT CHECKPOINT ...      trained teams against each other, in both roles
+  best-response CHECKPOINT ...             how much each role of a trained team would gain: responses are trained
   compare CURVES.csv A B                   how far two experiments of a report are apart, with standard errors
   bench [--against PATH] [--check] ...     the speed of our learners against EPyMARL's mappo_ns on this machine
   study potential-games --out FOLDER       INPG and IPG on tables: the figures of the INPG paper

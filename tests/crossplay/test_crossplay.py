@@ -16,23 +16,13 @@ from epymarl_trust_region.crossplay.matches import Versus
 from epymarl_trust_region.crossplay.outcome import cycles, outcome_of
 from epymarl_trust_region.crossplay.roles import roles_of
 from epymarl_trust_region.errors import ConfigError
+from opponents import RPS, TAG, Constant, trained
 from PIL import Image
-from resuming import configured, last_checkpoint, play
-
-RPS = {"key": "trust-region-rock-paper-scissors-v0", "time_limit": 3, "max_steps": 2}
-TAG = {"key": "pz-mpe-simple-tag-v3", "time_limit": 4, "num_adversaries": 2}
 
 
 @pytest.fixture(autouse=True)
 def folder(own_folder):
     return own_folder
-
-
-def trained(at: Path, algorithm: str, env_args: dict, **changes) -> str:
-    """A run's folder of saved models, of a team that has been trained for a moment."""
-    changes = {"common_reward": False, "t_max": 1, "test_interval": 10**6} | changes
-    play(configured(at, algorithm, "gymma", env_args, **changes))
-    return str(last_checkpoint(at).parent)
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +35,6 @@ def runs(tmp_path_factory) -> dict[str, str]:
         "recurrent": trained(at / "recurrent", "il_pp", RPS, seed=3, use_rnn=True, obs_last_action=True),
         "tag": trained(at / "tag", "il", TAG),
     }
-
-
-class Constant:
-    """A controller whose agents do the same thing always; it counts what it is asked."""
-
-    def __init__(self, action: int) -> None:
-        self.action, self.asked = action, 0
-
-    def init_hidden(self, batch_size: int) -> None:
-        self.asked = 0
-
-    def select_actions(self, batch, t_ep, t_env, bs, test_mode):
-        self.asked += 1
-        return torch.full((len(bs), 2), self.action)
 
 
 def of_constants(monkeypatch, *actions: int) -> None:

@@ -36,6 +36,16 @@ class Versus:
         for mac in {id(mac): mac for mac in (self._first, self._second)}.values():
             mac.init_hidden(batch_size)
 
+    def carry_on(self, batch_size: int) -> None:
+        """Go on where the last rollout of streams left off."""
+        self._first.carry_on(batch_size)
+        self._second.carry_on(batch_size)
+
+    def leave_off(self, *arguments: Any) -> None:
+        """Keep what the next rollout of streams begins with."""
+        self._first.leave_off(*arguments)
+        self._second.leave_off(*arguments)
+
     def select_actions(self, *arguments: Any, **keywords: Any) -> torch.Tensor:
         """As a team's own: [B, N], or [B, N, A]."""
         actions = self._first.select_actions(*arguments, **keywords)

@@ -45,6 +45,7 @@ class Table(NamedTuple):
     n_agents: int
     names: list[str] | None  # the agents'
     sizes: list[int]  # lengths of their observations
+    own: dict[str, Any] | None = None  # the configuration of the checkpoint that is alone
 
 
 def gather(
@@ -78,6 +79,22 @@ def gather(
     found = [_loaded(one, _staged(one.config, seed, rows, episodes)) for one in chosen]
     teams, table = [team for team, _ in found], found[0][1]
     return teams + ([_pretrained(table)] if PRETRAINED in checkpoints else []), table
+
+
+def gather_one(
+    checkpoint: str, updates: Mapping[str, Any], greedy: bool | None, seed: int, episodes: int
+) -> tuple[Team, Table]:
+    """Load one checkpoint of a task with opponents.
+
+    Args, and raises: as `gather`.
+    """
+    chosen = to_be_played(checkpoint, 0, None, updates, greedy, "best-response")
+    _check_opponents([chosen])
+    _check_whole([chosen])
+    LOG.setLevel(logging.WARNING)
+    rows = min(episodes, chosen.config["batch_size_run"])
+    team, table = _loaded(chosen, _staged(chosen.config, seed, rows, episodes))
+    return team, table._replace(own=chosen.config)
 
 
 def _loaded(chosen: Chosen, config: dict[str, Any]) -> tuple[Team, Table]:

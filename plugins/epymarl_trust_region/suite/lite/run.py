@@ -9,7 +9,7 @@ import os
 import pprint
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,6 +82,27 @@ def player(config: dict, log: logging.Logger) -> Iterator[Any]:
         _load_checkpoint(args, logger, runner, learner)
         runner.log_train_stats_t = runner.t_env
         yield runner
+    finally:
+        runner.close_env()
+
+
+@contextlib.contextmanager
+def pupil(config: dict, log: logging.Logger) -> Iterator[tuple[Any, Any, Callable[[Any], None]]]:
+    """The runner and learner of a training that somebody else leads, and what makes an update of a rollout.
+
+    Nothing is saved.
+
+    Raises:
+        As `run`.
+    """
+    config = _sane(config, log)
+    parts, logger = find_parts(config), Logger(log)
+    args = SimpleNamespace(**config, device="cuda" if config["use_cuda"] else "cpu")
+    runner = parts.runner(args=args, logger=logger)
+    try:
+        buffer, learner = _build(parts, args, logger, runner)
+        loop = resume.Loop(last_test=0)
+        yield runner, learner, _Training(args, logger, runner, buffer, learner, {}, loop).learn
     finally:
         runner.close_env()
 
@@ -204,7 +225,7 @@ class _Training:
         self.logger.console_logger.info(f"Beginning training for {args.t_max} timesteps")
         while loop.learnt or runner.t_env <= args.t_max:
             if not loop.learnt:
-                self._learn(runner.run(test_mode=False))
+                self.learn(runner.run(test_mode=False))
             self._test(started)
             self._save_at_intervals()
             self._log()
@@ -213,7 +234,8 @@ class _Training:
             self._save(self._state())  # the policy with which training ends
         self.logger.console_logger.info("Finished Training")
 
-    def _learn(self, batch: Any) -> None:
+    def learn(self, batch: Any) -> None:
+        """An update from a rollout."""
         args, buffer = self.args, self.buffer
         buffer.insert_episode_batch(batch)
         with held():  # half an update is nothing to save
