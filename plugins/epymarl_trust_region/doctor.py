@@ -72,8 +72,8 @@ def checks() -> Iterator[Check]:
     yield _asked(
         "CUDA",
         _cuda,
-        "runs use the CPU, and say so (use_cuda=False: silently), as all published numbers do; for a GPU, on which "
-        "this plugin is unmeasured, see https://pytorch.org and docs/gpu.md",
+        "runs use the CPU, as all published numbers do; for a GPU, on which this plugin is unmeasured, see "
+        "https://pytorch.org and docs/gpu.md",
     )
     for package in ("mpe2", "lbforaging"):
         yield _package(package, install("envs"), required=False)
@@ -160,7 +160,7 @@ def _cuda() -> str:
         raise LookupError(f"no GPU that torch {torch.__version__} can use")
     devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     cards = ", ".join(f"{device.name}, {device.total_memory / 2**30:.0f} GiB" for device in devices)
-    return f"{cards}; runs use it unless use_cuda=False. This plugin is unmeasured there: `make gpu-check`, docs/gpu.md"
+    return f"{cards}; runs use it with use_cuda=True. This plugin is unmeasured there: `make gpu-check`, docs/gpu.md"
 
 
 def _mujoco() -> str:

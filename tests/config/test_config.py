@@ -7,10 +7,12 @@ import re
 
 import pytest
 import yaml
+from epymarl_trust_region import configuration
 from epymarl_trust_region.config import RUN_KEYS, check_known_keys, flatten, nearest
 from epymarl_trust_region.errors import CapabilityError, ConfigError
 from epymarl_trust_region.suite import algorithms
 from epymarl_trust_region.suite.algorithms import check_learner
+from epymarl_trust_region.suite.selection import lite_host
 from support import CONTROLLERS, LEARNERS, ROOT, SCHEMAS, algorithm
 
 ALGORITHMS = sorted((ROOT / "configs/algs").glob("*.yaml"))
@@ -32,7 +34,7 @@ def test_every_yaml_fits_its_dataclass_and_only_that(file):
     own = yaml.safe_load(file.read_text())
     schema = SCHEMAS[own["learner"]]
     fields = {f.name for f in dataclasses.fields(schema)}
-    assert set(own) <= fields, "a key that no learner reads"
+    assert set(own) - {"use_cuda"} <= fields, "a key that no learner reads"  # that one is the hosts'
     assert fields <= set(algorithm(file.stem)), "a key without a default"
     check(algorithm(file.stem))
     assert own["name"] == file.stem and own["mac"] in CONTROLLERS
@@ -192,6 +194,14 @@ def test_right_values_of_the_other_algorithms_pass(name, override):
 )
 def test_right_values_pass(override):
     check(algorithm(**override))
+
+
+def test_a_machine_with_a_gpu_trains_on_the_cpu_until_told_otherwise():
+    """No GPU has been measured. The suite's own default, and so that of its own algorithms, is to use one."""
+    assert HOST_DEFAULTS["use_cuda"] is True
+    for file in ALGORITHMS:
+        merged = configuration.read(lite_host(), file.stem, "gymma")[0]
+        assert merged["use_cuda"] is ("offline" in file.stem), file.stem
 
 
 POSITIVE = (
