@@ -5,7 +5,6 @@ Nothing but the standard library is imported until a check asks for it: a broken
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import importlib.util
@@ -17,6 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
+
+from .command_line import Parser
 
 _CLONE = Path(__file__).resolve().parents[2]  # of the repository, unless this is an installed wheel
 _REQUIRED = ("torch", "numpy", "gymnasium", "sacred", "yaml", "tqdm", "matplotlib", "cloudpickle", "rich")
@@ -41,9 +43,16 @@ class Check:
         return f"{self.name:<12} {state:<8} {self.detail}" + ("" if self.good else f"; {self.remedy}")
 
 
+class _Parser(Parser):
+    """Refuses by itself: where the installation is broken, our errors cannot be imported."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {self.in_words(message)}\n")
+
+
 def main(argv: Sequence[str] = ()) -> int:
     """The command line; 1 if something that every run needs is missing, else 0."""
-    parser = argparse.ArgumentParser(prog="epymarl-tr doctor", description="What is installed; what is missing.")
+    parser = _Parser(prog="epymarl-tr doctor", description="What is installed; what is missing.")
     parser.add_argument(
         "--json", action="store_true", help="the same for programs: name, good, detail, remedy, required"
     )

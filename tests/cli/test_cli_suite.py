@@ -161,9 +161,9 @@ def test_arguments_are_passed_on_but_for_debug_which_only_run_takes(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["rnu"], "error: unknown command `rnu`; did you mean `run`?\n"),
-        (["suite", "pach"], "error: unknown suite command `pach`; did you mean `patch`?\n"),
-        (["zzz"], "error: unknown command `zzz`; see --help\n"),
+        (["rnu"], "error: unknown command `rnu`; did you mean `run`? see epymarl-tr --help\n"),
+        (["suite", "pach"], "error: unknown suite command `pach`; did you mean `patch`? see epymarl-tr --help\n"),
+        (["zzz"], "error: unknown command `zzz`; see epymarl-tr --help\n"),
     ],
 )
 def test_a_mistyped_command_gets_a_suggestion(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
