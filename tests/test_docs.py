@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import draw_curves
+import draw_results
+import pandas as pd
 import pytest
 import site_hooks
 import yaml
@@ -271,3 +273,31 @@ def test_every_claim_has_a_verdict_and_a_place():
         named = [ROOT / name for name in NAMED.findall(place)]
         named += [ROOT / "docs" / name for name in LINKED.findall(place)]
         assert named and all(path.exists() for path in named), (where, place)
+
+
+@pytest.mark.parametrize("folder", draw_results.CURVES)
+def test_published_pictures_are_drawn_from_the_published_numbers(folder):
+    """Each mean over seeds is that of `summary.csv`."""
+    study = draw_results.study_of(folder, draw_results.CURVES[folder])
+    published = pd.read_csv(ROOT / "results" / folder / "summary.csv").set_index(["task", "experiment", "step"])
+    compared = 0
+    for task, experiments in study.tasks.items():
+        for curves in experiments:
+            for step, mean in curves.table.mean(axis=1).items():
+                row = published.loc[(task, curves.experiment, step)]
+                if row["count"] == curves.seeds:  # else it lies between a seed's neighbours
+                    assert mean == pytest.approx(row["mean"], abs=2e-4), (task, curves.experiment, step)
+                    compared += 1
+    assert compared > 10
+
+
+def test_published_distances_are_drawn_from_the_published_updates():
+    """Each experiment's mean joint total variation is that of `distances.csv`; every picture has its file."""
+    folder = "trust-region/distances"
+    rows = draw_results.study_of(folder, "distances", "updates.csv").rows
+    published = pd.read_csv(ROOT / "results" / folder / "distances.csv").set_index(["task", "experiment"])
+    means = rows.groupby(["task", "experiment"])["joint_tv"].mean()
+    assert len(means) == len(published) and (means - published["joint_tv"]).abs().max() < 1e-3
+    assert {task for task, _ in means.index} == {
+        f.stem.removeprefix("distances-") for f in (ROOT / "results" / folder).glob("*.png")
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import types
@@ -241,6 +242,35 @@ def test_doctor_knows_what_a_run_may_need(capsys, monkeypatch, tmp_path) -> None
         doctor._starcraft()
     (tmp_path / "sc2/Maps/SMAC_Maps").mkdir(parents=True)
     assert doctor._starcraft() == f"{tmp_path / 'sc2'} (SC2PATH)"
+
+
+def test_doctor_knows_every_extra_with_its_packages() -> None:
+    text = (ROOT / "setup.py").read_text()
+    extras = dict(
+        re.findall(r'^ {8}"(\w+)": \[([^\]]*)\]', text.replace("[gymnasium]", "").replace("[python]", ""), re.M)
+    )
+    del extras["dev"]
+    known = {extra: set(packages) for extra, (packages, _) in doctor._EXTRAS.items()}
+    for package, extra, _ in doctor._IMPORTED:
+        known.setdefault(extra, set()).add(package)
+    known["envs"].add("pettingzoo")  # which `atari` asks for; EPyMARL's wrapper imports it
+    known["tune"].add("pandas")  # which `report` asks for
+    assert known == {name: set(re.findall(r'"([\w-]+)', packages)) for name, packages in extras.items()}
+
+
+def test_doctor_asks_for_the_cartridge_of_pong_and_names_what_is_missing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "1.0")
+    (tmp_path / "ale_py/roms").mkdir(parents=True)
+    (tmp_path / "ale_py/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ale_py", raising=False)
+    with pytest.raises(LookupError, match=r"^ale-py has no cartridge of Pong \(roms/pong.bin\)$"):
+        doctor._pong()
+    (tmp_path / "ale_py/roms/pong.bin").touch()
+    assert doctor._pong().endswith("pygame-ce 1.0; with the cartridge of Pong")
+    monkeypatch.undo()
+    with pytest.raises(LookupError, match="^not installed: no-such-package, nor-this$"):
+        doctor._installed(["pip", "no-such-package", "nor-this"])
 
 
 def test_doctor_compares_versions_with_those_that_work(tmp_path, monkeypatch) -> None:

@@ -148,7 +148,7 @@ def test_without_defaults_the_host_is_chosen_and_gymma_is_the_environment():
         ("algorithms: [{config: happo, name: [a]}]\ntasks: [{task: t}]", "^name in study.yaml is .'a'., which is no w"),
         ("algorithms: [happo]\ntasks: [{task: t}]", "^`happo` in study.yaml .*; write `- {config: happo}`$"),
         ("a: [", "sweep file study.yaml cannot be read: "),
-        ("a: b: c\nd: {", "sweep file study.yaml cannot be read: mapping values"),
+        ("a: b: c\nd: {", "sweep file study.yaml cannot be read: line 1: mapping values"),
         ("a: \0", "sweep file study.yaml cannot be read: "),
     ],
 )
@@ -388,7 +388,7 @@ def test_a_signal_ends_the_children(name, code, monkeypatch, capsys):
 
 def test_a_missing_file_is_one_clear_error(capsys):
     assert cli.main(["sweep", "nowhere.yaml"]) == 2
-    assert capsys.readouterr().err.startswith("error: sweep file nowhere.yaml cannot be read: ")
+    assert capsys.readouterr().err.startswith("error: sweep file nowhere.yaml does not exist; ")
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs/sweeps").glob("*.yaml")), ids=lambda f: f.stem)

@@ -70,4 +70,4 @@ def test_every_study_is_listed_and_has_a_command_line(capsys):
 )
 def test_an_unknown_study_is_refused(name, remedy, capsys):
     assert cli.main(["study", name, "--out", "x"]) == 2
-    assert capsys.readouterr().err == f"error: unknown study `{name}`; use {remedy}\n"
+    assert capsys.readouterr().err == f"error: unknown study `{name}`; use {remedy}; see epymarl-tr study --help\n"

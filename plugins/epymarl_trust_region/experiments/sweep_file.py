@@ -137,7 +137,9 @@ def _experiment(entry: Any, defaults: Mapping[str, Any], file: Path) -> Experime
     merged = {"suite": "auto", "env_config": "gymma", **defaults, **entry}
     merged["with"] = {**_given(defaults, "the defaults", file), **_given(entry, entry.get("name"), file)}
     merged.pop("grid", None)  # the defaults', which is spread by now
-    if misplaced := [key for key in merged if key not in OF_EXPERIMENTS and not nearest(key, OF_EXPERIMENTS)]:
+    if misplaced := [
+        k for k in merged if isinstance(k, str) and k not in OF_EXPERIMENTS and not nearest(k, OF_EXPERIMENTS)
+    ]:
         raise ConfigError(
             f"unknown key `{misplaced[0]}` of {merged.get('name')} in {file}; a key of the run itself belongs into its "
             "`with`"

@@ -127,5 +127,6 @@ def _shade(colour: str, number: int) -> str:
     hue, light, strength = colorsys.rgb_to_hls(red, green, blue)
     side = -1 if number % 2 else 1
     light = min(0.66, max(0.32, light + side * 0.11 * (1 + number // 2 % 2)))
-    shaded = colorsys.hls_to_rgb((hue + side * 0.035) % 1, light, strength)
+    further = 1 + number // 4 % 3  # of many, so that no two of twelve are alike
+    shaded = colorsys.hls_to_rgb((hue + side * 0.035 * further) % 1, light, strength)
     return "#" + "".join(f"{round(255 * part):02x}" for part in shaded)
