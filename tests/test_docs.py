@@ -44,6 +44,7 @@ SHAPE = [
     "Differences from the paper",
     "Tests that hold it",
     "Results",
+    "A trained team",
 ]
 ALGORITHMS = ("happo", "hatrpo", "jr_ppo", "inpg", "matrl", "log_linear_ppo")
 #: EPyMARL's own, as far as pages name them.
@@ -141,6 +142,7 @@ def test_the_page_of_an_algorithm_has_the_shape_of_all(name):
     for title, body in zip(found, re.split(r"^## .*$", text_of(f"docs/{name}.md"), flags=re.M)[1:], strict=True):
         assert title not in ("When to use it", "Equation") or len(body.split()) > 20, title
     assert any(words[0] in ("sweep", "study") for words in commands(f"docs/{name}.md"))  # of its results
+    assert len(re.findall(r"^!\[.*\]\(pictures/.*\.gif\)$", text_of(f"docs/{name}.md"), re.M)) == 1
 
 
 def test_every_algorithm_is_on_a_page_with_its_keys():
