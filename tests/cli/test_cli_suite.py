@@ -222,7 +222,9 @@ def test_doctor_names_the_remedy(capsys: pytest.CaptureFixture[str], monkeypatch
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["tqdm"].split()[1] == "MISSING"
     assert lines["tqdm"].endswith(f"; pip install -c {ROOT}/constraints.txt -e '{ROOT}'")
-    assert lines["mpe2"].endswith(f"; pip install -c {ROOT}/constraints.txt -e '{ROOT}[envs]'; without it there is no MPE")
+    assert lines["mpe2"].endswith(
+        f"; pip install -c {ROOT}/constraints.txt -e '{ROOT}[envs]'; without it there is no MPE"
+    )
     assert "missing (optional)" in lines["mpe2"]
     assert "MISSING  82.0.1; pip install 'setuptools<82'" in lines["setuptools"]
 

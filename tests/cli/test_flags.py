@@ -19,6 +19,7 @@ COMMANDS = {
     "tune": ("--job", "--jobs", ["FILE"]),
     "watch": ("--episode", "--episodes", ["CHECKPOINT"]),
     "crossplay": ("--role", "--roles", ["CHECKPOINT"]),
+    "best-response": ("--episode", "--episodes", ["CHECKPOINT"]),
     "compare": ("--agianst=a.csv", "--against", ["CURVES.csv", "A", "B"]),
     "bench": ("--grwoth", "--growth", []),
     "episodes": ("--mned", "--mend", ["PATH"]),
