@@ -14,14 +14,15 @@ ROOT = Path(__file__).resolve().parents[1] / "plugins" / PACKAGE
 # Part of the package -> the other parts that it may import. `errors`, `interfaces` and the version are free to all.
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "doctor": {"suite", "extensions", "git"},
+    "doctor": {"command_line", "suite", "extensions", "git"},
     "cli": {
         "main", "doctor", "suite", "experiments", "extensions", "studies", "offline", "recordings", "git", "provenance",
-        "watch", "crossplay",
+        "watch", "crossplay", "command_line",
     },
-    "main": {"configuration", "config_files", "seeding", "suite", "summary", "run_help"},
+    "main": {"command_line", "configuration", "config_files", "seeding", "suite", "summary", "run_help"},
     "run_help": {"config", "configuration", "run_config", "suite"},
     "summary": set(),
+    "command_line": set(),
     "configuration": {"config", "config_files", "suite", "provenance"},
     "config_files": {"config"},
     "seeding": set(),
@@ -45,15 +46,19 @@ MAY_IMPORT = {
     "games": set(),
     "environments": {"games"},
     "runners": {"environments", "seeding"},
-    "recordings": {"memory"},
+    "recordings": {"command_line", "memory"},
     "offline": {
         "main", "seeding", "config", "run_config", "controllers", "learners", "numerics", "recordings", "suite",
-        "provenance", "modules",
+        "provenance", "modules", "command_line",
     },
-    "experiments": {"main", "configuration", "seeding", "config", "run_config", "suite", "provenance", "git"},
-    "studies": {"experiments", "games", "numerics"},
-    "crossplay": {"config", "config_files", "configuration", "experiments", "seeding", "suite", "watch"},
-    "watch": {"config", "config_files", "configuration", "modules", "runners", "seeding", "suite"},
+    "experiments": {
+        "command_line", "main", "configuration", "seeding", "config", "run_config", "suite", "provenance", "git",
+    },
+    "studies": {"command_line", "experiments", "games", "numerics"},
+    "crossplay": {
+        "command_line", "config", "config_files", "configuration", "experiments", "seeding", "suite", "watch",
+    },
+    "watch": {"command_line", "config", "config_files", "configuration", "modules", "runners", "seeding", "suite"},
 }  # fmt: skip
 # The only third-party packages that these parts may import.
 THIRD_PARTY = {

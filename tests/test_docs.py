@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import draw_curves
+import draw_results
+import pandas as pd
 import pytest
 import site_hooks
 import yaml
@@ -42,6 +44,7 @@ SHAPE = [
     "Differences from the paper",
     "Tests that hold it",
     "Results",
+    "A trained team",
 ]
 ALGORITHMS = ("happo", "hatrpo", "jr_ppo", "inpg", "matrl", "log_linear_ppo")
 #: EPyMARL's own, as far as pages name them.
@@ -139,6 +142,7 @@ def test_the_page_of_an_algorithm_has_the_shape_of_all(name):
     for title, body in zip(found, re.split(r"^## .*$", text_of(f"docs/{name}.md"), flags=re.M)[1:], strict=True):
         assert title not in ("When to use it", "Equation") or len(body.split()) > 20, title
     assert any(words[0] in ("sweep", "study") for words in commands(f"docs/{name}.md"))  # of its results
+    assert len(re.findall(r"^!\[.*\]\(pictures/.*\.gif\)$", text_of(f"docs/{name}.md"), re.M)) == 1
 
 
 def test_every_algorithm_is_on_a_page_with_its_keys():
@@ -271,3 +275,31 @@ def test_every_claim_has_a_verdict_and_a_place():
         named = [ROOT / name for name in NAMED.findall(place)]
         named += [ROOT / "docs" / name for name in LINKED.findall(place)]
         assert named and all(path.exists() for path in named), (where, place)
+
+
+@pytest.mark.parametrize("folder", draw_results.CURVES)
+def test_published_pictures_are_drawn_from_the_published_numbers(folder):
+    """Each mean over seeds is that of `summary.csv`."""
+    study = draw_results.study_of(folder, draw_results.CURVES[folder])
+    published = pd.read_csv(ROOT / "results" / folder / "summary.csv").set_index(["task", "experiment", "step"])
+    compared = 0
+    for task, experiments in study.tasks.items():
+        for curves in experiments:
+            for step, mean in curves.table.mean(axis=1).items():
+                row = published.loc[(task, curves.experiment, step)]
+                if row["count"] == curves.seeds:  # else it lies between a seed's neighbours
+                    assert mean == pytest.approx(row["mean"], abs=2e-4), (task, curves.experiment, step)
+                    compared += 1
+    assert compared > 10
+
+
+def test_published_distances_are_drawn_from_the_published_updates():
+    """Each experiment's mean joint total variation is that of `distances.csv`; every picture has its file."""
+    folder = "trust-region/distances"
+    rows = draw_results.study_of(folder, "distances", "updates.csv").rows
+    published = pd.read_csv(ROOT / "results" / folder / "distances.csv").set_index(["task", "experiment"])
+    means = rows.groupby(["task", "experiment"])["joint_tv"].mean()
+    assert len(means) == len(published) and (means - published["joint_tv"]).abs().max() < 1e-3
+    assert {task for task, _ in means.index} == {
+        f.stem.removeprefix("distances-") for f in (ROOT / "results" / folder).glob("*.png")
+    }

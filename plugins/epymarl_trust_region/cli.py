@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import importlib
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epymarl_trust_region import __version__
+from epymarl_trust_region.command_line import Parser
 from epymarl_trust_region.suite.signals import end_at_once_on_ctrl_c
 
 # Their arguments are not argparse's: `run` takes the suite's command line as it is. Imported when used, being slow.
@@ -103,6 +103,8 @@ def _dispatch(command: str, argv: list[str]) -> int:
         return _suite(argv)
     if command in _PASSED_ON:
         return importlib.import_module(_PASSED_ON[command]).main(argv)
+    if command.startswith("-"):
+        raise _unknown("flag", command, ("--help", "--version", "--debug"))
     raise _unknown("command", command, _COMMANDS)
 
 
@@ -110,23 +112,25 @@ def _unknown(kind: str, word: str, known: Sequence[str]) -> Exception:
     from epymarl_trust_region.errors import TrustRegionError
 
     near = difflib.get_close_matches(word, known, n=1)
-    return TrustRegionError(f"unknown {kind} `{word}`; " + (f"did you mean `{near[0]}`?" if near else "see --help"))
+    return TrustRegionError(
+        f"unknown {kind} `{word}`; " + (f"did you mean `{near[0]}`? " if near else "") + "see epymarl-tr --help"
+    )
 
 
 def _suite(argv: list[str]) -> int:
     if argv and not argv[0].startswith("-") and argv[0] not in _SUITE_COMMANDS:
         raise _unknown("suite command", argv[0], _SUITE_COMMANDS)
-    parser = argparse.ArgumentParser(prog="epymarl-tr suite", description="The EPyMARL checkout that runs use.")
+    parser = Parser(prog="epymarl-tr suite", description="The EPyMARL checkout that runs use.")
     commands = parser.add_subparsers(dest="command", metavar="{" + ",".join(_SUITE_COMMANDS) + "}")
     fetch = commands.add_parser("fetch", help="clone EPyMARL at the tested commit into the cache")
     fetch.add_argument("--from", dest="source", metavar="URL_OR_PATH", help="where from (default: GitHub)")
     fetch.add_argument("--timeout", type=float, default=30, metavar="S", help="seconds to try for (default: 30)")
     patch = commands.add_parser("patch", help="let the checkout's own src/main.py find plugins")
-    patch.add_argument("path", type=Path)
+    patch.add_argument("path", type=Path, metavar="PATH")
     patch.add_argument("--undo", action="store_true", help="the same as unpatch")
     patch.add_argument("--series", action="store_true", help="all patches: also those that mend EPyMARL itself")
     patch.add_argument("--only", type=int, action="append", metavar="N", help="patch N of the series alone; repeatable")
-    commands.add_parser("unpatch", help="take all patches back").add_argument("path", type=Path)
+    commands.add_parser("unpatch", help="take all patches back").add_argument("path", type=Path, metavar="PATH")
     commands.add_parser("path", help="print the folder of the checkout that runs would use")
     arguments = parser.parse_args(argv)
     if arguments.command == "fetch":

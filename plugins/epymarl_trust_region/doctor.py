@@ -5,8 +5,8 @@ Nothing but the standard library is imported until a check asks for it: a broken
 
 from __future__ import annotations
 
-import argparse
 import contextlib
+import functools
 import importlib
 import importlib.util
 import json
@@ -17,9 +17,33 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
+
+from .command_line import Parser
 
 _CLONE = Path(__file__).resolve().parents[2]  # of the repository, unless this is an installed wheel
 _REQUIRED = ("torch", "numpy", "gymnasium", "sacred", "yaml", "tqdm", "matplotlib", "cloudpickle", "rich")
+# Extras of setup.py. Of these each package is imported: it is quick, and a broken one is seen.
+_IMPORTED = (
+    ("mpe2", "envs", "MPE"),
+    ("lbforaging", "envs", "level-based foraging"),
+    ("h5py", "offline", "recording of episodes"),
+    *((package, "report", "`epymarl-tr report`") for package in ("pandas", "scipy", "jinja2")),
+    ("optuna", "tune", "`epymarl-tr tune`"),
+)
+# Of these it is only asked whether they are installed; and what is not to be had without them.
+_EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
+    "vmas": (("vmas",), "env_args.key=vmas-..."),
+    "smax": (("jaxmarl",), "env=smax"),
+    "mujoco": (("gymnasium-robotics", "mujoco"), "env=mamujoco"),
+    "atari": (("pettingzoo", "multi-agent-ale-py", "ale-py", "pygame-ce"), "env=pong"),
+    "watch": (("pillow", "imageio", "imageio-ffmpeg"), ".mp4 of `epymarl-tr watch`"),
+    "logging": (("tensorboard", "wandb"), "use_tensorboard=True, or use_wandb=True"),
+    "ray": (("ray",), "sweep with --engine=ray"),
+    "slurm": (("submitit",), "sweep with --engine=slurm"),
+    "notebook": (("nbclient", "nbformat", "ipykernel"), "running of examples/first_comparison.ipynb"),
+    "docs": (("mkdocs-material", "mkdocstrings"), "`make docs`"),
+}
 _PIN = re.compile(r"([A-Za-z0-9_.-]+)==([^;\s]+)\s*(?:;\s*python_version >= \"3\.(\d+)\")?")
 _SMACLITE = "pip install git+https://github.com/uoe-agents/smaclite.git; without it there is no env=smaclite"
 
@@ -41,9 +65,16 @@ class Check:
         return f"{self.name:<12} {state:<8} {self.detail}" + ("" if self.good else f"; {self.remedy}")
 
 
+class _Parser(Parser):
+    """Refuses by itself: where the installation is broken, our errors cannot be imported."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {self.in_words(message)}\n")
+
+
 def main(argv: Sequence[str] = ()) -> int:
     """The command line; 1 if something that every run needs is missing, else 0."""
-    parser = argparse.ArgumentParser(prog="epymarl-tr doctor", description="What is installed; what is missing.")
+    parser = _Parser(prog="epymarl-tr doctor", description="What is installed; what is missing.")
     parser.add_argument(
         "--json", action="store_true", help="the same for programs: name, good, detail, remedy, required"
     )
@@ -62,11 +93,24 @@ def main(argv: Sequence[str] = ()) -> int:
 
 def checks() -> Iterator[Check]:
     """All of them, in the order in which they are shown."""
+    yield from _needed()
+    yield from _machine()
+    yield from _optional()
+    yield from _hosts()
+    yield from _extensions()
+
+
+def _needed() -> Iterator[Check]:
+    """What every run needs."""
     python = ".".join(map(str, sys.version_info[:3]))
     yield Check("python", sys.version_info >= (3, 10), python, "install Python 3.10 or newer")
     for package in _REQUIRED:
         yield _package(package, install())
     yield _setuptools()
+
+
+def _machine() -> Iterator[Check]:
+    """What runs are made on, and whether the packages are those that are known to work."""
     yield Check("threads", True, f"a run uses one torch thread; this machine has {os.cpu_count()} cores")
     yield _asked("versions", _versions, install("envs,offline,dev"), "differ")
     yield _asked(
@@ -75,17 +119,19 @@ def checks() -> Iterator[Check]:
         "runs use the CPU, as all published numbers do; for a GPU, on which this plugin is unmeasured, see "
         "https://pytorch.org and docs/gpu.md",
     )
-    for package in ("mpe2", "lbforaging"):
-        yield _package(package, install("envs"), required=False)
-    yield _package("h5py", f"{install('offline')}; without it episodes cannot be recorded", required=False)
-    for package, extra, what in (
-        *((package, "report", "`epymarl-tr report`") for package in ("pandas", "scipy", "jinja2")),
-        ("optuna", "tune", "`epymarl-tr tune`"),
-        ("ray", "ray", "sweep with --engine=ray"),
-        ("submitit", "slurm", "sweep with --engine=slurm"),
-    ):
+
+
+def _optional() -> Iterator[Check]:
+    """What the extras of setup.py bring."""
+    for package, extra, what in _IMPORTED:
         yield _package(package, f"{install(extra)}; without it there is no {what}", required=False)
-    yield _asked("mujoco", _mujoco, f"{install('mujoco')}; without it there is no env=mamujoco")
+    for extra, (packages, what) in _EXTRAS.items():
+        question = _pong if extra == "atari" else functools.partial(_installed, packages)
+        yield _asked(extra, question, f"{install(extra)}; without it there is no {what}")
+
+
+def _hosts() -> Iterator[Check]:
+    """EPyMARL, what it runs beside ours, and git, which fetches it."""
     yield _asked("smaclite", _smaclite, _SMACLITE)
     yield _asked(
         "StarCraftII", _starcraft, "install it, or set SC2PATH to its folder; without it there is no env=sc2 or sc2v2"
@@ -93,7 +139,6 @@ def checks() -> Iterator[Check]:
     yield _asked("git", _git_version, "install git; without it EPyMARL cannot be fetched or patched")
     yield _asked("EPyMARL", _epymarl, "`epymarl-tr suite fetch`; without it runs use the built-in suite")
     yield from _patches()
-    yield from _extensions()
 
 
 def install(extras: str = "") -> str:
@@ -163,9 +208,29 @@ def _cuda() -> str:
     return f"{cards}; runs use it with use_cuda=True. This plugin is unmeasured there: `make gpu-check`, docs/gpu.md"
 
 
-def _mujoco() -> str:
-    """Versions alone: the packages' import has a lot to say."""
-    return ", ".join(f"{name} {metadata.version(name)}" for name in ("mujoco", "gymnasium-robotics"))
+def _installed(packages: Sequence[str]) -> str:
+    """Versions alone: importing some of these takes long, starts threads, or prints.
+
+    Raises:
+        LookupError: names those that are not installed.
+    """
+    found, missing = [], []
+    for name in packages:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise LookupError(f"not installed: {', '.join(missing)}")
+    return ", ".join(found)
+
+
+def _pong() -> str:
+    """Pong's packages, and its cartridge, which is in the folder of one of them."""
+    versions, package = _installed(_EXTRAS["atari"][0]), importlib.util.find_spec("ale_py")
+    if package is None or not package.origin or not list(Path(package.origin).parent.glob("**/pong.bin")):
+        raise LookupError("ale-py has no cartridge of Pong (roms/pong.bin)")
+    return f"{versions}; with the cartridge of Pong"
 
 
 def _smaclite() -> str:

@@ -20,16 +20,18 @@ import traceback
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import torch
 import yaml
 from sacred import SETTINGS, Experiment
+from sacred.experiment import gather_command_line_options
 from sacred.utils import SacredError, apply_backspaces_and_linefeeds
 
+from .command_line import Parser
 from .config_files import split
 from .configuration import admit_environment_arguments, check_overrides, lay_files, overrides, read, results_folder
-from .errors import ConfigError, StorageError, TrustRegionError
+from .errors import StorageError, TrustRegionError
 from .seeding import seed_everything
 from .suite import algorithms, newest
 from .suite.environments import task_name
@@ -46,16 +48,16 @@ from .suite.worker_watch import watch_workers
 SETTINGS["CAPTURE_MODE"] = "sys"
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Our flags; what it does not know, `with` and all that follows among it, is Sacred's."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="epymarl-tr run",
         usage="%(prog)s --config=ALG --env-config=ENV [--suite=auto|epymarl|lite] [flags] with KEY=VALUE ...",
         description="Train, or evaluate a checkpoint. Everything that the suite's src/main.py takes is taken here.",
         epilog="Sacred's own flags (--force, --name=..., print_config, ...) go before `with`. Keys and what they mean: "
         "the comments in configs/ and docs/. Results: results/sacred/ALG/TASK/RUN in the current folder.",
-        allow_abbrev=False,
         add_help=False,
+        passes_on=True,
     )
     parser.add_argument(
         "-h", "--help", nargs="?", const="", metavar="NAME", help="this; or every key of an algorithm or environment"
@@ -75,12 +77,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--progress-file", type=Path, metavar="FILE", help=text)
     parser.add_argument("--quiet", action="store_true", help="progress and summary only")
     parser.add_argument("-d", "--debug", action="store_true", help="tracebacks of errors")
-    parser.error = _refuse  # type: ignore[method-assign]  # argparse would end the process
     return parser
 
 
-def _refuse(message: str) -> NoReturn:
-    raise ConfigError(f"{message}; see epymarl-tr run --help")
+def check_passed_on(parser: Parser, params: list[str]) -> None:
+    """Refuse a flag that neither we nor Sacred have, for which Sacred would print its usage."""
+    theirs = {flag for option in gather_command_line_options() for flag in option.get_flags()}
+    for word in params:
+        parser.check_flag(word, theirs)
 
 
 def main(argv: list[str]) -> int:
@@ -94,6 +98,7 @@ def _main(argv: list[str], debug: bool) -> int:
     try:
         parser = make_parser()
         options, params = parser.parse_known_args(argv)
+        check_passed_on(parser, params)
         if options.help is not None:
             from .run_help import print_help
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import types
@@ -161,9 +162,9 @@ def test_arguments_are_passed_on_but_for_debug_which_only_run_takes(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["rnu"], "error: unknown command `rnu`; did you mean `run`?\n"),
-        (["suite", "pach"], "error: unknown suite command `pach`; did you mean `patch`?\n"),
-        (["zzz"], "error: unknown command `zzz`; see --help\n"),
+        (["rnu"], "error: unknown command `rnu`; did you mean `run`? see epymarl-tr --help\n"),
+        (["suite", "pach"], "error: unknown suite command `pach`; did you mean `patch`? see epymarl-tr --help\n"),
+        (["zzz"], "error: unknown command `zzz`; see epymarl-tr --help\n"),
     ],
 )
 def test_a_mistyped_command_gets_a_suggestion(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +222,9 @@ def test_doctor_names_the_remedy(capsys: pytest.CaptureFixture[str], monkeypatch
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines["tqdm"].split()[1] == "MISSING"
     assert lines["tqdm"].endswith(f"; pip install -c {ROOT}/constraints.txt -e '{ROOT}'")
-    assert lines["mpe2"].endswith(f"; pip install -c {ROOT}/constraints.txt -e '{ROOT}[envs]'")
+    assert lines["mpe2"].endswith(
+        f"; pip install -c {ROOT}/constraints.txt -e '{ROOT}[envs]'; without it there is no MPE"
+    )
     assert "missing (optional)" in lines["mpe2"]
     assert "MISSING  82.0.1; pip install 'setuptools<82'" in lines["setuptools"]
 
@@ -241,6 +244,35 @@ def test_doctor_knows_what_a_run_may_need(capsys, monkeypatch, tmp_path) -> None
         doctor._starcraft()
     (tmp_path / "sc2/Maps/SMAC_Maps").mkdir(parents=True)
     assert doctor._starcraft() == f"{tmp_path / 'sc2'} (SC2PATH)"
+
+
+def test_doctor_knows_every_extra_with_its_packages() -> None:
+    text = (ROOT / "setup.py").read_text()
+    extras = dict(
+        re.findall(r'^ {8}"(\w+)": \[([^\]]*)\]', text.replace("[gymnasium]", "").replace("[python]", ""), re.M)
+    )
+    del extras["dev"], extras["console_scripts"]
+    known = {extra: set(packages) for extra, (packages, _) in doctor._EXTRAS.items()}
+    for package, extra, _ in doctor._IMPORTED:
+        known.setdefault(extra, set()).add(package)
+    known["envs"].add("pettingzoo")  # which `atari` asks for; EPyMARL's wrapper imports it
+    known["tune"].add("pandas")  # which `report` asks for
+    assert known == {name: set(re.findall(r'"([\w-]+)', packages)) for name, packages in extras.items()}
+
+
+def test_doctor_asks_for_the_cartridge_of_pong_and_names_what_is_missing(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "1.0")
+    (tmp_path / "ale_py/roms").mkdir(parents=True)
+    (tmp_path / "ale_py/__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "ale_py", raising=False)
+    with pytest.raises(LookupError, match=r"^ale-py has no cartridge of Pong \(roms/pong.bin\)$"):
+        doctor._pong()
+    (tmp_path / "ale_py/roms/pong.bin").touch()
+    assert doctor._pong().endswith("pygame-ce 1.0; with the cartridge of Pong")
+    monkeypatch.undo()
+    with pytest.raises(LookupError, match="^not installed: no-such-package, nor-this$"):
+        doctor._installed(["pip", "no-such-package", "nor-this"])
 
 
 def test_doctor_compares_versions_with_those_that_work(tmp_path, monkeypatch) -> None:

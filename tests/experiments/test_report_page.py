@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +15,11 @@ import pytest
 from epymarl_trust_region import cli
 from epymarl_trust_region.experiments.report import aggregates, course, latex, marl_eval, tables
 from epymarl_trust_region.experiments.report.canvas import Picture, log_axis, look
-from epymarl_trust_region.experiments.report.naming import Entry
+from epymarl_trust_region.experiments.report.naming import Entry, labels_of
 from epymarl_trust_region.experiments.report.runs import Run
 from epymarl_trust_region.experiments.report.study import study
-from epymarl_trust_region.experiments.report.styles import readable
+from epymarl_trust_region.experiments.report.styles import readable, style
+from epymarl_trust_region.experiments.sweep_file import read_sweep
 
 for _package in ("pandas", "scipy", "jinja2"):
     pytest.importorskip(_package)
@@ -282,6 +284,37 @@ def test_logarithmic_axes_have_labels_on_both_sides_of_one(low, high):
     assert 2 <= len(shown) <= 12
     if low < 0.9 and high > 1.1:
         assert any(x < 1 for x in shown) and 1 in shown and any(x > 1 for x in shown)
+
+
+def test_a_legend_has_each_label_once():
+    with look():
+        picture = Picture("x", "x")
+        for label in ("a", "b"):
+            picture.axes[0].plot([0, 1], [0, 1], label=label)
+        picture.legend(["b", "a", "b", "c", "a"])
+    (legend,) = picture.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["b", "a"]
+
+
+def test_who_is_called_like_the_algorithm_has_its_colour():
+    more = [replace(entry("happo", 1, [0.0, 1.0], task="other"), experiment=name, label=name) for name in ("x", "y")]
+    found = of(*more, entry("happo", 1, [0.0, 1.0]))
+    assert found.style_of(found.entries[2]) == style("happo") and found.order == ["HAPPO", "x", "y"]
+    assert found.style_of(found.entries[0]) == style("happo", 1)
+
+
+def test_twelve_experiments_of_an_algorithm_have_twelve_looks():
+    for algorithm in ("happo", "ir_mappo", "log_linear_ppo"):
+        assert len({style(algorithm, k).colour for k in range(12)}) == 12
+
+
+def test_an_end_of_an_algorithms_name_is_read_as_it(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "defaults: {seeds: [1], task: t}\n"
+        "experiments: [{name: t-matrl, config: matrl}, {name: t-no_br, config: matrl_no_br}, {name: t-x, config: il}]\n"
+    )
+    names = {"t-matrl": "MATRL", "t-no_br": "MATRL, no best response", "t-x": "x"}
+    assert labels_of(read_sweep(tmp_path / "a.yaml")) == names
 
 
 def test_panels_of_trust_regions_where_logged():

@@ -101,7 +101,10 @@ def test_without_defaults_the_host_is_chosen_and_gymma_is_the_environment():
         ("experimens: []", r"unknown key `experimens` in study.yaml \(did you mean experiments\?\)"),
         (TWO.replace("task: climbing", "taks: climbing"), r"unknown key `taks` in study.yaml \(did you mean task\?\)"),
         (TWO.replace("suite: lite", "siute: lite"), r"unknown key `siute` .*did you mean suite"),
-        (TWO.replace("name: other", "name: good"), "needs at least one experiment, and a name of its own for each"),
+        (
+            TWO.replace("name: other", "name: good"),
+            "two experiments in study.yaml are called good; give each a `name` of its own",
+        ),
         ("experiments: []", "needs at least one experiment"),
         ("defaults: {}", "needs at least one experiment"),
         ("", "study.yaml holds no keys; it needs `experiments`"),
@@ -134,8 +137,18 @@ def test_without_defaults_the_host_is_chosen_and_gymma_is_the_environment():
         ("experiments: [a]", "an experiment in study.yaml is 'a', and no group of keys"),
         ("{defaults: [1], experiments: [{}]}", "`defaults` in study.yaml is no group of keys"),
         ("defaults: {0: 1}\nexperiments: [{}]", "unknown key `0` in study.yaml"),
+        ("a: 1\na: 2", "sweep file study.yaml cannot be read: line 2: `a` stands twice in one group"),
+        ("defaults: {}\nexperiments: [{name: a, with: {lr: 1, lr: 2}}]", "line 2: `lr` stands twice in one group"),
+        ("algorithms:\n\t- {config: happo}", r"cannot be read: line 2: .*found character '\\t'"),
+        (
+            TWO.replace("task: climbing", "task: climbing, lr: 1"),
+            "`lr` of good in study.yaml; .* belongs into its `with`",
+        ),
+        ("algorithms: [{config: happo}]\ntasks: [{task: 3}]", "^task in study.yaml is 3, which is no word"),
+        ("algorithms: [{config: happo, name: [a]}]\ntasks: [{task: t}]", "^name in study.yaml is .'a'., which is no w"),
+        ("algorithms: [happo]\ntasks: [{task: t}]", "^`happo` in study.yaml .*; write `- {config: happo}`$"),
         ("a: [", "sweep file study.yaml cannot be read: "),
-        ("a: b: c\nd: {", "sweep file study.yaml cannot be read: mapping values"),
+        ("a: b: c\nd: {", "sweep file study.yaml cannot be read: line 1: mapping values"),
         ("a: \0", "sweep file study.yaml cannot be read: "),
     ],
 )
@@ -146,6 +159,10 @@ def test_a_wrong_file_is_refused_by_name(text, message):
 
 
 def test_a_sweep_stays_below_its_results():
+    with pytest.raises(ConfigError, match="^sweep file gone.yaml does not exist; name a file such as"):
+        read_sweep(Path("gone.yaml"))
+    with pytest.raises(ConfigError, match="^sweep file . is a folder; name a file such as"):
+        read_sweep(Path("."))
     for name in ("...yaml", "....yaml"):
         with pytest.raises(ConfigError, match="the sweep .* is no name of a folder"):
             read_sweep(write(TWO, name))
@@ -256,15 +273,52 @@ def test_the_file_of_the_page_is_one(tmp_path):
         ("tasks: [{name: x}]\nalgorithms: [{config: happo}]", "is no group with `task`"),
         ("tasks: [{task: x}]\nalgorithms: [happo]", "`happo` in .* is no group with `config`"),
         ("tasks: {task: x}", "`tasks` in .* is no list"),
-        ("experiments: [{name: a, grid: {lr: 0.1}}]", r"grid of a in .* holds no lists of values; write \{lr: \["),
-        ("experiments: [{name: a, grid: {lr: [0.1]}}]", "holds no lists of values"),
-        ("experiments: [{name: a, grid: 3}]", "holds no lists of values"),
+        ("experiments: [{name: a, grid: {lr: 0.1}}]", r"^lr in `grid` of a in .* is no list.*write `lr: \[0.1\]`$"),
+        ("experiments: [{name: a, grid: {lr: }}]", r"^lr in `grid` of a in .* is no list.*write `lr: \[...\]`$"),
+        ("experiments: [{name: a, grid: {lr: []}}]", "^lr in `grid` of a in .* is no list of values"),
+        ("experiments: [{name: a, grid: 3}]", "^`grid` of a in .* is no group of keys; write `grid: {lr: "),
+        ("experiments: [{name: a, grid: }]", "^`grid` of a in .* is no group of keys"),
+        ("experiments: [{name: a, grid: {}}]", "^`grid` of a in .* is no group of keys"),
+        ("experiments: [{name: a, grid: {1: [2]}}]", "^`grid` of a in .* is no group of keys"),
+        ("experiments: [{name: a, grid: {seed: [1]}}]", r"has seed; write `seeds: \[1, 2\]` beside it"),
+        ("experiments: [{name: a, grid: {config: [happo]}}]", "has config, which is no key of a run"),
+        ("experiments: [{name: a, grid: {lr: [[1]]}}]", "has a list or a group among its values"),
+        ("experiments: [{name: a, grid: {k: [a/b]}}]", "has a value with /, and values name folders"),
+        ("experiments: [{name: a, grid: {lr: [1, 2, 1]}}]", "has 1 more than once; remove it"),
+        ("grid: {lr: [1]}", "^`grid` in .* stands by itself; put it into `defaults`, or into what it is of"),
+        ("defaults: {grid: [lr]}\nexperiments: [{name: a}]", "^`grid` of the defaults in .* is no group of keys"),
+        ("tasks: [{task: t, grid: {lr: 1}}]\nalgorithms: [{config: happo}]", "^lr in `grid` of t in"),
     ],
 )
 def test_grids_that_are_none(text, message, tmp_path):
     (tmp_path / "grid.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_sweep(tmp_path / "grid.yaml")
+
+
+def test_a_grid_may_have_one_value_and_stand_in_tasks_and_defaults(tmp_path):
+    (tmp_path / "grid.yaml").write_text(
+        "defaults: {seeds: [1], grid: {gamma: [0.9, 0.99], lr: [0.5]}}\n"
+        "tasks: [{task: t, grid: {lr: [0.1], eps_clip: [0.2]}}]\n"
+        "algorithms: [{config: happo, grid: {eps_clip: [0.3]}}]\n"
+        "experiments: [{name: a, task: t, config: happo}]\n"
+    )
+    found = {e.name: dict(e.overrides) for e in read_sweep(tmp_path / "grid.yaml").experiments}
+    assert found == {
+        "a-gamma0.9-lr0.5": {"gamma": 0.9, "lr": 0.5},
+        "a-gamma0.99-lr0.5": {"gamma": 0.99, "lr": 0.5},
+        "t-happo-gamma0.9-lr0.1-eps_clip0.3": {"gamma": 0.9, "lr": 0.1, "eps_clip": 0.3},
+        "t-happo-gamma0.99-lr0.1-eps_clip0.3": {"gamma": 0.99, "lr": 0.1, "eps_clip": 0.3},
+    }
+
+
+def test_a_group_of_environment_arguments_joins_those_of_the_defaults(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "defaults: {seeds: [1], with: {env_args.key: k-v0, env_args.time_limit: 1}}\n"
+        "experiments: [{name: a, task: t, config: happo, with: {env_args: {time_limit: 2, N: 3}}}]\n"
+    )
+    (one,) = read_sweep(tmp_path / "a.yaml").experiments
+    assert one.overrides == {"env_args.key": "k-v0", "env_args.time_limit": 2, "env_args.N": 3}
 
 
 def test_under_nohup_it_goes_on_when_the_terminal_is_closed():
@@ -334,7 +388,7 @@ def test_a_signal_ends_the_children(name, code, monkeypatch, capsys):
 
 def test_a_missing_file_is_one_clear_error(capsys):
     assert cli.main(["sweep", "nowhere.yaml"]) == 2
-    assert capsys.readouterr().err.startswith("error: sweep file nowhere.yaml cannot be read: ")
+    assert capsys.readouterr().err.startswith("error: sweep file nowhere.yaml does not exist; ")
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs/sweeps").glob("*.yaml")), ids=lambda f: f.stem)

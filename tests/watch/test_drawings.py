@@ -146,6 +146,7 @@ def test_both_sides_of_a_battle():
     sketch = drawing.look(env, [5, 4, 4])
     assert is_agent(sketch, 0, 6.3, 6.0) and is_agent(sketch, 1, -5.7, -6.0)
     assert not is_agent(sketch, 2, -5.7, 6.0)  # dead
+    assert sketch.view == (-8, -8, 8, 8)  # of a map of 32 x 32
     assert is_agent(sketch, 0, 6.0, 0.0) and not is_agent(drawing.look(env, [4, 4, 4]), 0, 6.0, 0.0)  # it aims
     bar = 6.0 + 1.5 * 0.375 + 0.35
     assert tuple(colour(sketch, 5.6, bar)) == (60, 160, 60)

@@ -57,7 +57,6 @@ def _parser() -> Parser:
         usage="%(prog)s CHECKPOINT CHECKPOINT ... [--episodes 100] [--out matrix.png] [flags] [with KEY=VALUE ...]",
         description="Checkpoints against each other: every ordered pair, one in each role.",
         epilog="KEY is env_args.NAME or test_greedy, for all of them; all else is the runs' own.",
-        allow_abbrev=False,
     )
     text = "a run's folder of saved models, or a step's in it; two or more, of one task"
     parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help=text)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..command_line import Parser
 from ..configuration import read
 from ..errors import ConfigError, SuiteError
 from ..provenance import version
@@ -162,8 +163,8 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": cores, "system": platform.system(), "torch_threads": 1}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="epymarl-tr bench", description=__doc__.splitlines()[0])
+def _parser() -> Parser:
+    parser = Parser(prog="epymarl-tr bench", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--against", type=Path, metavar="PATH", help="an EPyMARL checkout (default: the one that runs use)"
     )

@@ -6,12 +6,12 @@ does not make a difference, and the tests of one seed are not taken for independ
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..command_line import Parser
 from ..config import nearest
 from ..errors import ConfigError
 
@@ -59,10 +59,10 @@ def main(argv: list[str]) -> int:
     Raises:
         ConfigError: a file or an experiment is not there, or there is no test in common.
     """
-    parser = argparse.ArgumentParser(prog="epymarl-tr compare", description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, help="such as results/trust-region/curves.csv")
-    parser.add_argument("first", help="name of an experiment")
-    parser.add_argument("second", help="name of another; positive differences are the first one's lead")
+    parser = Parser(prog="epymarl-tr compare", description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, metavar="CURVES.csv", help="such as results/trust-region/curves.csv")
+    parser.add_argument("first", metavar="A", help="name of an experiment")
+    parser.add_argument("second", metavar="B", help="name of another; positive differences are the first one's lead")
     parser.add_argument("--against", type=Path, metavar="FILE", help="the second's curves.csv, if it is another")
     parser.add_argument("--steps", type=int, nargs=2, metavar=("FROM", "TO"), help="tests from here to there only")
     options = parser.parse_args(argv)

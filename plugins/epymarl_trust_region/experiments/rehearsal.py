@@ -33,7 +33,11 @@ def check(commands: Mapping[str, Sequence[str]], of: str) -> None:
         by_suite.setdefault(suite, {})[name] = list(command)
     for group in by_suite.values():
         if found := _in_a_process(group):
-            raise ConfigError(f"experiment {found[0]} in {of}: {found[1]}")
+            name, why = found
+            key = why.partition("=")[0]
+            if any(word.startswith(f"{key}=[") for word in group[name]):
+                why += f"; several values to be tried go into `grid: {{{key}: [...]}}`"
+            raise ConfigError(f"experiment {name} in {of}: {why}")
 
 
 def _in_a_process(commands: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:

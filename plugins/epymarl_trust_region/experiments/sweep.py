@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from ..command_line import Parser
 from ..config import check_known_keys
 from ..errors import ConfigError, TrustRegionError
 from . import rehearsal
@@ -65,9 +66,9 @@ def main(argv: list[str]) -> int:
         engine.close()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="epymarl-tr sweep", description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, help="sweep file, such as configs/sweeps/happo-first.yaml")
+def _parser() -> Parser:
+    parser = Parser(prog="epymarl-tr sweep", description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, metavar="FILE", help="sweep file, such as configs/sweeps/happo-first.yaml")
     parser.add_argument("--only", nargs="*", help="names of experiments; all if not given")
     parser.add_argument("--dry-run", action="store_true", help="check every run, print their commands, and stop")
     parser.add_argument(

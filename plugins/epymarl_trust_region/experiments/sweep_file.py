@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..config import check_known_keys, check_name
+from ..config import check_known_keys, check_name, flatten, nearest
 from ..errors import ConfigError
 from ..suite.newest import NOT_BESIDE
+from .grid import OF_EXPERIMENTS, grid_of
+from .yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,11 @@ def read_sweep(file: Path) -> Sweep:
         ConfigError: unknown or missing keys, values of other types, names that are none of a folder, two experiments of
             one name, or a seed that comes twice.
     """
+    data = read_yaml(file, "sweep file")
     check_name("the sweep (its file without .yaml)", file.stem)
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"sweep file {file} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(data, Mapping):
         raise ConfigError(f"sweep file {file} holds no keys; it needs `experiments`, a list")
-    check_known_keys(data, ["defaults", "experiments", "algorithms", "tasks"], str(file))
+    _check_keys(data, file)
     defaults = data.get("defaults") or {}
     if not isinstance(defaults, Mapping):
         raise ConfigError(f"`defaults` in {file} is no group of keys; correct it")
@@ -73,38 +70,60 @@ def read_sweep(file: Path) -> Sweep:
     if bool(lists["algorithms"]) != bool(lists["tasks"]):
         raise ConfigError(f"{file} has one of `algorithms` and `tasks`; give both, each algorithm is run on each task")
     entries = [*lists["experiments"], *_every(lists["algorithms"], lists["tasks"], file)]
-    experiments = tuple(_experiment(one, defaults, file) for entry in entries for one in _spread(entry, file))
-    names = [experiment.name for experiment in experiments]
-    if not names or len(set(names)) < len(names):
-        raise ConfigError(f"sweep file {file} needs at least one experiment, and a name of its own for each")
+    common = {"grid": defaults["grid"]} if "grid" in defaults else {}
+    spread = (one for entry in entries for one in _spread(entry, common, file))
+    experiments = tuple(_experiment(one, defaults, file) for one in spread)
+    _check_names([experiment.name for experiment in experiments], file)
     return Sweep(file.stem, experiments)
+
+
+def _check_keys(data: Mapping[str, Any], file: Path) -> None:
+    known = ["defaults", "experiments", "algorithms", "tasks"]
+    for key in data:
+        if key not in known and key in (*OF_EXPERIMENTS, "grid"):
+            raise ConfigError(f"`{key}` in {file} stands by itself; put it into `defaults`, or into what it is of")
+    check_known_keys(data, known, str(file))
+
+
+def _check_names(names: list[str], file: Path) -> None:
+    if not names:
+        raise ConfigError(
+            f"sweep file {file} needs at least one experiment: `experiments`, or `algorithms` and `tasks`"
+        )
+    if twice := [name for name in names if names.count(name) > 1][:1]:
+        raise ConfigError(f"two experiments in {file} are called {twice[0]}; give each a `name` of its own")
 
 
 def _every(algorithms: list[Any], tasks: list[Any], file: Path) -> Iterator[dict[str, Any]]:
     """An experiment of each algorithm on each task; what an algorithm says goes over what a task says."""
     for task, algorithm in itertools.product(tasks, algorithms):
         for entry, key in ((task, "task"), (algorithm, "config")):
-            if not isinstance(entry, Mapping) or not isinstance(entry.get(key), str):
-                raise ConfigError(f"`{entry}` in {file} is no group with `{key}`; write `- {{{key}: ...}}`")
+            if not isinstance(entry, Mapping) or key not in entry:
+                word = entry if isinstance(entry, str) else "..."
+                raise ConfigError(f"`{entry}` in {file} is no group with `{key}`; write `- {{{key}: {word}}}`")
+            for name in (key, "name"):
+                if not isinstance(entry.get(name, ""), str):
+                    raise ConfigError(f"{name} in {file} is {entry[name]!r}, which is no word; put one in quotes")
         name = f"{task['task']}-{algorithm.get('name', algorithm['config'])}"
+        grids = {**grid_of(task, task["task"], file), **grid_of(algorithm, name, file)}
         given = {**_given(task, task["task"], file), **_given(algorithm, name, file)}
-        yield {**task, **algorithm, "name": name, "with": given}
+        yield {**task, **algorithm, "name": name, "with": given, **({"grid": grids} if grids else {})}
 
 
-def _spread(entry: Any, file: Path) -> Iterator[Any]:
+def _spread(entry: Any, common: Mapping[str, Any], file: Path) -> Iterator[Any]:
     """An experiment for each combination of the values in `grid`, a list for each key; itself without one.
 
+    Args:
+        common: the defaults' `grid`, if they have one.
+
     Raises:
-        ConfigError: a value of `grid` is no list of several.
+        ConfigError: `grid` is none (`grid_of`).
     """
-    if not isinstance(entry, Mapping) or "grid" not in entry:
+    if not isinstance(entry, Mapping) or "grid" not in {**common, **entry}:
         yield entry
         return
-    grid, rest = entry["grid"], {key: value for key, value in entry.items() if key != "grid"}
-    if not isinstance(grid, Mapping) or not all(isinstance(v, list) and len(v) > 1 for v in grid.values()):
-        raise ConfigError(
-            f"grid of {entry.get('name')} in {file} holds no lists of values; write {{lr: [0.001, 0.002]}}"
-        )
+    grid = {**grid_of(common, "the defaults", file), **grid_of(entry, entry.get("name"), file)}
+    rest = {key: value for key, value in entry.items() if key != "grid"}
     for values in itertools.product(*grid.values()):
         chosen = dict(zip(grid, values, strict=True))
         suffix = "".join(f"-{key.rpartition('.')[2]}{value}" for key, value in chosen.items())
@@ -117,8 +136,15 @@ def _experiment(entry: Any, defaults: Mapping[str, Any], file: Path) -> Experime
         raise ConfigError(f"an experiment in {file} is {entry!r}, and no group of keys; write `- {{name: ...}}`")
     merged = {"suite": "auto", "env_config": "gymma", **defaults, **entry}
     merged["with"] = {**_given(defaults, "the defaults", file), **_given(entry, entry.get("name"), file)}
-    known = ["name", "config", "env_config", "suite", "seeds", "task", "with"]
-    check_known_keys(merged, known, str(file))
+    merged.pop("grid", None)  # the defaults', which is spread by now
+    if misplaced := [
+        k for k in merged if isinstance(k, str) and k not in OF_EXPERIMENTS and not nearest(k, OF_EXPERIMENTS)
+    ]:
+        raise ConfigError(
+            f"unknown key `{misplaced[0]}` of {merged.get('name')} in {file}; a key of the run itself belongs into its "
+            "`with`"
+        )
+    check_known_keys(merged, OF_EXPERIMENTS, str(file))
     for name in ("name", "config", "seeds", "task"):
         if name not in merged:
             raise ConfigError(f"an experiment in {file} has no key `{name}`; add it")
@@ -138,6 +164,8 @@ def _given(group: Mapping[str, Any], of: Any, file: Path) -> Mapping[str, Any]:
     for key in ("seed", "local_results_path"):
         if key in given:
             raise ConfigError(f"{key} of {of} in {file} is set by the sweep itself; remove it, and use `seeds`")
+    if isinstance(given.get("env_args"), Mapping):  # it is to join the others' arguments, and not to replace them
+        return {k: v for k, v in given.items() if k != "env_args"} | flatten({"env_args": given["env_args"]})
     return given
 
 

@@ -7,7 +7,6 @@ mean test return over the second half of its runs, over its seeds. All is kept i
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import shlex
@@ -17,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ..command_line import Parser
 from ..config import check_name
 from ..errors import ConfigError
 from .children import Children, Stopped, stopped_by_signals
@@ -147,8 +147,8 @@ def left_to_do(study: Any, trials: int) -> int:
 
 def main(argv: list[str]) -> int:
     """The command line; 1 if no trial of an algorithm was completed."""
-    parser = argparse.ArgumentParser(prog="epymarl-tr tune", description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, help="what to search: see docs/tune.md")
+    parser = Parser(prog="epymarl-tr tune", description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path, metavar="FILE", help="what to search: see docs/tune.md")
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time")
     parser.add_argument(
         "--dry-run", action="store_true", help="check the file, and print each algorithm's first command"

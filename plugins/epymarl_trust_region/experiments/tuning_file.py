@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from ..config import OnPolicyConfig, check_known_keys, check_name, checked, kinds
 from ..errors import ConfigError, TrustRegionError
 from ..run_config import RunConfig
 from ..suite import algorithms
 from .planned import Planned
+from .yaml_file import read_yaml
 
 LEAST_SEED = 1000
 
@@ -79,11 +78,7 @@ def read_tuning(file: Path) -> Tuning:
     Raises:
         ConfigError: names what is missing, unknown, out of range, or equal for two algorithms.
     """
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
-    data = _group(data, str(file))
+    data = _group(read_yaml(file, "tuning file"), str(file))
     check_known_keys(data, ["task", "env_config", "suite", "trials", "seeds", "with", "algorithms"], str(file))
     for key in ("task", "trials", "seeds", "with", "algorithms"):
         if key not in data:

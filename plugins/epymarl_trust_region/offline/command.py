@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import yaml
 
+from ..command_line import Parser
 from ..config import nearest
 from ..errors import CapabilityError, ConfigError, DataError
 from ..main import main as run
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
     Raises:
         ConfigError, CapabilityError, DataError.
     """
-    parser = argparse.ArgumentParser(prog="epymarl-tr offline", description=__doc__.splitlines()[0])
+    parser = Parser(prog="epymarl-tr offline", description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="algorithm, such as log_linear_ppo_offline")
     parser.add_argument("--data", type=Path, required=True, help="recorded episodes (save_episodes)")
     parser.add_argument("--out", type=Path, default=Path("results/offline"), help="folder for results")

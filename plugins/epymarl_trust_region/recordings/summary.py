@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..command_line import Parser
 from ..errors import DataError
 from .episodes import damage, episode_length, mend, open_data, rewards, truncations
 from .guarded import group, number, plain
@@ -16,7 +16,7 @@ from .layout import OURS, is_continuous, read_metadata
 
 def main(argv: list[str]) -> int:
     """Print a summary of the recording that `argv` names."""
-    parser = argparse.ArgumentParser(prog="epymarl-tr episodes", description="What recorded episodes are of.")
+    parser = Parser(prog="epymarl-tr episodes", description="What recorded episodes are of.")
     parser.add_argument("path", metavar="PATH", type=Path, help="the folder that save_episodes named")
     parser.add_argument(
         "--mend", action="store_true", help="after a run was killed: take its last, torn rollout out of the file"

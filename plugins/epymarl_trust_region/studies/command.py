@@ -29,11 +29,15 @@ def main(argv: list[str]) -> int:
     Raises:
         ConfigError: there is no such study.
     """
-    if not argv or argv[0] in ("-h", "--help"):
+    if argv and argv[0] in ("-h", "--help"):
         print(__doc__, end="")
-        return 0 if argv else 2
-    name, *options = argv
+        return 0
+    name, *options = argv or [""]
+    if name[:1] in ("", "-"):
+        what = f"unknown flag {name}: first" if name else "NAME is missing;"
+        raise ConfigError(f"{what} name a study, {', '.join(STUDIES)}; see epymarl-tr study --help")
     if name not in STUDIES:
         near = difflib.get_close_matches(name, STUDIES, n=1) or list(STUDIES)
-        raise ConfigError(f"unknown study `{name}`; use {' or '.join(f'`{known}`' for known in near)}")
+        known = " or ".join(f"`{one}`" for one in near)
+        raise ConfigError(f"unknown study `{name}`; use {known}; see epymarl-tr study --help")
     return importlib.import_module(f"{__package__}.{STUDIES[name]}").main(options)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..command_line import Parser
 from ..errors import ConfigError
 from ..experiments.made_by import add_flag, made_by
 from . import log_linear_offline as offline
@@ -190,7 +191,7 @@ def main(argv: list[str]) -> int:
     Raises:
         ConfigError: a number is out of range, or files are modified.
     """
-    parser = argparse.ArgumentParser(prog="epymarl-tr study log-linear", description=__doc__.splitlines()[0])
+    parser = Parser(prog="epymarl-tr study log-linear", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--seed", type=int, default=0, help="of the games and data (0)")
     parser.add_argument("--seeds", type=int, default=10, help="so many games and data sets: seed, seed + 1, ... (10)")

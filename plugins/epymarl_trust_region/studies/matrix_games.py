@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..command_line import Parser
 from ..errors import ConfigError
 from ..experiments.made_by import add_flag, made_by
 from ..games.two_by_two import equilibria, gains_of, select
@@ -223,7 +224,7 @@ def main(argv: list[str]) -> int:
     Raises:
         ConfigError: a number is out of range, or files are modified.
     """
-    parser = argparse.ArgumentParser(prog="epymarl-tr study matrix-games", description=__doc__.splitlines()[0])
+    parser = Parser(prog="epymarl-tr study matrix-games", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--games", type=int, default=1000, help="per class, generator and seed (1000, as in the paper)")
     parser.add_argument("--seed", type=int, default=0, help="of the games")

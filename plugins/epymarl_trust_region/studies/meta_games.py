@@ -6,7 +6,6 @@ answer is verified by its largest profitable deviation.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..command_line import Parser
 from ..errors import ConfigError
 from ..experiments.made_by import add_flag, made_by
 from ..numerics.equilibrium import SOLVERS, solve
@@ -113,7 +113,7 @@ def main(argv: list[str]) -> int:
     Raises:
         ConfigError: a number is out of range, or files are modified.
     """
-    parser = argparse.ArgumentParser(prog="epymarl-tr study meta-game", description=__doc__.splitlines()[0])
+    parser = Parser(prog="epymarl-tr study meta-game", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--games", type=int, default=50, help="of each kind and number of players (50)")
     parser.add_argument("--most-players", type=int, default=27, help="leave out games of more players (27)")

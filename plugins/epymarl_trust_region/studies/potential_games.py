@@ -6,7 +6,6 @@ the reading of its step size and visitation that gives its figures, and under th
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..command_line import Parser
 from ..errors import ConfigError
 from ..experiments.made_by import add_flag, made_by
 from ..games.congestion import congestion_game
@@ -129,7 +129,7 @@ def draw(figure: str, curves: dict[str, np.ndarray], file: Path) -> None:
 
 def main(argv: list[str]) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="epymarl-tr study potential-games", description=__doc__.splitlines()[0])
+    parser = Parser(prog="epymarl-tr study potential-games", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--runs", type=int, default=10, help="runs of each setting (10, as in the paper)")
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers")

@@ -67,7 +67,6 @@ def _parser() -> Parser:
         usage="%(prog)s CHECKPOINT [--episodes 3] [--out team.gif|mp4] [flags] [with KEY=VALUE ...]",
         description="Episodes of a trained team as a GIF or a video.",
         epilog="KEY is env_args.NAME, seed, test_greedy or reward_scalarisation; all else is the run's own.",
-        allow_abbrev=False,
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder of saved models, or a step's in it")
     parser.add_argument("--episodes", type=positive, default=3, metavar="N", help="how many to play (default: 3)")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, NoReturn
+from typing import Any
 
+from .. import command_line
 from ..config_files import split
 from ..configuration import overrides
 from ..errors import ConfigError
 
 
-class Parser(argparse.ArgumentParser):
-    """One that refuses in one line, without its usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; see {self.prog} --help")
+class Parser(command_line.Parser):
+    """One that is asked for flags, and for keys after `with`."""
 
     def add_actions(self, otherwise: str) -> None:
         """`--greedy` and `--sample`, into `actions`."""

@@ -93,6 +93,9 @@ def vmas_action(core: Any, agent: int, action: Any) -> str:
     return " ".join(filter(None, (sideways, upwards))) or "stay"
 
 
+_AROUND = 2.0  # of the map's units, beside SMAX's outermost units: a disc with its health
+
+
 def smax(core: Any, actions: Any) -> Sketch:
     """Both sides' units with what is left of their health; allies with numbers, and lines to whom they aim at."""
     game, battle = core._batched._game.env, core._batched._battles[0].state
@@ -103,7 +106,8 @@ def smax(core: Any, actions: Any) -> Sketch:
     shapes += _shots(places, alive, actions, game.num_allies)
     for i, (x, y) in enumerate(places.tolist()):
         shapes += _unit(i, x, y, 1.5 * float(radii[i]), alive[i], float(left[i] / most[i]), game.num_allies)
-    return Sketch(shapes, (0, 0, game.map_width, game.map_height))
+    (left, bottom), (right, top) = places.min(0) - _AROUND, places.max(0) + _AROUND  # most of a map is empty for ever
+    return Sketch(shapes, (float(left), float(bottom), float(right), float(top)))
 
 
 def _shots(places: np.ndarray, alive: np.ndarray, actions: Any, n_allies: int) -> list[Any]:

@@ -63,7 +63,7 @@ class Picture:
         }
         if not found:
             return
-        labels = [label for label in order if label in found] or list(found)
+        labels = [label for label in dict.fromkeys(order) if label in found] or list(found)
         fit = int(16 * self.figure.get_figwidth() / (max(map(len, labels)) + 10))  # 16 letters an inch
         lines = [found[label] for label in labels]
         columns = max(1, min(len(labels), fit))

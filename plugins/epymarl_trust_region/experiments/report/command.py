@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...command_line import Parser
 from ...errors import ConfigError
 from ..made_by import add_flag
 from ..sweep_file import read_sweep
@@ -103,9 +104,9 @@ def _sections(found: Study, far: list[Picture], thresholds: list[float] | None) 
     ]
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """What can be said to it."""
-    made = argparse.ArgumentParser(prog="epymarl-tr report", description=__doc__.splitlines()[0])
+    made = Parser(prog="epymarl-tr report", description=__doc__.splitlines()[0])
     made.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="folder with runs below it, or a sweep file")
     made.add_argument("--out", type=Path, default=Path("report"), help="folder to write to (default: report)")
     made.add_argument("--title", help="of the page")

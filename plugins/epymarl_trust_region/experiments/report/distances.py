@@ -77,8 +77,12 @@ def summarise(updates: Any, of_agents: Any) -> Any:
     return table.reset_index()
 
 
-def picture(study: Study, updates: Any, of_agents: Any, task: str) -> Picture:
-    """Four panels for one task: ratio ranges, total variation of agents and of the joint policy, and over time."""
+def picture(study: Study, updates: Any, of_agents: Any | None, task: str) -> Picture:
+    """Four panels for one task: ratio ranges, total variation of agents and of the joint policy, and over time.
+
+    Args:
+        of_agents: `load_updates`'; None, where only `updates.csv` is left: that of the agent which moved most.
+    """
     drawn = Picture(f"distances-{task_file(task)}", f"{readable_task(task)}: distances", 2, 2, (9.6, 7.0))
     ranges, single, joint, course = drawn.axes
     groups = updates[updates["task"] == task].groupby("experiment", sort=False)
@@ -87,9 +91,8 @@ def picture(study: Study, updates: Any, of_agents: Any, task: str) -> Picture:
         colour, marker, line = study.style_of(first[name])
         ranges.vlines(x, rows["ratio_min"].min(), rows["ratio_max"].max(), colors=colour, linewidth=6, alpha=0.35)
         ranges.vlines(x, rows["ratio_min"].median(), rows["ratio_max"].median(), colors=colour, linewidth=6)
-        _cumulative(
-            single, of_agents[of_agents["experiment"] == name]["tv_max"], colour, marker, label=first[name].label
-        )
+        of_each = rows if of_agents is None else of_agents[of_agents["experiment"] == name]
+        _cumulative(single, of_each["tv_max"], colour, marker, label=first[name].label)
         _cumulative(joint, rows["joint_tv_sum"], colour, marker)
         _cumulative(joint, rows["joint_tv"], colour, marker, linestyle="--")
         by_step = rows.groupby("step")["joint_tv"].mean()
@@ -101,11 +104,12 @@ def picture(study: Study, updates: Any, of_agents: Any, task: str) -> Picture:
     low, high = (updates[updates["task"] == task][f"ratio_{end}"] for end in ("min", "max"))
     log_axis(ranges.yaxis, max(low.min(), 1e-6), high.max())
     ranges.axhline(1.0, color=INK, linewidth=0.7)
-    single.set(xlabel="largest total variation of an agent in an update", ylabel="share of updates and agents")
+    whose, of = ("an", "updates and agents") if of_agents is not None else ("any", "updates")
+    single.set(xlabel=f"largest total variation of {whose} agent in an update", ylabel=f"share of {of}")
     joint.set(xlabel="joint total variation: sum of agents (solid), 1 - product (dashed)", ylabel="share of updates")
     course.set_ylabel("joint total variation, 1 - product")
     steps_axis(course)
-    drawn.legend(study.order)
+    drawn.legend()
     drawn.caption = "How far policies moved per update: its distribution over all updates of all seeds, and its course."
     return drawn
 

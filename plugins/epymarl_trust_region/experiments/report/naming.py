@@ -83,7 +83,7 @@ def once(entries: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
 
 def of_sweep(sweep: Sweep) -> tuple[list[Entry], list[str]]:
     """The completed runs of a sweep file, with its names, and lines for those that it lacks."""
-    labels, entries, left_out = _labels(sweep), [], []
+    labels, entries, left_out = labels_of(sweep), [], []
     for experiment in sweep.experiments:
         missing = []
         for seed in experiment.seeds:
@@ -109,7 +109,7 @@ def _why_not(folder: Path) -> str:
     return next(reversed(find(folder)[1]), "")
 
 
-def _labels(sweep: Sweep) -> dict[str, str]:
+def labels_of(sweep: Sweep) -> dict[str, str]:
     """Names without the words that all of a task share: spread-happo and spread-hatrpo are HAPPO and HATRPO."""
     found: dict[str, str] = {}
     for task in dict.fromkeys(experiment.task for experiment in sweep.experiments):
@@ -120,10 +120,15 @@ def _labels(sweep: Sweep) -> dict[str, str]:
             shared = words[0].index(of_it[0].config) if of_it[0].config in words[0] else 0
         while len(words) > 1 and all(len(w) > shared + 1 and w[shared] == words[0][shared] for w in words):
             shared += 1
-        labels = [" ".join([readable(w[shared]), *w[shared + 1 :]]) for w in words]
+        labels = [" ".join([_first(w[shared], e.config), *w[shared + 1 :]]) for w, e in zip(words, of_it, strict=True)]
         unique = len(set(labels)) == len(labels)
         found |= {e.name: label if unique else e.name for e, label in zip(of_it, labels, strict=True)}
     return found
+
+
+def _first(word: str, config: str) -> str:
+    """An algorithm's name for a word of a sweep file: also for the end of one, as `no_br` of matrl_no_br."""
+    return readable(config if config.endswith(f"_{word}") else word)
 
 
 def _seed(run: Run) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from ...errors import ConfigError
 from .naming import Entry
 from .runs import Run
-from .styles import Style, rank, style
+from .styles import Style, rank, readable, style
 
 METRICS = ("test_return_mean", "test_total_return_mean")
 COLUMNS = ["task", "experiment", "seed", "step", "value"]
@@ -81,6 +81,9 @@ class Study:
         found: dict[str, dict[str, None]] = {}
         for entry in self.entries:
             found.setdefault(entry.run.algorithm, {})[entry.label] = None
+        for algorithm, labels in found.items():
+            own = readable(algorithm)  # the experiment that is called like its algorithm has that one's own colour
+            found[algorithm] = {label: None for label in (*filter(own.__eq__, labels), *filter(own.__ne__, labels))}
         return found
 
     def common_end(self, task: str) -> int:

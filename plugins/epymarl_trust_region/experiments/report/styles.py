@@ -126,6 +126,8 @@ def _shade(colour: str, number: int) -> str:
     red, green, blue = (int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5))
     hue, light, strength = colorsys.rgb_to_hls(red, green, blue)
     side = -1 if number % 2 else 1
-    light = min(0.66, max(0.32, light + side * 0.11 * (1 + number // 2 % 2)))
-    shaded = colorsys.hls_to_rgb((hue + side * 0.035) % 1, light, strength)
+    lightest = 0.66 if number // 2 % 2 else 0.58
+    light = min(lightest, max(0.32, light + side * 0.11 * (1 + number // 2 % 2)))
+    further = 1 + number // 4 % 3  # of many, so that no two of twelve are alike
+    shaded = colorsys.hls_to_rgb((hue + side * 0.035 * further) % 1, light, strength)
     return "#" + "".join(f"{round(255 * part):02x}" for part in shaded)
