@@ -63,7 +63,7 @@ setup(
         "vmas": ["vmas[gymnasium]>=1.5.1"],
         "smax": ["jaxmarl>=0.2"],
         "atari": ["pettingzoo", "multi-agent-ale-py>=0.1.12", "ale-py>=0.12", "pygame-ce"],
-        # What SMAClite imports; itself it comes from its repository, and asks for an Rtree without wheels: see Dockerfile.
+        # What SMAClite imports. Itself it comes from its repository: see Dockerfile.
         "smaclite": ["scikit-learn", "rtree", "pygame-ce"],
         "tune": ["optuna", "pandas"],
         "ray": ["ray"],
