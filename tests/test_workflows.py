@@ -63,7 +63,11 @@ def test_only_what_was_built_and_tried_is_published():
         "pypa/gh-action-pypi-publish",
     ]
     assert jobs["publish"]["environment"] == "pypi" and jobs["publish"]["steps"][1]["with"] == {"attestations": True}
-    assert sum("make release" in step.get("run", "") for job in jobs.values() for step in job["steps"]) == 1
+    runs = [step["run"] for job in jobs.values() for step in job["steps"] if "tests/release.py" in step.get("run", "")]
+    assert runs == [
+        '.venv/bin/python tests/release.py --tag "$GITHUB_REF_NAME"',
+        "python tests/release.py --try dist/*.whl --pythons python",
+    ]
 
 
 def test_a_release_is_tried_on_the_tested_pythons():
