@@ -9,6 +9,8 @@ GPU_ARGS ?=
 JOBS ?= auto
 FUZZ ?= 5000
 SOAK ?= 3600
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13
+TAG ?=
 
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -16,11 +18,12 @@ STAMP := $(VENV)/.installed
 ALL_STAMP := $(VENV)/.installed-all
 DOCS_STAMP := $(VENV)/.installed-docs
 RAY_STAMP := $(VENV)/.installed-ray
+RELEASE_STAMP := $(VENV)/.installed-release
 # JaxMARL and MuJoCo 4 need Python 3.11; before it the tests of SMAX and of multi-agent MuJoCo are skipped.
 SIMULATORS = vmas$(shell $(BIN)/python -c 'import sys; print(",smax,mujoco" * (sys.version_info >= (3, 11)))')
 
 .DEFAULT_GOAL := help
-.PHONY: help venv fetch train bench gpu-check lint test test-all docs fuzz soak clean
+.PHONY: help venv fetch train bench gpu-check lint test test-all docs fuzz soak release audit clean
 
 help:
 	@echo "make train [STEPS=$(STEPS)] [TRAIN_ARGS='seed=1 ...']   train HAPPO on MPE simple_spread"
@@ -31,6 +34,8 @@ help:
 	@echo "make bench                     HAPPO against EPyMARL's mappo_ns, in seconds, on this machine"
 	@echo "make gpu-check                 the same numbers on a GPU as on the CPU, and how fast: results/speed/gpu"
 	@echo "make docs                      the documentation as a site, in site/index.html"
+	@echo "make release [PYTHONS=...] [TAG=v...]   build sdist and wheel, and try them in bare environments of PYTHONS"
+	@echo "make audit                     known vulnerabilities in the packages of constraints.txt"
 	@echo "make lint                      ruff and mypy: style, format and types"
 	@echo "make fetch                     get EPyMARL at the tested commit into the cache"
 	@echo "make venv [PYTHON=$(PYTHON)]      only the virtual environment $(VENV), with all that the tests need"
@@ -100,6 +105,18 @@ fuzz: $(ALL_STAMP)
 
 soak: $(ALL_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --seconds $(SOAK) --out results/soak/soak.json
+
+$(RELEASE_STAMP): $(STAMP) Makefile
+	$(INSTALL) -e '.[release]'
+	@touch $@
+
+# What is checked, and what is not: tests/release.py. Pythons that are not there are said to be so.
+release: $(RELEASE_STAMP)
+	$(BIN)/python tests/release.py --pythons $(PYTHONS) $(if $(TAG),--tag $(TAG))
+
+# All versions are given, so nothing is resolved or installed.  A package that the service does not know is a failure too.
+audit: $(RELEASE_STAMP)
+	$(BIN)/python -m pip_audit --strict --disable-pip --no-deps --requirement constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist site plugins/*.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -31,7 +31,8 @@ setup(
     description="Trust-region and natural-gradient multi-agent learners for EPyMARL",
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.10",
     classifiers=[  # those that continuous integration tests
         "Programming Language :: Python :: 3",
@@ -62,6 +63,8 @@ setup(
         "vmas": ["vmas[gymnasium]>=1.5.1"],
         "smax": ["jaxmarl>=0.2"],
         "atari": ["pettingzoo", "multi-agent-ale-py>=0.1.12", "ale-py>=0.12", "pygame-ce"],
+        # What SMAClite imports. Itself it comes from its repository: see Dockerfile.
+        "smaclite": ["scikit-learn", "rtree", "pygame-ce"],
         "tune": ["optuna", "pandas"],
         "ray": ["ray"],
         "slurm": ["submitit"],
@@ -72,6 +75,7 @@ setup(
         "logging": ["tensorboard", "wandb"],
         "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
         "notebook": ["nbclient", "nbformat", "ipykernel"],
+        "release": ["build", "twine", "pip-audit"],
         # Minari, which recorded episodes are tested to load in, needs Python 3.11.
         "dev": [
             "pytest",

@@ -342,6 +342,9 @@ BAD = {
     "foreign json": (lambda p: metadata_file(p).write_text("{}"), "x was written by another tool"),
     "foreign list": (lambda p: metadata_file(p).write_text("[]"), "x was written by another tool"),
     "version": (lambda p: change_metadata(p, format_version_=2), "format version 2, and this plugin reads 1; record"),
+    "older version": (lambda p: change_metadata(p, format_version_=0), "version 0, and this plugin reads 1; record"),
+    "no version": (lambda p: change_metadata(p, format_version_=None), "version None, and this plugin reads 1; record"),
+    "version as a truth": (lambda p: change_metadata(p, format_version_=True), "version True, and this plugin reads 1"),
     "facts": (
         lambda p: change_metadata(p, n_agents_="2"),
         "metadata.json is damaged: it does not say n_agents; record",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from epymarl_trust_region.errors import CheckpointError, StorageError
 from epymarl_trust_region.modules import files
+from epymarl_trust_region.suite import resume
 from epymarl_trust_region.suite.checkpoints import check_folder, with_chosen_step
 from epymarl_trust_region.suite.last_policy import saving_last
 from support import LEARNERS, make_batch, make_learner
@@ -272,3 +275,85 @@ def test_files_with_other_things_in_them(tmp_path, name, content):
     with pytest.raises(CheckpointError, match=str(tmp_path)) as caught:
         learner.load_models(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+# Formats ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_format(tmp_path):
+    """Makes a run's folder of one step whose `name` has this format version; None: none, as the oldest have."""
+    learner = make_learner(make_batch(), hidden_dim=4, critic_hidden_dim=4)
+
+    def make(version: object, name: str = "learner.th") -> Path:
+        folder = tmp_path / "run/10"
+        folder.mkdir(parents=True, exist_ok=True)
+        learner.save_models(str(folder))
+        resume.write(folder, {"seed": 1}, {})
+        state = torch.load(folder / name, weights_only=True)
+        assert state.pop("format_version") == 1
+        torch.save(state if version is None else {**state, "format_version": version}, folder / name)
+        return folder.parent
+
+    make.learner = learner
+    return make
+
+
+@pytest.mark.parametrize("name", ["learner.th", "run.th"])
+@pytest.mark.parametrize("version", [None, 0, 1])
+def test_a_checkpoint_of_a_known_format_is_read(of_format, version, name):
+    run = of_format(version, name)
+    check_folder(str(run), 0, HAPPO)
+    other = make_learner(make_batch(seed=1), hidden_dim=4, critic_hidden_dim=4, seed=1)
+    with torch.no_grad():
+        next(other.mac.parameters()).add_(1)
+    other.load_models(str(run / "10"))
+    for ours, theirs in ((other.mac.agent, of_format.learner.mac.agent), (other.critic, of_format.learner.critic)):
+        assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert resume.read(run / "10")["configuration"] == {"seed": 1}
+
+
+@pytest.mark.parametrize("name", ["learner.th", "run.th"])
+@pytest.mark.parametrize("version, shown", [(2, "2"), (-1, "-1"), (True, "of type bool"), ("1", "of type str")])
+def test_a_checkpoint_of_another_format_is_refused_in_one_line(of_format, version, shown, name):
+    run = of_format(version, name)
+    said = (
+        rf"^checkpoint file {run / '10' / name} has the format version {shown}, and this plugin, \d\S+, reads 0 to 1; "
+        r"use the version of this plugin that wrote it$"
+    )
+    with pytest.raises(CheckpointError, match=said):
+        check_folder(str(run), 0, HAPPO)
+    with pytest.raises(CheckpointError, match=said):
+        of_format.learner.load_models(str(run / "10")) if name == "learner.th" else resume.read(run / "10")
+
+
+def test_the_first_checkpoints_hold_less_and_are_read(of_format):
+    """Without checksums, without run.th, and with one counter where the learner now carries several."""
+    file = of_format(None) / "10/learner.th"
+    (file.parent / resume.RUN_FILE).unlink()
+    state = torch.load(file, weights_only=True)
+    state["log_stats_t"] = 70
+    del state["carried"], state["grad_norms"]
+    torch.save(state, file)
+    check_folder(str(file.parents[1]), 0, HAPPO)
+    of_format.learner.load_models(str(file.parent))
+    assert of_format.learner.log_stats_t == 70 and resume.read(file.parent) is None
+
+
+@pytest.mark.parametrize(
+    "suite, algorithm",
+    [
+        ("lite", "happo"),
+        pytest.param("epymarl", "happo", marks=pytest.mark.integration),
+        pytest.param("epymarl", "qmix", marks=pytest.mark.integration),
+    ],
+)
+def test_both_hosts_refuse_a_newer_checkpoint_before_a_run_has_a_folder(of_format, suite, algorithm, tmp_path):
+    name = "learner.th" if algorithm == "happo" else "run.th"  # of the host's own learners the rest is its affair
+    run = of_format(2, name)
+    task = ["env_args.key=trust-region-climbing-v0", "env_args.time_limit=1", "use_cuda=False"]
+    words = [f"--config={algorithm}", "--env-config=gymma", f"--suite={suite}", "with", *task, f"checkpoint_path={run}"]
+    command = [sys.executable, "-m", "epymarl_trust_region", "run", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and not (tmp_path / "results").exists()
+    assert done.stderr.splitlines()[-1].startswith(f"error: checkpoint file {run / '10' / name} has the format version")

@@ -157,9 +157,10 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     ours = metadata.get(OURS) if isinstance(metadata, dict) else None
     if not isinstance(ours, dict):
         raise DataError(f"{path} was written by another tool; only what save_episodes has written can be read here")
-    if ours.get("format_version") != FORMAT_VERSION:
+    version = ours.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
         raise DataError(
-            f"{path} has the format version {short(ours.get('format_version'))}, and this plugin reads "
+            f"{path} has the format version {short(version)}, and this plugin reads "
             f"{FORMAT_VERSION}; record the episodes again, or read them with the plugin that wrote them"
         )
     _check_facts(file, metadata, ours)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..modules import files
+from . import resume
 
 
 def check_folder(path: str, load_step: int, learner: type[Any] | None, t_max: float | None = None) -> None:
@@ -20,11 +21,13 @@ def check_folder(path: str, load_step: int, learner: type[Any] | None, t_max: fl
         t_max: the steps to which it is to be trained on; None: it is not.
 
     Raises:
-        CheckpointError: no such folder, no step folders in it, files missing or damaged, or `t_max` is behind it.
+        CheckpointError: no such folder, no step folders in it, files missing or damaged or of a format that
+            is not known, or `t_max` is behind it.
     """
     step = chosen_step(path, load_step, learner, _warn)
     chosen = Path(path) / str(step)
     files.check(chosen)
+    resume.read(chosen)
     if learner is not None:
         learner.check_files(str(chosen))
     if t_max is not None and step > t_max:

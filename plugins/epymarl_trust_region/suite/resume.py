@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from ..interfaces import Logger
-from ..modules import files
+from ..modules import file_format, files
 from ..modules.plain import packed, unpacked
 from ..seeding import random_state, restore_random_state
 from .same_run import configuration, differences
@@ -68,18 +68,18 @@ def write(folder: Path, of_run: Mapping[str, Any], series: Series, state: Mappin
     logged = state.pop("logged", {key: len(points) for key, points in series.items()})
     kept = {key: _columns(series[key][:length]) for key, length in logged.items() if length}
     about = {"configuration": json.dumps(of_run, default=str), "saved_at": time.time()}
-    files.write(folder / RUN_FILE, {**about, "series": kept, **packed(state)})
+    files.write(folder / RUN_FILE, file_format.stamped({**about, "series": kept, **packed(state)}))
 
 
 def read(folder: Path) -> dict[str, Any] | None:
     """What `write` wrote; None if there is none, as in checkpoints of older versions.
 
     Raises:
-        CheckpointError: it is damaged, or something else.
+        CheckpointError: it is damaged, or something else, or of a format that is not known.
     """
     if not (folder / RUN_FILE).exists():
         return None
-    state = files.read(folder / RUN_FILE)
+    state = file_format.read(folder / RUN_FILE)
     try:
         state = unpacked(state)
         found = {**state, "configuration": dict(json.loads(state["configuration"]))}
