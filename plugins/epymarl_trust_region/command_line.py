@@ -40,7 +40,9 @@ class Parser(argparse.ArgumentParser):
         """argparse's message as one line of ours."""
         return f"{self._in_words(message)}; see {self.prog} --help"
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(  # type: ignore[override]  # its types are those of three overloads
+        self, args: Any = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
         """argparse's, after a look for flags that there are not: it would first ask for what is missing."""
         if self._passes_on:
             return super().parse_known_args(args, namespace)
