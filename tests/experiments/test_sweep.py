@@ -147,6 +147,8 @@ def test_without_defaults_the_host_is_chosen_and_gymma_is_the_environment():
         ("algorithms: [{config: happo}]\ntasks: [{task: 3}]", "^task in study.yaml is 3, which is no word"),
         ("algorithms: [{config: happo, name: [a]}]\ntasks: [{task: t}]", "^name in study.yaml is .'a'., which is no w"),
         ("algorithms: [happo]\ntasks: [{task: t}]", "^`happo` in study.yaml .*; write `- {config: happo}`$"),
+        ("? [a]\n: 1", "sweep file study.yaml cannot be read: line 1: .*unhashable key"),
+        ("!!map [1]", "sweep file study.yaml cannot be read: line 1: expected a mapping node"),
         ("a: [", "sweep file study.yaml cannot be read: "),
         ("a: b: c\nd: {", "sweep file study.yaml cannot be read: line 1: mapping values"),
         ("a: \0", "sweep file study.yaml cannot be read: "),
@@ -310,6 +312,15 @@ def test_a_grid_may_have_one_value_and_stand_in_tasks_and_defaults(tmp_path):
         "t-happo-gamma0.9-lr0.1-eps_clip0.3": {"gamma": 0.9, "lr": 0.1, "eps_clip": 0.3},
         "t-happo-gamma0.99-lr0.1-eps_clip0.3": {"gamma": 0.99, "lr": 0.1, "eps_clip": 0.3},
     }
+
+
+def test_a_merge_of_yaml_is_no_key_that_stands_twice(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "defaults: {seeds: [1]}\nexperiments:\n"
+        "  - &a {name: a, task: t, config: happo, with: &w {lr: 1}}\n"
+        "  - {<<: *a, name: b, with: {<<: *w, lr: 2, gamma: 1}}\n"
+    )
+    assert read_sweep(tmp_path / "a.yaml").experiments[1].overrides == {"lr": 2, "gamma": 1}
 
 
 def test_a_group_of_environment_arguments_joins_those_of_the_defaults(tmp_path):

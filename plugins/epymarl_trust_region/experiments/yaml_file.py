@@ -15,15 +15,15 @@ class _Once(yaml.SafeLoader):
     """Refuses a key that stands twice in a group: YAML would forget the first."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else ()
         seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen and isinstance(key.value, str):
-                raise yaml.constructor.ConstructorError(
-                    problem=f"`{key.value}` stands twice in one group; join them, or remove one",
-                    problem_mark=key.start_mark,
-                )
-            if isinstance(key.value, str):
-                seen.add(key.value)
+        for key, _ in pairs:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
+                problem = f"`{key.value}` stands twice in one group; join them, or remove one"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
