@@ -43,9 +43,12 @@ _EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "slurm": (("submitit",), "sweep with --engine=slurm"),
     "notebook": (("nbclient", "nbformat", "ipykernel"), "running of examples/first_comparison.ipynb"),
     "docs": (("mkdocs-material", "mkdocstrings"), "`make docs`"),
+    "release": (("build", "twine", "pip-audit"), "`make release`, `make audit`"),
+    "smaclite": (("scikit-learn", "rtree", "pygame-ce"), "env=smaclite"),
 }
 _PIN = re.compile(r"([A-Za-z0-9_.-]+)==([^;\s]+)\s*(?:;\s*python_version >= \"3\.(\d+)\")?")
-_SMACLITE = "pip install git+https://github.com/uoe-agents/smaclite.git; without it there is no env=smaclite"
+# Without its requirements: it asks for an Rtree that has no wheel, and for pygame, whose place pygame-ce takes.
+_SMACLITE = "pip install --no-deps git+https://github.com/uoe-agents/smaclite.git"
 
 
 @dataclass(frozen=True)
@@ -125,14 +128,15 @@ def _optional() -> Iterator[Check]:
     """What the extras of setup.py bring."""
     for package, extra, what in _IMPORTED:
         yield _package(package, f"{install(extra)}; without it there is no {what}", required=False)
+    own: dict[str, Callable[[], str]] = {"atari": _pong, "smaclite": _smaclite}
     for extra, (packages, what) in _EXTRAS.items():
-        question = _pong if extra == "atari" else functools.partial(_installed, packages)
-        yield _asked(extra, question, f"{install(extra)}; without it there is no {what}")
+        question = own.get(extra, functools.partial(_installed, packages))
+        then = f", then {_SMACLITE}" if extra == "smaclite" else ""
+        yield _asked(extra, question, f"{install(extra)}{then}; without it there is no {what}")
 
 
 def _hosts() -> Iterator[Check]:
     """EPyMARL, what it runs beside ours, and git, which fetches it."""
-    yield _asked("smaclite", _smaclite, _SMACLITE)
     yield _asked(
         "StarCraftII", _starcraft, "install it, or set SC2PATH to its folder; without it there is no env=sc2 or sc2v2"
     )
@@ -234,6 +238,7 @@ def _pong() -> str:
 
 
 def _smaclite() -> str:
+    """By itself: who has installed it with its own requirements has pygame in the place of pygame-ce."""
     if "smaclite" in sys.modules or importlib.util.find_spec("smaclite") is None:
         raise LookupError("not installed")
     return metadata.version("smaclite")

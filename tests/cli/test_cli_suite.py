@@ -237,6 +237,7 @@ def test_doctor_knows_what_a_run_may_need(capsys, monkeypatch, tmp_path) -> None
     assert found["good"] and all(check["remedy"] for check in found["checks"] if not check["good"])
     checks = {check["name"]: check for check in found["checks"]}
     assert {"CUDA", "smaclite", "StarCraftII", "versions", "EPyMARL"} <= checks.keys()
+    assert "[smaclite]', then pip install --no-deps git+" in checks["smaclite"]["remedy"] or checks["smaclite"]["good"]
     game = checks["StarCraftII"]
     assert not game["good"] and not game["required"] and game["detail"] == f"SC2PATH={tmp_path / 'sc2'} is no folder"
     (tmp_path / "sc2/Versions").mkdir(parents=True)
