@@ -186,11 +186,11 @@ def test_an_action_moves_its_own_joint():
     env = make("HalfCheetah", "3x2")
     env.reset()
     env.step(np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]))
-    assert env._simulator.data.ctrl.tolist() == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert env.simulator.data.ctrl.tolist() == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     env = make("Walker2d", "2x3")  # the package's: foot, leg, thigh, where the actuators are thigh, leg, foot
     env.reset()
     env.step(np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]))
-    assert env._simulator.data.ctrl.tolist() == [0.3, 0.2, 0.1, 0.6, 0.5, 0.4]
+    assert env.simulator.data.ctrl.tolist() == [0.3, 0.2, 0.1, 0.6, 0.5, 0.4]
 
 
 def test_what_lies_outside_the_box_is_clipped_to_it():

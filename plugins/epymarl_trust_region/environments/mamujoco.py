@@ -15,6 +15,7 @@ from ..errors import CapabilityError
 from . import mamujoco_tasks
 from .actions import floats
 from .mamujoco_sight import local_sight
+from .mamujoco_together import Robots
 
 _OF_CONSTRAINTS = ("_", "efc", "iefc", "efm", "iacc", "ifrc", "iMa")  # of MuJoCo's arrays; of islands of them, too
 
@@ -45,6 +46,8 @@ class MaMuJoCoEnv:
         EnvironmentMissingError: a package is not installed.
     """
 
+    known_form = True  # see `interface.KnownForm`
+
     def __init__(
         self,
         scenario: str,
@@ -62,7 +65,8 @@ class MaMuJoCoEnv:
     ) -> None:
         mamujoco_tasks.check(scenario, partition, time_limit, obs, obsk, render_mode, **options)
         package = mamujoco_tasks.make(scenario, partition, obsk, options)
-        self._simulator = package.single_agent_env
+        self.simulator = package.single_agent_env
+        mamujoco_tasks.shorten(self.simulator)
         self.episode_limit, self.common_reward = time_limit, common_reward
         self._seed: int | None = seed  # None: it has been used
         self._render_mode, self._steps = render_mode, 0
@@ -70,6 +74,8 @@ class MaMuJoCoEnv:
         self.n_agents = len(joints)
         self._share_out(joints)
         self._names: list[str] = []
+        self._state: np.ndarray | None = None  # made of `_raw` when somebody looks, as `_obs` is
+        self._obs: np.ndarray | None = None
         self._look = local_sight(package) if obs == "local" else None
         self._see(package.state())
 
@@ -80,7 +86,7 @@ class MaMuJoCoEnv:
         at = np.flatnonzero(self._real)
         actuators = np.concatenate(joints)
         self._from = at[np.argsort(actuators)]
-        box = self._simulator.action_space
+        box = self.simulator.action_space
         self._low, self._high = box.low.astype(np.float64), box.high.astype(np.float64)
         self._range = np.zeros((2, *self._shape), np.float32)
         self._range.reshape(2, -1)[:, at] = box.low[actuators], box.high[actuators]
@@ -88,10 +94,10 @@ class MaMuJoCoEnv:
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
         """Start the next episode of the seed given at construction, or the first of `seed`; gives (obs [N, O], {})."""
         seed, self._seed = self._seed if seed is None else seed, None
-        state, _ = self._simulator.reset(seed=seed, options=options)
+        state, _ = self.simulator.reset(seed=seed, options=options)
         self._steps = 0
         self._see(state)
-        return self._obs, {}
+        return self.get_obs(), {}
 
     def step(self, actions: Any) -> tuple[np.ndarray, float | list[float], bool, bool, dict]:
         """Move all joints; gives (obs [N, O], reward, terminated, truncated, info).
@@ -105,33 +111,49 @@ class MaMuJoCoEnv:
         Raises:
             CapabilityError: another shape: from a policy that chooses among discrete actions.
         """
-        actions = floats(actions, self._shape)
-        # In float64, as the package hands them on: the cost of actions is rounded otherwise in float32.
-        played = np.maximum(actions.take(self._from), self._low)
-        state, reward, terminated, _, _ = self._simulator.step(np.minimum(played, self._high, out=played))
+        state, reward, terminated, _, _ = self.simulator.step(self.played(floats(actions, self._shape)))
+        terminated, truncated, reward = bool(terminated), self.take_note(state), float(reward)
+        info = {"episode_limit": True} if truncated and not terminated else {}
+        reward_s = reward if self.common_reward else [reward] * self.n_agents
+        return self.get_obs(), reward_s, terminated, truncated, info
+
+    def played(self, actions: np.ndarray) -> np.ndarray:
+        """What the actuators get of actions [..., N, A], [..., U]: clipped, in their order.
+
+        In float64, as the package hands them on: the cost of actions is rounded otherwise in float32.
+        """
+        played = np.maximum(actions.reshape(*actions.shape[:-2], -1).take(self._from, -1), self._low)
+        return np.minimum(played, self._high, out=played)
+
+    def take_note(self, state: np.ndarray) -> bool:
+        """Count a step that led to this state, in float64; gives whether the limit cuts the episode."""
         self._steps += 1
         self._see(state)
-        terminated, truncated = bool(terminated), self._steps >= self.episode_limit
-        info = {"episode_limit": True} if truncated and not terminated else {}
-        reward = float(reward)
-        return self._obs, reward if self.common_reward else [reward] * self.n_agents, terminated, truncated, info
+        return self._steps >= self.episode_limit
+
+    @property
+    def state_is_seen(self) -> bool:
+        """Whether each agent's observation is the state."""
+        return self._look is None
 
     def _see(self, state: np.ndarray) -> None:
-        """Keep what is seen now, in new arrays: a caller may have kept the old ones."""
-        self._state = state.astype(np.float32)
-        if self._look:
-            self._obs = self._look()
-        else:
-            self._obs = np.empty((self.n_agents, len(state)), np.float32)
-            self._obs[:] = self._state
+        """Keep what there is to see; it is made into arrays, new ones each time, when somebody looks."""
+        self._raw: np.ndarray = state
+        self._state = self._obs = None
 
     def get_obs(self) -> np.ndarray:
         """The observations of all agents, [N, O] float32."""
+        if self._obs is None:
+            self._obs = self._look() if self._look else np.tile(self.get_state(), (self.n_agents, 1))
         return self._obs
 
     def get_state(self) -> np.ndarray:
         """The single-agent environment's observation, [S] float32."""
+        if self._state is None:
+            self._state = self._raw.astype(np.float32)
         return self._state
+
+    together = staticmethod(Robots)  # several of them, stepped as one: for shares of a rollout
 
     def get_avail_actions(self) -> np.ndarray:
         """1 for each action that an agent has, 0 for padding; [N, A] int32."""
@@ -140,8 +162,8 @@ class MaMuJoCoEnv:
     def get_env_info(self) -> dict[str, Any]:
         """The sizes that a runner, a MAC and a learner are built from, and the actions' ranges [N, A], 0 in padding."""
         return {
-            "state_shape": len(self._state),
-            "obs_shape": self._obs.shape[1],
+            "state_shape": len(self.get_state()),
+            "obs_shape": self.get_obs().shape[1],
             "n_actions": self._shape[1],
             "n_agents": self.n_agents,
             "episode_limit": self.episode_limit,
@@ -161,7 +183,7 @@ class MaMuJoCoEnv:
         if self._render_mode is None:
             raise CapabilityError("multi-agent MuJoCo is drawn with env_args.render_mode=human or rgb_array, not null")
         try:
-            return self._simulator.mujoco_renderer.render(self._render_mode)
+            return self.simulator.mujoco_renderer.render(self._render_mode)
         except Exception as error:  # whatever the drivers raise
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise CapabilityError(
@@ -173,7 +195,7 @@ class MaMuJoCoEnv:
         raise CapabilityError("multi-agent MuJoCo keeps no replays; set save_replay=False")
 
     def close(self) -> None:
-        self._simulator.close()
+        self.simulator.close()
 
     def _numbers(self) -> dict[str, np.ndarray]:
         """MuJoCo's own arrays, all that a robot keeps from step to step.
@@ -181,7 +203,7 @@ class MaMuJoCoEnv:
         With what the state alone would give again, for rewards are made of where the last substep began. Without the
         constraints', which are other ones at each step, and without indices, with which MuJoCo goes into its memory.
         """
-        data = self._simulator.data
+        data = self.simulator.data
         if not self._names:
             found = {name: getattr(data, name) for name in dir(data) if not name.startswith(_OF_CONSTRAINTS)}
             arrays = {name: x for name, x in found.items() if isinstance(x, np.ndarray) and x.size}
@@ -192,20 +214,21 @@ class MaMuJoCoEnv:
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next steps and episodes depend on, as plain data and arrays."""
         return {
-            "time": self._simulator.data.time,
+            "time": self.simulator.data.time,
             "simulation": {name: array.copy() for name, array in self._numbers().items()},
-            "generator": self._simulator.np_random.bit_generator.state,
+            "generator": self.simulator.np_random.bit_generator.state,
             "seed": self._seed,
             "steps": self._steps,
-            "state": self._state.copy(),
-            "obs": self._obs.copy(),
+            "state": self.get_state().copy(),
+            "obs": self.get_obs().copy(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict` of an environment that was made with the same arguments."""
         for name, array in self._numbers().items():
             array[...] = state["simulation"][name]
-        self._simulator.data.time = state["time"]
-        self._simulator.np_random.bit_generator.state = state["generator"]
+        self.simulator.data.time = state["time"]
+        self.simulator.np_random.bit_generator.state = state["generator"]
         self._seed, self._steps = state["seed"], state["steps"]
-        self._state, self._obs = state["state"].copy(), state["obs"].copy()
+        self._raw = self._state = state["state"].copy()
+        self._obs = state["obs"].copy()

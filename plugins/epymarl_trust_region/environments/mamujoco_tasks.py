@@ -20,6 +20,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import ConfigError, EnvironmentMissingError
 
 _JOINTS = {  # robots, and how many joints each has to share out
@@ -107,6 +109,28 @@ def make(scenario: str, partition: str, obsk: int, options: Mapping[str, Any]) -
         for joints in depths.values():  # two joints of Pusher share a label, by which alone the package sorts sets
             joints.sort(key=lambda joint: (joint.label, joint.act_ids))
     return described
+
+
+def shorten(simulator: Any) -> None:
+    """Let a single-agent environment hand its steps to MuJoCo without looking up each part of itself first.
+
+    What MuJoCo is asked is the same, so the numbers are. A class with ways of its own is left as it is.
+    """
+    from gymnasium.envs.mujoco.mujoco_env import MujocoEnv
+
+    mujoco: Any = importlib.import_module("mujoco")
+    kind, model, data = type(simulator), simulator.model, simulator.data
+    names = ("do_simulation", "_step_mujoco_simulation")
+    if any(getattr(kind, name) is not getattr(MujocoEnv, name) for name in names):
+        return
+    control, step, forces = data.ctrl, mujoco.mj_step, mujoco.mj_rnePostConstraint
+
+    def do_simulation(ctrl: np.ndarray, n_frames: int) -> None:
+        control[:] = ctrl
+        step(model, data, n_frames)
+        forces(model, data)
+
+    simulator.do_simulation = do_simulation
 
 
 # Names ---------------------------------------------------------------------------------------------------------------

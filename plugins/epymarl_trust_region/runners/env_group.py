@@ -9,6 +9,7 @@ import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.sharedctypes import RawArray
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from ..environments import snapshot
 from ..environments.batched import BatchedEnv, Played, Seen
 from ..environments.ends import fold
-from ..environments.interface import Checked, under_contract
+from ..environments.interface import Checked, under_contract, wrapped_by_known_form
 from ..environments.scene import Scene, broken
 from ..environments.values import check_info, first_not_finite, is_finite, told
 from ..errors import TrustRegionError
@@ -77,8 +78,18 @@ class EnvGroup:
         """Write into these fields from now on."""
         self.views = _views(fields)
         self.continuous = self.views["actions"].dtype.kind == "f"
+        #: Each environment's own part of every field, [T+1, ...]: to find it anew at each step takes its time.
+        self._of = {i: SimpleNamespace(**{key: view[i] for key, view in self.views.items()}) for i in self.envs}
         for env in self.envs.values():
             self._say_what_is_wanted(env)
+        self._team_up()
+
+    def _team_up(self) -> None:
+        """Let environments that can be stepped together be; they tell themselves who sends indices for floats."""
+        own = [wrapped_by_known_form(env) for env in self.envs.values()]
+        together = getattr(own[0], "together", None) if own and self.continuous else None
+        self._team = together(own) if together else None
+        self._row = {i: row for row, i in enumerate(self.envs)}
 
     def _say_what_is_wanted(self, env: Any) -> None:
         if isinstance(env, Checked):
@@ -98,36 +109,82 @@ class EnvGroup:
         Raises:
             EnvironmentFaultError, NonFiniteError: an environment gives what nothing can be learnt from.
         """
-        ended = [episode for i in self.alive if (episode := self._step(i, t))]
+        ended = self._play(self.alive, t)
         if ended:
             over = {episode.index for episode in ended}
             self.alive = [i for i in self.alive if i not in over]
         return ended
 
+    def _play(self, playing: Sequence[int], t: int) -> list[Ended]:
+        """Play step t in these environments; gives the episodes that end with it."""
+        if self._team is not None and playing:
+            return self._play_together(playing, t)
+        return [episode for i in playing if (episode := self._step(i, t))]
+
+    def _play_together(self, playing: Sequence[int], t: int) -> list[Ended]:
+        views, rows = self.views, self._places(playing)
+        moved = self._team.step([self._row[i] for i in playing], views["actions"][rows, t])
+        views["reward"][rows, t] = moved.rewards[:, None]
+        width = views["reward"].shape[-1]
+        for i, reward in zip(playing, moved.rewards.tolist(), strict=True):
+            self.envs[i].count(reward)
+            self.returns[i] = self.returns[i] + (reward if width == 1 else np.full(width, reward))
+        self._observe_together(playing, rows, moved.states, t + 1)
+        if not (moved.terminated.any() or moved.truncated.any()):
+            return []
+        ended = []
+        for i, terminated, truncated in zip(playing, moved.terminated.tolist(), moved.truncated.tolist(), strict=True):
+            if terminated or truncated:
+                of = self._of[i]
+                of.terminated[t], of.truncated[t] = terminated, not terminated
+                info = {} if terminated else {"episode_limit": True}
+                ended.append(Ended(i, t + 1, self.returns[i], info, not terminated))
+        return ended
+
+    def _places(self, playing: Sequence[int]) -> Any:
+        """A slice where nobody is left out: indexing by a list copies."""
+        everyone = len(playing) == len(self.envs) == playing[-1] - playing[0] + 1
+        return slice(playing[0], playing[-1] + 1) if everyone else list(playing)
+
+    def _observe_together(self, playing: Sequence[int], rows: Any, states: np.ndarray, t: int) -> None:
+        views, one = self.views, self.envs[playing[0]]
+        if not one.state_is_seen:  # agents see something else
+            for i in playing:
+                self._observe(i, t)
+            return
+        views["state"][rows, t] = states
+        if not is_finite(views["state"][rows, t]):
+            for i in playing:
+                self.envs[i].get_state()  # says which
+        views["obs"][rows, t] = views["state"][rows, t][:, None]
+        views["avail_actions"][rows, t] = one.get_avail_actions()
+        views["filled"][rows, t] = 1
+
     def _step(self, i: int, t: int) -> Ended | None:
-        views = self.views
-        actions = views["actions"][i, t] if self.continuous else views["actions"][i, t, :, 0]
+        of = self._of[i]
+        actions = of.actions[t] if self.continuous else of.actions[t, :, 0]
         _, reward, terminated, truncated, info = self.envs[i].step(actions)
-        terminated, truncated = fold(terminated, truncated)
-        over = terminated or truncated
-        said_so = bool(info.get("episode_limit", False))
-        views["reward"][i, t] = reward
-        views["terminated"][i, t] = over and not said_so
+        of.reward[t] = reward
         # One for the team is added up as it comes, individual ones in double precision, as in the suite.
-        self.returns[i] = self.returns[i] + (reward if np.isscalar(reward) else np.asarray(reward, np.float64))
+        plain = type(reward) is float or np.isscalar(reward)
+        self.returns[i] = self.returns[i] + (reward if plain else np.asarray(reward, np.float64))
         self._observe(i, t + 1)
-        if not over:
+        if terminated is False and truncated is False:  # as in most steps; the rollout's fields were zero before
             return None
+        terminated, truncated = fold(terminated, truncated)
+        if not (terminated or truncated):
+            return None
+        said_so = bool(info.get("episode_limit", False))
         cut = said_so or not terminated
-        views["truncated"][i, t] = cut
+        of.terminated[t], of.truncated[t] = not said_so, cut
         return Ended(i, t + 1, self.returns[i], info, cut)
 
     def _observe(self, i: int, t: int) -> None:
-        env, views = self.envs[i], self.views
-        views["state"][i, t] = env.get_state()
-        views["obs"][i, t] = env.get_obs()
-        views["avail_actions"][i, t] = env.get_avail_actions()
-        views["filled"][i, t] = 1
+        env, of = self.envs[i], self._of[i]
+        of.state[t] = env.get_state()
+        of.obs[t] = env.get_obs()
+        of.avail_actions[t] = env.get_avail_actions()
+        of.filled[t] = 1
 
     # Between two rollouts -------------------------------------------------------------------------------------------
 
@@ -168,6 +225,7 @@ class EnvGroup:
         self.envs[i].close()
         self.envs[i] = under_contract(lambda index: self._make_env(index, *seeded_with), i, self.name)
         self._say_what_is_wanted(self.envs[i])
+        self._team_up()
         self.envs[i].reset()
 
     def close(self) -> None:

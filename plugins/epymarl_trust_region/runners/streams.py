@@ -43,18 +43,32 @@ class StreamGroup(EnvGroup):
 
     def step(self, t: int) -> list[Ended]:
         """Play step t, or begin an episode where one is over; gives those that end with it."""
+        if self._team is not None:  # each has random numbers of its own: nobody's depend on who comes first
+            playing = [i for i in self.envs if i not in self.over]
+            for i in sorted(self.over):
+                self._begin_anew(i, t)
+            return self._ended(self._play(self._counted(playing, t), t))
         ended = []
         for i in self.envs:
             if i in self.over:
-                self._begin(i)
-                self._observe(i, t + 1)
-                continue
-            self.views["mask"][i, t] = 1
-            self.lengths[i] += 1
-            if episode := self._step(i, t):
-                ended.append(episode._replace(length=self.lengths[i]))
-                self.over.add(i)
+                self._begin_anew(i, t)
+            else:
+                ended += self._ended(self._play(self._counted([i], t), t))
         return ended
+
+    def _begin_anew(self, i: int, t: int) -> None:
+        self._begin(i)
+        self._observe(i, t + 1)
+
+    def _counted(self, playing: list[int], t: int) -> list[int]:
+        self.views["mask"][playing, t] = 1
+        for i in playing:
+            self.lengths[i] += 1
+        return playing
+
+    def _ended(self, episodes: list[Ended]) -> list[Ended]:
+        self.over.update(episode.index for episode in episodes)
+        return [episode._replace(length=self.lengths[episode.index]) for episode in episodes]
 
     def state_dict(self) -> dict[Any, Any]:
         found = super().state_dict()
