@@ -23,6 +23,7 @@ from ..modules.input_norm import RunningNorm
 from ..modules.memory import Carried, Memory, begins_of, stream_mask
 from ..modules.networks import make_module
 from ..modules.policy import Policy
+from ..numerics.gradless import gradless
 
 #: Which rows of a batch: a list of them, or a slice.
 Rows = Sequence[int] | slice
@@ -98,7 +99,7 @@ class TrustRegionMAC:
 
     # What runners use: one step of all agents -------------------------------------------------------------------
 
-    @torch.no_grad()
+    @gradless
     def select_actions(
         self, ep_batch: Batch, t_ep: int, t_env: int, bs: Rows = slice(None), test_mode: bool = False
     ) -> Tensor:
@@ -226,7 +227,7 @@ class TrustRegionMAC:
             return self.policy_class(actor.unrolled(inputs, memory), avail_actions)
         return self.policy_class(actor.vjp(inputs, memory)[0], avail_actions)
 
-    @torch.no_grad()
+    @gradless
     def evaluate(
         self,
         agent: int,
@@ -252,13 +253,13 @@ class TrustRegionMAC:
         outputs, pull_actor = self.agent.actor(agent).vjp(inputs, memory)
         log_prob, entropy, pull_policy = self.policy_class.evaluate(outputs, avail_actions, actions)
 
-        @torch.no_grad()
+        @gradless
         def pull(of_log_prob: Tensor, of_entropy: Tensor, out: Sequence[Tensor]) -> None:
             pull_actor(pull_policy(of_log_prob, of_entropy), out)
 
         return log_prob, entropy, pull
 
-    @torch.no_grad()
+    @gradless
     def evaluate_all(
         self,
         inputs: Tensor,
@@ -285,19 +286,19 @@ class TrustRegionMAC:
             avail = torch.stack([full if own is None else own for own in avail_actions])
         log_prob, entropy, pull_policy = self.policy_class.evaluate(outputs, avail, actions)
 
-        @torch.no_grad()
+        @gradless
         def pull(of_log_prob: Tensor, of_entropy: Tensor, out: Sequence[Sequence[Tensor]]) -> None:
             pull_actors(pull_policy(of_log_prob, of_entropy), out)
 
         return log_prob, entropy, pull
 
-    @torch.no_grad()
+    @gradless
     def linearise(
         self, agent: int, inputs: Tensor, avail_actions: Tensor | None, memory: Memory | None = None
     ) -> tuple[Policy, Callable, Callable]:
         """pi_i over whole sequences, as `policy`, with the derivatives of its outputs both ways (`Actor.linearise`)."""
         outputs, push, pull = self.agent.actor(agent).linearise(inputs, memory)
-        return self.policy_class(outputs, avail_actions), torch.no_grad()(push), torch.no_grad()(pull)
+        return self.policy_class(outputs, avail_actions), gradless(push), gradless(pull)
 
     def agent_parameters(self, agent: int) -> list[torch.nn.Parameter]:
         """The parameters that agent `agent` acts with; the same for every agent where actors are shared."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..numerics.autograd import autograd_linear, autograd_vjp
 from ..numerics.flat import flatten, is_flat
+from ..numerics.gradless import gradless
 from ..numerics.gru import gru_linear
 from ..numerics.mlp import ACTIVATIONS, Pull, Push, affine_pull, affine_push, mlp_linear
 from .input_norm import RunningNorm
@@ -355,6 +356,7 @@ class ActorSet(nn.Module):
         self.n_agents = n_agents
         agents = nn.ModuleList(make_actor() for _ in range(1 if share_parameters else n_agents))
         self.agents = cast(Sequence[AnyActor], agents)
+        self._actors = tuple(self.agents)  # to ask a ModuleList takes as long as a layer
         self._flatten()
 
     def _flatten(self) -> None:
@@ -369,7 +371,7 @@ class ActorSet(nn.Module):
 
     def _together(self) -> None:
         """Bring the parameters back into one matrix if something (a device, a copy) has taken them out of it."""
-        if not is_flat(self.agents[0].in_order, self._rows):
+        if not is_flat(self._actors[0].in_order, self._rows):
             self._flatten()
 
     @torch.no_grad()
@@ -383,11 +385,11 @@ class ActorSet(nn.Module):
 
     def actor(self, agent: int) -> AnyActor:
         """The network that agent `agent` acts with."""
-        return self.agents[self.network(agent)]
+        return self._actors[self.network(agent)]
 
     def network(self, agent: int) -> int:
         """The index of that network."""
-        return agent if len(self.agents) > 1 else 0
+        return agent if len(self._actors) > 1 else 0
 
     def vector(self, agent: int) -> Tensor:
         """All parameters of that network as one vector [P]; writing to it moves them."""
@@ -437,7 +439,7 @@ class ActorSet(nn.Module):
         known = [state for state in states if state is not None]
         return torch.stack(known, dim=1) if known else None
 
-    @torch.no_grad()
+    @gradless
     def forward(self, inputs: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """One step of all agents at once, without gradient.
 
@@ -450,7 +452,7 @@ class ActorSet(nn.Module):
         """
         self._together()
         x, before = self._by_network(inputs), None if hidden is None else self._by_network(hidden)
-        first = self.agents[0]
+        first = self._actors[0]
         act = self._act_one_by_one if isinstance(first, OwnNetwork) or not first.stacks else first.act
         outputs, after = act(self._layers, x, before)
         shape = inputs.shape[:2]
@@ -465,7 +467,7 @@ class ActorSet(nn.Module):
     def _by_network(self, x: Tensor) -> Tensor:
         """[B, N, D] -> [N, B, D], or [1, N*B, D] where all agents share one network."""
         B, N, D = x.shape
-        return x.transpose(0, 1).reshape(len(self.agents), B * N // len(self.agents), D)  # D may be 0
+        return x.transpose(0, 1).reshape(len(self._actors), B * N // len(self._actors), D)  # D may be 0
 
     def _by_agent(self, x: Tensor, shape: torch.Size) -> Tensor:
         """The way back."""

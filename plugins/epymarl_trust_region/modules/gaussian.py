@@ -51,14 +51,16 @@ class DiagonalGaussian:
             log pi(a) and H, each [...], and `pull(gradient of log pi(a), gradient of H)`, the gradient of the outputs.
         """
         policy = DiagonalGaussian(outputs, dimensions)
+        inverse = (-policy.log_std).exp()
+        z = (actions - policy.mean) * inverse
 
         def pull(of_log_prob: Tensor, of_entropy: Tensor) -> Tensor:
-            gradient = policy.score(actions) * of_log_prob.unsqueeze(-1)
-            of_log_std = gradient[..., policy.mean.shape[-1] :]
+            of_log_prob = of_log_prob.unsqueeze(-1)
+            of_log_std = policy._padded(z * z - 1).mul_(of_log_prob)
             of_log_std += policy._padded(of_entropy.unsqueeze(-1).expand_as(of_log_std))
-            return gradient
+            return torch.cat([policy._padded(z * inverse).mul_(of_log_prob), of_log_std], -1)
 
-        return policy.log_prob(actions), policy.entropy(), pull
+        return policy._log_prob(z), policy.entropy(), pull
 
     def _padded(self, x: Tensor) -> Tensor:
         """[..., A] with 0 in the padding, whatever stood there."""
@@ -69,7 +71,9 @@ class DiagonalGaussian:
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """log pi(a) of actions [..., A], as drawn, not as played: sum_k [-z_k^2 / 2 - log sigma_k - log(2 pi) / 2]."""
-        z = self._standardised(actions)
+        return self._log_prob(self._standardised(actions))
+
+    def _log_prob(self, z: Tensor) -> Tensor:
         return self._padded(-0.5 * z * z - self.log_std - _HALF_LOG_2PI).sum(-1)
 
     def score(self, actions: Tensor) -> Tensor:

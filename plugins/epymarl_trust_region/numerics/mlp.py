@@ -26,12 +26,17 @@ class Activation(NamedTuple):
     module: Callable[[], nn.Module]  # PyTorch's own, for autograd
 
 
+# Looked up once: on small tensors to find an operation takes as long as to do it.
+_threshold_backward = torch.ops.aten.threshold_backward.grad_input
+_tanh_backward = torch.ops.aten.tanh_backward.grad_input
+
+
 def _relu_pull(gradient: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
+    return _threshold_backward(gradient, output, 0, grad_input=gradient)
 
 
 def _tanh_pull(gradient: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten.tanh_backward.grad_input(gradient, output, grad_input=gradient)
+    return _tanh_backward(gradient, output, grad_input=gradient)
 
 
 _LEAK = 0.01  # PyTorch's own

@@ -152,12 +152,13 @@ class OnPolicyLearner:
         """Inputs, targets and mask of every step of the critic: `valid` steps in random parts, or the whole batch."""
         everything = rollout.critic_inputs, targets, rollout.mask.unsqueeze(-1)
         parts = self.config.critic_num_mini_batch
+        if parts == 1:
+            yield from (everything for _ in range(self.config.critic_epochs))
+            return
+        flat = [x.flatten(0, 1) for x in everything]
         for _ in range(self.config.critic_epochs):
-            if parts == 1:
-                yield everything
-                continue
-            flat = [x.flatten(0, 1) for x in everything]
-            yield from (tuple(x[index].unsqueeze(0) for x in flat) for index in shuffled(valid, parts))
+            for index in shuffled(valid, parts):
+                yield tuple(x.index_select(0, index).unsqueeze(0) for x in flat)
 
     def _count_skipped_steps(self, t_env: int) -> int:
         """Steps of this update that were skipped because their gradient was not finite; stops a run that goes on so."""

@@ -42,7 +42,8 @@ class Minibatch:
 
     @cached_property
     def mask(self) -> Tensor:
-        return self.pick(self.rollout.mask)
+        mask = self.rollout.mask
+        return self.pick(mask) if self.rollout.recurrent else mask.new_ones(1, len(self.index))  # valid steps alone
 
     @cached_property
     def old_log_probs(self) -> Tensor:

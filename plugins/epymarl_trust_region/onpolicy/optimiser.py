@@ -12,6 +12,10 @@ from torch.optim.adam import adam
 
 from ..config import OnPolicyConfig
 from ..numerics.flat import flatten, views
+from ..numerics.gradless import gradless
+
+#: What `adam` itself calls, where this version of PyTorch has it.
+_fused_adam: Any = getattr(torch, "_fused_adam_", None)
 
 
 class FlatParameters:
@@ -95,10 +99,17 @@ class Optimiser(FlatParameters):
             return
         group = self.adam.param_groups[0]
         moments: Any = [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]]
-        options = {name: group[name] for name in ("fused", "amsgrad", "lr", "weight_decay", "eps", "maximize")}
-        with torch.no_grad():
-            beta1, beta2 = group["betas"]
-            adam([self.vector], [self.gradient], *moments, beta1=beta1, beta2=beta2, **options)
+        options = {name: group[name] for name in ("amsgrad", "lr", "weight_decay", "eps", "maximize")}
+        options["beta1"], options["beta2"] = group["betas"]
+        self._adam(moments, options)
+
+    @gradless
+    def _adam(self, moments: Any, options: dict[str, Any]) -> None:
+        if _fused_adam is None or self.vector.device.type != "cpu":
+            adam([self.vector], [self.gradient], *moments, fused=True, **options)
+            return
+        moments[3][0].add_(1)  # steps; the rest of `adam` only sorts tensors
+        _fused_adam([self.vector], [self.gradient], *moments, grad_scale=None, found_inf=None, **options)
 
     def scale_lr(self, share: float) -> None:
         self.adam.param_groups[0]["lr"] = self.lr * share
