@@ -66,6 +66,7 @@ class TrustRegionMAC:
             self.agent.add_module("input_norm", RunningNorm((self.n_agents, scheme["obs"]["vshape"])))
         self.action_selector = SampleSelector()
         self.hidden_states: Tensor | None = None
+        self._agent_ids: Tensor | None = None
         self.carried: Carried | None = None  # what the streams of the present rollout began with; None: with nothing
         self._left_off: Carried | None = None  # what those of the next will
 
@@ -313,8 +314,15 @@ class TrustRegionMAC:
         if self.args.obs_last_action:
             parts.append(self._last_actions(ep_batch, ts))
         if self.args.obs_agent_id:
-            parts.append(torch.eye(self.n_agents, device=obs.device).expand(*obs.shape[:2], -1, -1))
+            parts.append(self._indices(obs.device).expand(*obs.shape[:2], -1, -1))
         return torch.cat(parts, dim=-1) if len(parts) > 1 else obs
+
+    def _indices(self, device: torch.device) -> Tensor:
+        """The agents' indicators, [N, N]; the same at each step."""
+        if self._agent_ids is None or self._agent_ids.device != device:
+            with torch.inference_mode(False):  # what is made in inference mode could not be used outside of it
+                self._agent_ids = torch.eye(self.n_agents, device=device)
+        return self._agent_ids
 
     def _last_actions(self, ep_batch: Batch, ts: slice) -> Tensor:
         actions, before = self._played(ep_batch), slice(max(ts.start - 1, 0), ts.stop - 1)

@@ -146,7 +146,7 @@ class Actor(nn.Module):
         """One step of K such networks at once, without gradient.
 
         Args:
-            layers: the networks' parameters in the order of `in_order`, each [K, ...].
+            layers: the networks' parameters in the order of `in_order`: weights [K, in, out], vectors [K, 1, size].
             x: [K, M, D].
             hidden: [K, M, H], or None for MLPs.
 
@@ -165,7 +165,7 @@ class Actor(nn.Module):
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+    return torch.baddbmm(bias, x, weight)
 
 
 def _gru_cell(x: Tensor, hidden: Tensor, weight_x: Tensor, weight_h: Tensor, bias_x: Tensor, bias_h: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ class TabularActor(nn.Module):
     def act(self, layers: Sequence[Tensor], x: Tensor, hidden: Tensor | None) -> tuple[Tensor, None]:
         """As `Actor.act`."""
         (table,) = layers
-        return x @ table.transpose(1, 2), None
+        return x @ table, None
 
 
 class OwnNetwork(nn.Module):
@@ -323,7 +323,7 @@ class GaussianActor(nn.Module):
         """As `Actor.act`."""
         log_std, *of_network = layers
         mean, hidden = self.network.act(of_network, x, hidden)  # type: ignore[operator]  # it stacks, if this does
-        return self._with(mean, log_std.unsqueeze(1)), hidden
+        return self._with(mean, log_std), hidden
 
     def init_hidden(self, batch_size: int) -> Tensor | None:
         """As `Actor.init_hidden`."""
@@ -368,6 +368,8 @@ class ActorSet(nn.Module):
         shapes = [parameter.shape for parameter in parameters[0]]
         blocks = self._rows.split([shape.numel() for shape in shapes], dim=1)
         self._layers = [block.view(len(parameters), *shape) for block, shape in zip(blocks, shapes, strict=True)]
+        # As products of all networks at once take them: weights [K, in, out], biases [K, 1, out].
+        self._layers = [x.transpose(1, 2) if x.dim() == 3 else x.unsqueeze(1) for x in self._layers]
 
     def _together(self) -> None:
         """Bring the parameters back into one matrix if something (a device, a copy) has taken them out of it."""

@@ -7,6 +7,7 @@ Shape letters: A actions; a leading `...` stands for any batch shape, such as [B
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -124,7 +125,13 @@ class MaskedCategorical:
     def sample(self) -> Tensor:
         """Actions drawn from the policy with torch's global generator, [...], int64."""
         probs = self.probs
-        return torch.multinomial(probs.reshape(-1, probs.shape[-1]), 1).view(probs.shape[:-1])
+        if probs.is_cuda:  # where to look is to wait
+            return torch.multinomial(probs.reshape(-1, probs.shape[-1]), 1).view(probs.shape[:-1])
+        if not math.isfinite(probs.sum()):
+            raise RuntimeError("a probability is NaN")
+        # As `torch.multinomial` draws one, number for number; it looks three times more for what a softmax never is.
+        noise = torch.empty_like(probs, memory_format=torch.contiguous_format).exponential_(1)
+        return torch.div(probs, noise, out=noise).argmax(-1)
 
     def mode(self) -> Tensor:
         """The most likely action (the first of several), [...], int64."""

@@ -5,6 +5,7 @@ Shape letters: B episodes, T steps, K reward columns (1 for a common reward, N f
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,12 +69,24 @@ def gae(rewards: Tensor, values: Tensor, done: Tensor, mask: Tensor, gamma: floa
     alive = gamma * (1 - done)
     deltas = (rewards + alive * values[:, 1:] - values[:, :-1]) * mask
     decay = lam * alive * mask
+    if deltas.device.type == "cpu" and not deltas.requires_grad:
+        return torch.from_numpy(_summed(deltas.numpy(), decay.numpy()))
     advantage = torch.zeros_like(deltas[:, 0])
     advantages = []
     for delta, discount in zip(reversed(deltas.unbind(1)), reversed(decay.unbind(1)), strict=True):
         advantage = delta + discount * advantage  # a masked next step has advantage 0 already
         advantages.append(advantage)
     return torch.stack(advantages[::-1], dim=1)
+
+
+def _summed(deltas: np.ndarray, decay: np.ndarray) -> np.ndarray:
+    """The same sums [B, T, K], bit for bit: on a few numbers NumPy's operations cost a fraction of PyTorch's."""
+    by_time = deltas.swapaxes(0, 1).copy()  # [T, B, K]
+    decay_by_time = np.ascontiguousarray(np.broadcast_to(decay, deltas.shape).swapaxes(0, 1))
+    by_time[-1:] += 0.0  # a zero without a sign, as a sum has it
+    for t in range(len(by_time) - 2, -1, -1):
+        by_time[t] += np.multiply(decay_by_time[t], by_time[t + 1], out=decay_by_time[t])
+    return np.ascontiguousarray(by_time.swapaxes(0, 1))
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
