@@ -43,6 +43,7 @@ RUN_KEYS = (
     "batched_envs",
     "env_timeout",
     "learner_device",
+    "torch_threads",
 )
 
 # What a key's value may be, and what a message calls it.

@@ -37,6 +37,7 @@ class RunConfig(LoopConfig):
 
     use_cuda: bool = key()
     learner_device: str | None = key(optional=True)
+    torch_threads: int = key(ge=1, auto=True)
     buffer_cpu_only: bool = key()
     env_processes: int | None = key(ge=1, optional=True)
     batched_envs: str = key(choices=("exact", "any", "none"))

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from epymarl_trust_region.modules.distributions import MaskedCategorical
 
@@ -73,3 +74,19 @@ def test_detach_is_the_same_policy_without_a_gradient():
     copy = policy.detach()
     assert torch.equal(copy.probs, policy.probs)
     assert policy.log_probs.requires_grad and not copy.log_probs.requires_grad
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (4, 3, 5), (7, 11)])
+def test_samples_are_those_of_multinomial_number_for_number(shape):
+    policy = MaskedCategorical(3 * torch.randn(shape), torch.rand(shape).argsort(-1) < 1 + shape[-1] // 2)
+    state = torch.get_rng_state()
+    for _ in range(20):
+        drawn, after = policy.sample(), torch.get_rng_state()
+        torch.set_rng_state(state)
+        expected = torch.multinomial(policy.probs.reshape(-1, shape[-1]), 1).view(shape[:-1])
+        assert torch.equal(drawn, expected) and torch.equal(after, state := torch.get_rng_state())
+
+
+def test_to_sample_from_no_numbers_is_an_error():
+    with pytest.raises(RuntimeError, match="NaN"):
+        MaskedCategorical(torch.tensor([[0.0, float("nan")], [0.0, 1.0]]), None).sample()

@@ -102,3 +102,16 @@ def test_standardise_treats_each_agents_column_alone():
     x = torch.stack([torch.arange(6.0).view(2, 3), 100 * torch.arange(6.0).view(2, 3) + 5], dim=-1)
     scaled = standardise(x, torch.ones(2, 3, 1))
     torch.testing.assert_close(scaled[..., 0], scaled[..., 1])
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_gae_in_numpy_is_that_of_torch_to_the_last_bit(columns):
+    torch.manual_seed(0)
+    rewards, values = torch.randn(5, 40, columns), torch.randn(5, 41, columns)
+    done, mask = (torch.rand(5, 40, 1) < 0.1).float(), (torch.rand(5, 40, 1) < 0.9).float()
+    rewards[:, -1], values[:, -1] = -0.0, 0.0
+    values[:, -2] = 0.0  # so that the last difference is a zero with a sign
+    done[:, -1] = 1
+    fast = gae(rewards, values, done, mask, 0.99, 0.95)
+    slow = gae(rewards.clone().requires_grad_(), values, done, mask, 0.99, 0.95)  # which autograd has to follow
+    assert slow.requires_grad and fast.numpy().tobytes() == slow.detach().numpy().tobytes()

@@ -15,6 +15,7 @@ from ..interfaces import Args, Batch, Logger, Scheme
 from ..modules import files
 from ..modules.critics import make_critic
 from ..modules.device import check_device
+from ..modules.threads import threads, threads_for
 from ..seeding import random_state, restore_random_state
 from . import checkpoint
 from .controller import Controller
@@ -55,6 +56,7 @@ class OnPolicyLearner:
         mac.step_size_keys = self.config.step_size_keys  # for its messages
         device = getattr(args, "learner_device", None)  # of the run, whosever algorithm it is
         check_device(device, getattr(args, "use_cuda", False))
+        self.torch_threads = getattr(args, "torch_threads", 1)  # of the run, too
         self.elsewhere = None if device is None else Elsewhere(mac, device)
         self.mac: Controller = self.elsewhere.learning if self.elsewhere else mac  # what is learnt from, and moved
         self.n_agents = args.n_agents
@@ -101,6 +103,15 @@ class OnPolicyLearner:
             NonFiniteError: NaN or infinity in a reward or an observation; or in a gradient, `max_bad_updates` times in
                 a row.
         """
+        with threads(threads_for(self.torch_threads, self._steps_at_once(batch))):
+            self._train(batch, t_env)
+
+    def _steps_at_once(self, batch: Batch) -> int:
+        """Environment steps of the largest step of an optimiser: the whole batch's, or a minibatch's."""
+        parts = min(getattr(self.config, "actor_num_mini_batch", 1), self.config.critic_num_mini_batch)
+        return batch.batch_size * (batch.max_seq_length - 1) // parts
+
+    def _train(self, batch: Batch, t_env: int) -> None:
         self._set_step_sizes(t_env)
         if self.elsewhere:
             batch = self.elsewhere.bring(batch)

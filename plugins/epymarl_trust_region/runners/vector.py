@@ -6,7 +6,6 @@ Shape letters: B environments, T+1 observations per episode, N agents.
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..cores import cores
 from ..errors import CapabilityError, ConfigError
 from ..interfaces import Args, Logger, Scheme
 from .batched_form import make_batched
@@ -77,7 +77,7 @@ class VectorRunner:
 
     def _share_out(self) -> None:
         batched = make_batched(self.args, self._make_env, self.streams)
-        processes = min(getattr(self.args, "env_processes", None) or _cores(), self.batch_size)
+        processes = min(getattr(self.args, "env_processes", None) or cores(), self.batch_size)
         # The last block is the smallest, and this process's: it has the networks to run as well.
         blocks = [block.tolist() for block in np.array_split(np.arange(self.batch_size)[::-1], processes)]
         own, *others = [sorted(block) for block in reversed(blocks)]
@@ -363,8 +363,3 @@ def _make_env(
     if index and arguments.get("render_mode") == "human":
         del arguments["render_mode"]
     return make_environment(**arguments)
-
-
-def _cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

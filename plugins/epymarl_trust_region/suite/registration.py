@@ -298,11 +298,13 @@ def check_online(config: Mapping[str, Any]) -> None:
 
 def _check_learner_device(config: Mapping[str, Any]) -> None:
     device = config.get("learner_device")
-    if device is not None and algorithms.schema_of(config.get("learner")) is None:
-        raise ConfigError(
-            f"learner_device={device} is for this plugin's learners, and {config.get('learner')} is the suite's own; "
-            "set it to null"
-        )
+    for name, default, word in (("learner_device", None, "null"), ("torch_threads", 1, "1")):
+        value = config.get(name, default)
+        if value != default and algorithms.schema_of(config.get("learner")) is None:
+            raise ConfigError(
+                f"{name}={value} is for this plugin's learners, and {config.get('learner')} is the suite's own; "
+                f"set it to {word}"
+            )
     check_device(device, bool(config.get("use_cuda")))
 
 

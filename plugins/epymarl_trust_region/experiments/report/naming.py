@@ -23,7 +23,7 @@ _ASIDE = {
     "seed", "name", "plugin", "local_results_path", "label", "hypergroup", "repeat_id", "use_cuda", "buffer_cpu_only",
     "use_tensorboard", "use_wandb", "save_model", "save_model_interval", "save_replay", "save_episodes",
     "save_episodes_overwrite", "log_interval", "runner_log_interval", "learner_log_interval", "learner_device",
-    "test_nepisode", "env_processes", "batched_envs", "env_timeout", "render", "evaluate", "load_step",
+    "torch_threads", "test_nepisode", "env_processes", "batched_envs", "env_timeout", "render", "evaluate", "load_step",
     "checkpoint_path", "runner",
 }  # fmt: skip
 _NAMES_OF_TASKS = ("env_args.map_name", "env_args.key", "env_args.scenario", "env_args.partition")
