@@ -37,14 +37,17 @@ class BatchedMPE:
     _rewards: Callable[[], np.ndarray]
     _observe: Callable[[], np.ndarray]
 
-    def __init__(self, seeds: Sequence[int], max_cycles: int = 25, continuous_actions: bool = False) -> None:
+    def __init__(
+        self, seeds: Sequence[int], max_cycles: int = 25, continuous_actions: bool = False, state: str = "observations"
+    ) -> None:
         """
         Args:
             seeds: one per copy, [B]; a copy is seeded by a first reset, as the suite seeds it.
+            state: "observations" or, where a task has it, "compact" (see `mpe.ParallelMPE`).
             max_cycles: steps of an episode.
             continuous_actions: float32 in [0, 1] instead of a choice.
         """
-        self.max_cycles, self.continuous = max_cycles, bool(continuous_actions)
+        self.max_cycles, self.continuous, self._compact = max_cycles, bool(continuous_actions), state == "compact"
         self._generators = [seeding.np_random(seed)[0] for seed in seeds]
         counts = self.dimensions if self.continuous else self.n_actions
         actions = np.arange(max(counts)) < np.array(counts)[:, None]
@@ -81,8 +84,13 @@ class BatchedMPE:
 
     def _look(self) -> Seen:
         obs = self._observe().astype(np.float32)
-        self._seen = Seen(obs, obs.reshape(len(obs), -1), self._avail)
+        self._seen = Seen(obs, self._everything() if self._compact else obs.reshape(len(obs), -1), self._avail)
         return self._seen
+
+    def _everything(self) -> np.ndarray:
+        """The compact state, [B, S]: each agent's place and velocity, then the landmarks' places."""
+        agents = np.concatenate([self._agents, self._velocity], axis=-1).reshape(len(self._agents), -1)
+        return np.concatenate([agents, self._landmarks.reshape(len(agents), -1)], axis=-1).astype(np.float32)
 
     def _place(self, n_agents: int, n_landmarks: int) -> None:
         """Random places for agents, then landmarks, and agents at rest."""
@@ -232,7 +240,7 @@ def _norm(vectors: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(vectors[..., 0]) + np.square(vectors[..., 1]))
 
 
-_COMMON = frozenset({"max_cycles", "continuous_actions"})
+_COMMON = frozenset({"max_cycles", "continuous_actions", "state"})
 
 #: Gymnasium id -> its batched form and the arguments that this form knows.
 TASKS: dict[str, tuple[type[BatchedMPE], frozenset[str]]] = {

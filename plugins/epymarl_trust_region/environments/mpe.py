@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from epymarl_trust_region.environments.ends import fold
 
@@ -44,10 +45,14 @@ class ParallelMPE(gym.Env):
 
     Args:
         module: name of a module of `mpe2`, such as "simple_spread_v3".
+        state: what a critic of the whole team reads: "observations", all of them in a row, N times as wide as one; or
+            "compact", each thing that there is once ([4 N + 2 L] float32: agent by agent its place and its velocity,
+            then the landmarks' places). Compact states have the tasks of which these are everything.
         kwargs: handed to it, such as `N=3`, `max_cycles=25` (steps) or `render_mode="human"`, which opens a window.
 
     Raises:
         EnvironmentMissingError: `mpe2` is not installed.
+        ConfigError: no such `state`, or the task has more to it than places and velocities.
         ValueError: from `step`, an action that its agent does not have.
     """
 
@@ -55,7 +60,8 @@ class ParallelMPE(gym.Env):
     action_space: gym.spaces.Tuple
     observation_space: gym.spaces.Tuple
 
-    def __init__(self, module: str, **kwargs: Any) -> None:
+    def __init__(self, module: str, state: str = "observations", **kwargs: Any) -> None:
+        _check_state(module, state)
         self._env = _make(module, kwargs)
         self.render_mode = kwargs.get("render_mode")
         self._env.reset()  # the list of agents is empty before
@@ -64,10 +70,26 @@ class ParallelMPE(gym.Env):
         self.action_space = gym.spaces.Tuple([self._env.action_space(agent) for agent in agents])
         self.observation_space = gym.spaces.Tuple([self._env.observation_space(agent) for agent in agents])
         self._last_obs: tuple = ()
+        if state == "compact":  # hosts' wrappers ask whether there is one
+            self.state_size = len(self._everything())
+
+    def _everything(self) -> np.ndarray:
+        world = self._env.unwrapped.world
+        agents = [part for agent in world.agents for part in (agent.state.p_pos, agent.state.p_vel)]
+        return np.concatenate([*agents, *(landmark.state.p_pos for landmark in world.landmarks)]).astype(np.float32)
+
+    def compact_state(self) -> np.ndarray:
+        """[4 N + 2 L] float32, of the moment of the last observations; only with state="compact"."""
+        return self._last_state
+
+    def _keep(self, obs: dict) -> None:
+        self._last_obs = tuple(obs[agent] for agent in self._env.agents)
+        if hasattr(self, "state_size"):
+            self._last_state = self._everything()
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[tuple, dict]:
         obs, info = self._env.reset(seed=seed, options=options)
-        self._last_obs = tuple(obs[agent] for agent in self._env.agents)
+        self._keep(obs)
         return self._last_obs, info
 
     def step(  # type: ignore[override]  # Gymnasium knows one reward alone
@@ -83,7 +105,7 @@ class ParallelMPE(gym.Env):
         terminated, truncated = fold(terminations, truncations)
         if not agents:
             return self._last_obs, [0] * len(self._last_obs), terminated, truncated, {}
-        self._last_obs = tuple(obs[agent] for agent in agents)
+        self._keep(obs)
         info = {f"{agent}_{key}": value for agent in agents for key, value in infos[agent].items()}
         return self._last_obs, [rewards[agent] for agent in agents], terminated, truncated, info
 
@@ -92,6 +114,22 @@ class ParallelMPE(gym.Env):
 
     def close(self) -> None:
         self._env.close()
+
+
+_COMPACT = ("simple_v3", "simple_spread_v3", "simple_tag_v3")
+
+
+def _check_state(module: str, state: Any) -> None:
+    from epymarl_trust_region.errors import ConfigError
+
+    if state not in ("observations", "compact"):
+        raise ConfigError(f"env_args.state={state}: choose observations (all in a row) or compact (each thing once)")
+    if state == "compact" and module not in _COMPACT:
+        names = ", ".join(map(_gym_id, _COMPACT))
+        raise ConfigError(
+            f"env_args.state=compact: {_gym_id(module)} has goals or messages beside places and velocities; only "
+            f"{names} have a compact state, so set env_args.state=observations"
+        )
 
 
 def _make(module: str, kwargs: dict) -> Any:

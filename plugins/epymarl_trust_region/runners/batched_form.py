@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..environments import batched_games, batched_mpe, batched_vmas
-from ..environments.batched import BatchedEnv
+from ..environments.batched import BatchedEnv, Seen
 from ..environments.batched_games import BatchedGame
 from ..environments.batched_mpe import BatchedMPE
 from ..environments.batched_smax import BatchedSMAX
@@ -124,7 +124,7 @@ def _same(batched: BatchedMPE, single: Any, reward: Callable) -> bool:
     seen, _ = batched.reset(), single.reset()
     last_action = np.sum(single.get_avail_actions(), axis=1) - 1
     for t in range(min(batched.max_cycles, single.episode_limit)):
-        if not np.array_equal(seen.obs[0], single.get_obs()):
+        if not _same_sight(seen, single):
             return False
         messages = np.maximum((last_action + 1) // 5, 1)  # five moves for each of them
         actions = np.minimum(batched.meeting_actions(), last_action) + 5 * (t % messages)
@@ -139,4 +139,8 @@ def _same(batched: BatchedMPE, single: Any, reward: Callable) -> bool:
             return False
         seen = played.seen
     same_actions = np.array_equal(seen.avail_actions[0], single.get_avail_actions())
-    return same_actions and np.array_equal(seen.obs[0], single.get_obs())
+    return same_actions and _same_sight(seen, single)
+
+
+def _same_sight(seen: Seen, single: Any) -> bool:
+    return np.array_equal(seen.obs[0], single.get_obs()) and np.array_equal(seen.state[0], single.get_state())

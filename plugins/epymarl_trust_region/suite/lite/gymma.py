@@ -72,6 +72,7 @@ class GymmaEnv:
         self._n_actions = max(n_actions)
         self._avail = [[1] * n + [0] * (self._n_actions - n) for n in n_actions]
         self._own_avail = contract.available
+        self._own_state = getattr(core, "compact_state", None) if hasattr(core, "state_size") else None
         self.n_agents: int = core.n_agents
         self._obs = np.zeros((self.n_agents, self._obs_dim), np.float32)
         self._seed(seed)
@@ -120,8 +121,8 @@ class GymmaEnv:
         return self._obs
 
     def get_state(self) -> np.ndarray:
-        """All observations in a row, [N*O] float32."""
-        return self._obs.reshape(-1)
+        """All observations in a row, [N*O] float32; or what the environment's own `compact_state()` gives."""
+        return self._obs.reshape(-1) if self._own_state is None else self._own_state()
 
     def get_avail_actions(self) -> list[list[int]]:
         """N lists of A zeros and ones."""
