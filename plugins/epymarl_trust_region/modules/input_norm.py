@@ -37,12 +37,12 @@ class RunningNorm(nn.Module):
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
         """Take in samples [M, ...]."""
-        x, new = x.double(), len(x)
+        x, new = x.to(torch.float64, copy=True), len(x)
         if not new:
             return
         mean = x.mean(0)
         total, distance = self.count + new, mean - self.mean
-        self.squares += ((x - mean) ** 2).sum(0) + distance**2 * (self.count * new / total)
+        self.squares += x.sub_(mean).square_().sum(0) + distance**2 * (self.count * new / total)
         self.mean += distance * (new / total)
         self.count.copy_(total)
 
@@ -52,7 +52,7 @@ class RunningNorm(nn.Module):
         kept = self._kept
         if kept is None or not kept.is_of(moments, x.dtype):
             kept = self._kept = _Kept(moments, x.dtype)
-        return x if kept.scale is None else ((x - kept.mean) * kept.scale).clamp(-_CLIP, _CLIP)
+        return x if kept.scale is None else (x - kept.mean).mul_(kept.scale).clamp_(-_CLIP, _CLIP)
 
 
 class _Kept:
