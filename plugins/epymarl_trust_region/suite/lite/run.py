@@ -225,7 +225,8 @@ class _Training:
         self.logger.console_logger.info(f"Beginning training for {args.t_max} timesteps")
         while loop.learnt or runner.t_env <= args.t_max:
             if not loop.learnt:
-                self.learn(runner.run(test_mode=False))
+                self.buffer.insert_episode_batch(runner.run(test_mode=False))  # and nobody keeps it: it may be large
+                self._update()
             self._test(started)
             self._save_at_intervals()
             self._log()
@@ -236,8 +237,11 @@ class _Training:
 
     def learn(self, batch: Any) -> None:
         """An update from a rollout."""
+        self.buffer.insert_episode_batch(batch)
+        self._update()
+
+    def _update(self) -> None:
         args, buffer = self.args, self.buffer
-        buffer.insert_episode_batch(batch)
         with held():  # half an update is nothing to save
             if buffer.can_sample(args.batch_size):
                 sample = buffer.sample(args.batch_size)

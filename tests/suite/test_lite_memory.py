@@ -1,0 +1,37 @@
+"""What the built-in suite's loop holds while a learner learns: the buffer, and not the rollout beside it."""
+
+from __future__ import annotations
+
+import weakref
+from types import SimpleNamespace
+
+from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch, ReplayBuffer
+from epymarl_trust_region.suite.lite.run import _Training
+
+SCHEME = {"reward": {"vshape": (1,)}}
+
+
+def test_a_rollout_is_gone_when_it_is_learnt_from():
+    seen, rollouts = [], []
+
+    def run(test_mode: bool) -> EpisodeBatch:
+        batch = EpisodeBatch(SCHEME, {}, 2, 3)
+        batch.update({"reward": [[[1.0]] * 3] * 2})
+        rollouts.append(weakref.ref(batch))
+        training.runner.t_env += 6
+        return batch
+
+    training = object.__new__(_Training)
+    training.args = SimpleNamespace(batch_size=2, device="cpu", save_model=False, t_max=5)
+    training.buffer = ReplayBuffer(SCHEME, {}, 2, 3)
+    training.runner = SimpleNamespace(run=run, t_env=0)
+    training.loop = SimpleNamespace(episode=2, learnt=False)
+    training.learner = SimpleNamespace(
+        train=lambda batch, *_: seen.append((rollouts[0](), batch["reward"].sum().item()))
+    )
+    training.logger = SimpleNamespace(console_logger=SimpleNamespace(info=lambda text: None))
+    training.learnt = None
+    for name in ("_test", "_save_at_intervals", "_log"):
+        setattr(training, name, lambda *_: None)
+    training._to_the_end()
+    assert seen == [(None, 6.0)]
