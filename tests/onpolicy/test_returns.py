@@ -104,11 +104,11 @@ def test_standardise_treats_each_agents_column_alone():
     torch.testing.assert_close(scaled[..., 0], scaled[..., 1])
 
 
-@pytest.mark.parametrize("columns", [1, 3])
-def test_gae_in_numpy_is_that_of_torch_to_the_last_bit(columns):
+@pytest.mark.parametrize("episodes, columns", [(5, 1), (5, 3), (1, 1)])
+def test_gae_in_numpy_is_that_of_torch_to_the_last_bit(episodes, columns):
     torch.manual_seed(0)
-    rewards, values = torch.randn(5, 40, columns), torch.randn(5, 41, columns)
-    done, mask = (torch.rand(5, 40, 1) < 0.1).float(), (torch.rand(5, 40, 1) < 0.9).float()
+    rewards, values = torch.randn(episodes, 40, columns), torch.randn(episodes, 41, columns)
+    done, mask = (torch.rand(episodes, 40, 1) < 0.1).float(), (torch.rand(episodes, 40, 1) < 0.9).float()
     rewards[:, -1], values[:, -1] = -0.0, 0.0
     values[:, -2] = 0.0  # so that the last difference is a zero with a sign
     done[:, -1] = 1

@@ -82,7 +82,7 @@ def gae(rewards: Tensor, values: Tensor, done: Tensor, mask: Tensor, gamma: floa
 def _summed(deltas: np.ndarray, decay: np.ndarray) -> np.ndarray:
     """The same sums [B, T, K], bit for bit: on a few numbers NumPy's operations cost a fraction of PyTorch's."""
     by_time = deltas.swapaxes(0, 1).copy()  # [T, B, K]
-    decay_by_time = np.ascontiguousarray(np.broadcast_to(decay, deltas.shape).swapaxes(0, 1))
+    decay_by_time = np.broadcast_to(decay, deltas.shape).swapaxes(0, 1).copy()  # it is written over
     by_time[-1:] += 0.0  # a zero without a sign, as a sum has it
     for t in range(len(by_time) - 2, -1, -1):
         by_time[t] += np.multiply(decay_by_time[t], by_time[t + 1], out=decay_by_time[t])
