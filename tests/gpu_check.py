@@ -282,7 +282,7 @@ def _measured(once: Callable[[], Any], device: str) -> dict[str, Any]:
     on_card = device == "cuda"
     if on_card:
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.resetpeak_memory_stats()
     times = [_timed(once, on_card)]  # kernels are loaded, caches filled: not counted
     while len(times) <= MOST_TIMES and (len(times) < 2 or sum(times) < LONGEST_S):
         times.append(_timed(once, on_card))

@@ -185,6 +185,11 @@ def _parser() -> Parser:
     parser.add_argument(
         "--growth", action="store_true", help="also how the cost grows with agents, episodes, steps, units"
     )
+    parser.add_argument(
+        "--curves", type=Path, metavar="FOLDER", help="in place of the rows: time and memory of every learner's update "
+        "against its size, as CSV and picture into FOLDER"
+    )  # fmt: skip
+    parser.add_argument("--minutes", type=float, metavar="M", default=10.0, help="about as long as --curves may take")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw phases.png (and growth.png) into FOLDER")
     parser.add_argument("--check", action="store_true", help="exit with 1, naming them, if rows are below their `must`")
@@ -198,6 +203,10 @@ def _options(argv: list[str]) -> argparse.Namespace:
         raise ConfigError(f"--repetitions={options.repetitions} is out of range; at least 2")
     if options.only and options.config:
         raise ConfigError("--only names rows of the table, and --config is in their place; give one of the two")
+    if options.minutes <= 0:
+        raise ConfigError(f"--minutes={options.minutes} is out of range; above 0")
+    if options.curves and (options.only or options.peer or options.config or options.growth or options.check):
+        raise ConfigError("--curves is in place of the rows; remove --only, --config, --peer, --growth and --check")
     if options.peer and options.config:
         raise ConfigError("--peer and --config are both in place of the rows; give one of the two")
     if options.home and not options.peer:
@@ -225,6 +234,11 @@ def _checkout(options: argparse.Namespace) -> Path | None:
 def main(argv: list[str]) -> int:
     """The command line; 1 if `--check` finds a row below its `must`."""
     options = _options(argv)
+    if options.curves:
+        from .bench_curves import measure_curves, write
+
+        write(measure_curves(options.minutes), options.curves)
+        return 0
     if options.peer:
         home = checked(options.peer, options.home, options.peer_python)
         made = made_by(options, made_from(options.peer, home)) if options.json else {}

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from .bench_work import PHASES
+from .report.styles import readable
 
 _COLOURS = dict(
     zip((*PHASES, "other"), ("#4c72b0", "#dd8452", "#8c8c8c", "#55a868", "#c44e52", "#d9d9d9"), strict=True)
@@ -66,3 +67,39 @@ def draw_growth(points: Sequence[dict[str, Any]], file: Path) -> None:
         axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(file, dpi=120)
+
+
+_SIZES = {"agents": "agents N", "steps": "steps T", "episodes": "episodes B", "hidden_dim": "hidden units"}
+
+
+def draw_curves(points: Sequence[Any], file: Path) -> None:
+    """An update's time (above) and peak memory (below) over each size; the dotted lines grow in proportion."""
+    axes_of, learners = dict.fromkeys(p.axis for p in points), dict.fromkeys(p.learner for p in points)
+    figure = Figure(figsize=(3.6 * len(axes_of), 6.6), layout="constrained")
+    places = figure.subplots(2, len(axes_of), squeeze=False, sharey="row")
+    for row, (name, of) in enumerate(
+        {"ms per update": lambda p: 1000 * p.seconds, "peak memory, MiB": lambda p: p.peak_mib}.items()
+    ):
+        for axes, axis in zip(places[row], axes_of, strict=True):
+            for number, learner in enumerate(learners):
+                here = [p for p in points if (p.axis, p.learner) == (axis, learner) and not p.left_out]
+                style = {"marker": "o", "markersize": 3, "color": f"C{number % 10}"}
+                axes.plot([p.value for p in here], [of(p) for p in here], label=readable(learner), **style)
+            _draw_proportion(axes, [(p.value, of(p)) for p in points if p.axis == axis and not p.left_out])
+            values = sorted({p.value for p in points if p.axis == axis})
+            axes.set(xscale="log", yscale="log", xlabel=_SIZES[axis])
+            axes.set_xticks(values, [str(value) for value in values], minor=False)
+            axes.tick_params(axis="x", which="minor", bottom=False)
+            axes.grid(alpha=0.3)
+        places[row][0].set_ylabel(name)
+    handles, labels = places[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(5, max(1, len(labels))), frameon=False)
+    figure.savefig(file, dpi=120)
+
+
+def _draw_proportion(axes: Any, drawn: Sequence[tuple[int, float]]) -> None:
+    if drawn:
+        first = min(value for value, _ in drawn)
+        start = min(number for value, number in drawn if value == first)
+        values = sorted({value for value, _ in drawn})
+        axes.plot(values, [start * value / first for value in values], ":", linewidth=1, color="0.4")

@@ -297,7 +297,7 @@ def _serve(connection: Connection, work: Work, checkout: Path | None) -> None:
     connection.send(None)
     while connection.recv():
         connection.send(_repetition(once, work.in_a_row))
-    peak = _peak_memory()
+    peak = peak_memory()
     end()
     connection.send(peak)
 
@@ -325,7 +325,7 @@ def _cpu_seconds() -> float:
         return time.process_time()
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """In MiB. Pages that processes share count once for each."""
     try:
         lines = [line for pid in _processes() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
