@@ -38,6 +38,7 @@ BASE = {"agents": 3, "steps": 25, "episodes": 10, "hidden_dim": 64}
 #: Memory that a point may take; a batch of float32 takes at most so many times its own size.
 MOST_MIB, TIMES_A_BATCH = 8 * 1024, 12
 _REPETITIONS = 3
+_START = 300  # seconds in which a process has to have started; they are not its share's
 
 
 @dataclass
@@ -90,12 +91,14 @@ def _curve(learner: str, axis: str, values: Sequence[int], seconds: float) -> li
     process = context.Process(target=_serve, args=(theirs, learner, axis))
     process.start()
     theirs.close()
-    ends, points = time.monotonic() + seconds, list[Point]()
+    points = list[Point]()
     try:
+        ours.poll(_START)
+        ends = time.monotonic() + seconds
         for value in values:
             point = Point(learner, axis, value, left_out=_why_not(points, axis, value, ends - time.monotonic()))
             if not point.left_out:
-                _ask(ours, point, 2 * seconds)
+                _ask(ours, point, 2 * max(0.0, ends - time.monotonic()))
             points.append(point)
             print(_line(point), flush=True)
     finally:
@@ -118,8 +121,10 @@ def _why_not(before: Sequence[Point], axis: str, value: int, seconds: float) -> 
 
 def _ask(connection: Connection, point: Point, seconds: float) -> None:
     try:
+        if connection.poll(0):  # what it says when it has started
+            connection.recv()
         connection.send(point.value)
-        if not connection.poll(max(seconds, 30)):  # to start a process takes its time
+        if not connection.poll(max(seconds, 10)):
             point.left_out = "time"
             return
         answer: Any = connection.recv()
@@ -140,6 +145,7 @@ def _serve(connection: Connection, learner: str, axis: str) -> None:
     host = lite_host()
     register_into(host.learners, host.controllers, host.runners, host.environments, host.vector_runner)
     before = peak_memory()
+    connection.send(None)  # it has started
     while True:
         value = connection.recv()
         try:
