@@ -7,6 +7,7 @@ than `MOST_MIB`, is left out and said to be. Shape letters: N agents, B episodes
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gc
 import logging
@@ -139,11 +140,18 @@ def _ask(connection: Connection, point: Point, seconds: float) -> None:
 
 
 def _serve(connection: Connection, learner: str, axis: str) -> None:
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        _answer(connection, learner, axis)
+
+
+def _answer(connection: Connection, learner: str, axis: str) -> None:
     torch.set_num_threads(1)
     logging.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     host = lite_host()
     register_into(host.learners, host.controllers, host.runners, host.environments, host.vector_runner)
+    with contextlib.suppress(Exception):  # whatever it loads when it is first used; its errors come below
+        make_work(host, work(learner, "steps", 2))[0]()
     before = peak_memory()
     connection.send(None)  # it has started
     while True:
