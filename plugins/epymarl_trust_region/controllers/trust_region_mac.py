@@ -19,11 +19,11 @@ from ..modules import files
 from ..modules.actors import Actor, ActorSet, AnyActor, GaussianActor, OwnNetwork, TabularActor
 from ..modules.distributions import MaskedCategorical
 from ..modules.gaussian import DiagonalGaussian
+from ..modules.gradless import gradless
 from ..modules.input_norm import RunningNorm
 from ..modules.memory import Carried, Memory, begins_of, stream_mask
 from ..modules.networks import make_module
 from ..modules.policy import Policy
-from ..numerics.gradless import gradless
 
 #: Which rows of a batch: a list of them, or a slice.
 Rows = Sequence[int] | slice

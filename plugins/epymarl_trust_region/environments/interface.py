@@ -103,7 +103,7 @@ class KnownForm(Checked):
     def __init__(self, env: Any, name: str, index: int) -> None:
         super().__init__(env, name, index)
         self._step, self._obs, self._state = env.step, env.get_obs, env.get_state
-        self.get_avail_actions = env.get_avail_actions
+        self.get_avail_actions = env.get_avail_actions  # type: ignore[method-assign]  # the environment's own
 
     def count(self, reward: float) -> None:
         """One step that was taken together with others', and the team's reward."""

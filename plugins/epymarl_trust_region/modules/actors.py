@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..numerics.autograd import autograd_linear, autograd_vjp
 from ..numerics.flat import flatten, is_flat
-from ..numerics.gradless import gradless
 from ..numerics.gru import gru_linear
 from ..numerics.mlp import ACTIVATIONS, Pull, Push, affine_pull, affine_push, mlp_linear
+from .gradless import gradless
 from .input_norm import RunningNorm
 from .memory import Memory, unrolled
 from .networks import initial_gain, linear

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from ..config import OnPolicyConfig
+from ..modules.gradless import gradless
 from ..numerics.flat import flatten, views
-from ..numerics.gradless import gradless
 
 #: What `adam` itself calls, where this version of PyTorch has it.
 _fused_adam: Any = getattr(torch, "_fused_adam_", None)
@@ -106,7 +106,7 @@ class Optimiser(FlatParameters):
     @gradless
     def _adam(self, moments: Any, options: dict[str, Any]) -> None:
         if _fused_adam is None or self.vector.device.type != "cpu":
-            adam([self.vector], [self.gradient], *moments, fused=True, **options)
+            adam([self.vector], [self.gradient], *moments, fused=True, **options)  # type: ignore[misc]  # not twice
             return
         moments[3][0].add_(1)  # steps; the rest of `adam` only sorts tensors
         _fused_adam([self.vector], [self.gradient], *moments, grad_scale=None, found_inf=None, **options)

@@ -88,7 +88,7 @@ class EnvGroup:
         """Let environments that can be stepped together be; they tell themselves who sends indices for floats."""
         own = [wrapped_by_known_form(env) for env in self.envs.values()]
         together = getattr(own[0], "together", None) if own and self.continuous else None
-        self._team = together(own) if together else None
+        self._team: Any = together(own) if together else None
         self._row = {i: row for row, i in enumerate(self.envs)}
 
     def _say_what_is_wanted(self, env: Any) -> None:

@@ -147,8 +147,9 @@ def _made_with_own_availability(make_env: Callable, **env_args: Any) -> Any:
     own = contract.available if contract else getattr(inner, "get_avail_actions", None)
     if own is not None:
         env.get_avail_actions = own
-    if hasattr(inner, "state_size") and hasattr(inner, "compact_state") and not isinstance(env, GymmaEnv):
-        env.get_state = inner.compact_state
+    state = getattr(inner, "compact_state", None) if hasattr(inner, "state_size") else None
+    if state is not None and not isinstance(env, GymmaEnv):
+        env.get_state = state
     return env
 
 
