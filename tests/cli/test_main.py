@@ -136,7 +136,7 @@ def test_defaults_then_environment_then_algorithm(host):
     config, defaults = read(host, "own", "gymma")
     expected = {"a": 1, "b": 2, "c": 3, "name": "own", "env_args": {"x": 1, "y": 2, "z": 3}}
     ours = {"save_episodes": None, "save_episodes_overwrite": False, "env_processes": None, "batched_envs": "exact"}
-    ours |= {"env_timeout": 600, "learner_device": None}
+    ours |= {"env_timeout": 600, "learner_device": None, "torch_threads": 1}
     assert {key: value for key, value in config.items() if key != "plugin"} == expected | ours
     assert config["plugin"]["host"] == "fake" and config["plugin"]["host_commit"] == "123"
     assert "host_modified" not in config["plugin"]

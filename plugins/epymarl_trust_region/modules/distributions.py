@@ -124,7 +124,7 @@ class MaskedCategorical:
 
     def sample(self) -> Tensor:
         """Actions drawn from the policy with torch's global generator, [...], int64."""
-        probs = self.probs
+        probs = self.probs.detach()
         if probs.is_cuda:  # where to look is to wait
             return torch.multinomial(probs.reshape(-1, probs.shape[-1]), 1).view(probs.shape[:-1])
         if not math.isfinite(probs.sum()):
