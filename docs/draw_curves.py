@@ -1,4 +1,4 @@
-"""The README's picture, from published tests of results/: ours beside EPyMARL's MAPPO, QMIX and VDN.
+"""The README's picture, from published tests of results/: ours beside EPyMARL's MAPPO, IPPO and QMIX.
 
 python docs/draw_curves.py           # writes docs/pictures/curves.png
 """
@@ -28,6 +28,18 @@ class Panel(NamedTuple):
 
 PANELS = (
     Panel(
+        "MPE simple_reference, 2 agents",
+        100_000,
+        (
+            ("benchmark", "reference-happo", "happo"),
+            ("benchmark", "reference-hatrpo", "hatrpo"),
+            ("benchmark", "reference-matrl", "matrl"),
+            ("benchmark", "reference-mappo", "mappo"),
+            ("benchmark", "reference-ippo", "ippo"),
+            ("benchmark", "reference-qmix", "qmix"),
+        ),
+    ),
+    Panel(
         "MPE simple_spread, 3 agents",
         300_000,
         (
@@ -35,16 +47,6 @@ PANELS = (
             ("trust-region", "spread-hatrpo", "hatrpo"),
             ("trust-region", "spread-ir_mappo", "ir_mappo"),
             ("happo-first", "spread-mappo", "mappo"),
-        ),
-    ),
-    Panel(
-        "Checkers, 2 agents",
-        90_000,
-        (
-            ("matrl-grid-games", "checkers-matrl", "matrl"),
-            ("matrl-grid-games", "checkers-il", "il"),
-            ("matrl-grid-games", "checkers-qmix", "qmix"),
-            ("matrl-grid-games", "checkers-vdn", "vdn"),
         ),
     ),
     Panel(

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 #: Folder -> the sweep file whose runs its curves are.
 CURVES = {
+    "benchmark": "benchmark",
     "happo-first": "happo-first",
     "inpg-potential-games/suite": "potential-games",
     "log-linear-ppo/suite": "log-linear",

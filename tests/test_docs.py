@@ -17,6 +17,7 @@ import draw_results
 import pandas as pd
 import pytest
 import site_hooks
+import write_tables
 import yaml
 from epymarl_trust_region import cli
 from epymarl_trust_region.main import make_parser, with_the_word
@@ -260,6 +261,19 @@ def test_the_picture_of_the_readme_is_of_published_numbers():
             assert float(row.split(",")[0]) == pytest.approx(curves.table.loc[panel.until].mean(), abs=1e-3)
             assert curves.end == panel.until and curves.seeds >= 5
     assert draw_curves.FILE.stat().st_size > 50_000
+
+
+def test_the_tables_of_the_comparison_are_made_from_what_is_published():
+    """Nothing between their marks was typed; and what stands there is what the study's files say."""
+    for file in write_tables.PAGES:
+        text = file.read_text(encoding="utf-8")
+        assert "<!-- table of results/benchmark: " in text and write_tables.filled(text) == text, file
+    final = (ROOT / "results/benchmark/final.csv").read_text()
+    (row,) = re.findall(r"^reference,reference-qmix,qmix,5,100000,(.*)$", final, re.M)
+    mean, low, high = (float(x) for x in row.split(",")[:3])
+    few, all_of_them = write_tables.comparison(False), write_tables.comparison(True)
+    assert f"{mean:.1f}" in few and f"[{low:.1f}, {high:.1f}]" in all_of_them
+    assert "a limit is an end" in all_of_them and "a limit is an end" not in few
 
 
 def test_every_claim_has_a_verdict_and_a_place():
