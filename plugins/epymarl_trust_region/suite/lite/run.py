@@ -73,17 +73,10 @@ def player(config: dict, log: logging.Logger) -> Iterator[Any]:
     Raises:
         As `run`.
     """
-    config = _sane(config, log)
-    parts, logger = find_parts(config), Logger(log)
-    args = SimpleNamespace(**config, device="cuda" if config["use_cuda"] else "cpu")
-    runner = parts.runner(args=args, logger=logger)
-    try:
-        _, learner = _build(parts, args, logger, runner)
+    with _staged(config, log) as (args, logger, runner, _, learner):
         _load_checkpoint(args, logger, runner, learner)
         runner.log_train_stats_t = runner.t_env
         yield runner
-    finally:
-        runner.close_env()
 
 
 @contextlib.contextmanager
@@ -95,14 +88,20 @@ def pupil(config: dict, log: logging.Logger) -> Iterator[tuple[Any, Any, Callabl
     Raises:
         As `run`.
     """
+    with _staged(config, log) as (args, logger, runner, buffer, learner):
+        loop = resume.Loop(last_test=0)
+        yield runner, learner, _Training(args, logger, runner, buffer, learner, {}, loop).learn
+
+
+@contextlib.contextmanager
+def _staged(config: dict, log: logging.Logger) -> Iterator[tuple[SimpleNamespace, Logger, Any, ReplayBuffer, Any]]:
+    """The parts of a run that somebody else leads: arguments, logger, runner, buffer and learner."""
     config = _sane(config, log)
     parts, logger = find_parts(config), Logger(log)
     args = SimpleNamespace(**config, device="cuda" if config["use_cuda"] else "cpu")
     runner = parts.runner(args=args, logger=logger)
     try:
-        buffer, learner = _build(parts, args, logger, runner)
-        loop = resume.Loop(last_test=0)
-        yield runner, learner, _Training(args, logger, runner, buffer, learner, {}, loop).learn
+        yield args, logger, runner, *_build(parts, args, logger, runner)
     finally:
         runner.close_env()
 
