@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from sacred.utils import set_by_dotted_path
 
-from ..config import check_known_keys
 from ..configuration import check_overrides
 from ..errors import ConfigError
 from ..experiments.report.tables import markdown_rows
@@ -96,7 +95,6 @@ def training(config: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str,
     for key, value in updates.items():
         if key in ("seed", "env", "common_reward", "t_max", "name", "learner", "mac", "share_parameters"):
             raise ConfigError(f"{key} is not a response's to choose; remove it (its training is --steps and --seed)")
-        check_known_keys([key.partition(".")[0]], made, "the command line")
         set_by_dotted_path(made, key, value)
     check_all(made, defaults, "the command line", before)
     return made
