@@ -125,8 +125,6 @@ def _trained(team: Team, roles: Roles, role: int, config: Mapping[str, Any], ste
         own, rest = runner.mac, [learner.actor_optimisers[agent].bookmark() for agent in roles[1 - role]]
         runner.mac = Versus((own, team.mac) if role == 0 else (team.mac, own), roles)
         runner.exploitability = None  # of two teams it would be no team's
-        if hasattr(runner, "tester"):
-            runner.tester.mac, runner.tester.exploitability = runner.mac, None
         with tqdm(total=steps, desc=f"role {role}, seed {seed}", disable=None, leave=False) as bar:
             while runner.t_env < steps:
                 learn(runner.run(test_mode=False))
