@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +30,7 @@ def test_a_long_gradient_is_cut_to_the_norm_asked_for_and_logged_as_it_was():
     optimiser.gradients[0][:] = torch.tensor([30.0, 40.0])
     optimiser.step()
     assert optimiser.grad_norm == pytest.approx(50)
-    moment = optimiser.adam.state[optimiser.vector]["exp_avg"]  # 0.1 of the first gradient, 0.9 of itself after that
+    moment = optimiser.adam.moments["exp_avg"]  # 0.1 of the first gradient, 0.9 of itself after that
     torch.testing.assert_close(moment, torch.tensor([0.12, 0.16]))
     optimiser.gradients[0][:] = torch.tensor([0.3, 0.4])
     optimiser.step()
@@ -52,10 +55,44 @@ def test_backward_and_step_descend_like_pytorchs_own_optimiser():
         torch.testing.assert_close(mine, plain)
 
 
+def test_moments_go_to_pytorchs_own_optimiser_and_back():
+    """What older versions have saved, and what other programs read."""
+    config = make_learner(make_batch(), optim_eps=1e-5, grad_norm_clip=1e9).config
+    weights = [torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in "abc"]
+    first, theirs = Optimiser("x", [weights[0]], 0.1, config), torch.optim.Adam([weights[1]], lr=0.1, eps=1e-5)
+    last = Optimiser("x", [weights[2]], 0.7, config)
+    assert first.state_dict()["state"] == theirs.state_dict()["state"] == {}
+
+    def step(optimiser, weight, gradient) -> None:
+        if weight.grad is None:
+            weight.grad = torch.zeros(2)
+        weight.grad.copy_(torch.tensor(gradient))
+        optimiser.step()
+
+    step(first, weights[0], [0.3, -0.4])
+    assert first.state_dict()["param_groups"][0].keys() == theirs.state_dict()["param_groups"][0].keys()
+    with torch.no_grad():
+        weights[1].copy_(weights[0])
+    theirs.load_state_dict(first.state_dict())
+    step(theirs, weights[1], [-0.1, 0.2])
+    with torch.no_grad():
+        weights[2].copy_(weights[1])
+    last.load_state_dict(theirs.state_dict())
+    step(last, weights[2], [0.5, 0.5])
+    unbroken = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimiser = torch.optim.Adam([unbroken], lr=0.1, eps=1e-5, fused=True)
+    for gradient in ([0.3, -0.4], [-0.1, 0.2], [0.5, 0.5]):
+        step(optimiser, unbroken, gradient)
+    torch.testing.assert_close(weights[2], unbroken)
+    other = Optimiser("x", [torch.nn.Parameter(torch.zeros(3))], 0.1, config)
+    with pytest.raises(ValueError, match="moments of 2 parameters for 3"):
+        other.load_state_dict(theirs.state_dict())
+
+
 def test_step_sizes_and_epsilon_are_the_configurations():
     learner = make_learner(make_batch(), lr=0.25, critic_lr=0.125, optim_eps=0.5)
-    groups = [o.adam.param_groups[0] for o in (*learner.actor_optimisers, learner.critic_optimiser)]
-    assert [(group["lr"], group["eps"]) for group in groups] == [(0.25, 0.5)] * 3 + [(0.125, 0.5)]
+    adams = [o.adam for o in (*learner.actor_optimisers, learner.critic_optimiser)]
+    assert [(adam.lr, adam.eps) for adam in adams] == [(0.25, 0.5)] * 3 + [(0.125, 0.5)]
 
 
 def test_a_learner_checks_its_configuration_whoever_made_it():
@@ -210,3 +247,15 @@ def test_moving_to_a_gpu_moves_actors_and_critic_and_the_optimisers_follow(monke
         optimiser.vector.grad.fill_(1.0)
         optimiser.step()
         assert all((a < b).all() for a, b in zip(optimiser.parameters, before, strict=True))
+
+
+def test_a_learner_does_without_pytorchs_compiler():
+    """Which takes a second of each process, and memory: `torch.optim.Adam` imports it."""
+    code = """
+import sys
+from support import make_batch, make_learner
+batch = make_batch()
+make_learner(batch).train(batch, 0, 0)
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

@@ -35,7 +35,7 @@ def same(a, b) -> bool:
 
 
 def moments(learner) -> list[torch.Tensor]:
-    return [value for o in learner.actor_optimisers for value in o.adam.state[o.vector].values()]
+    return [value for o in learner.actor_optimisers for value in o.adam.moments.values()]
 
 
 def individual(batch, seed: int = 5):

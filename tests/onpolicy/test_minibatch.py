@@ -67,10 +67,10 @@ def test_more_parts_than_there_are_steps_are_as_many_as_there_are(use_rnn):
 def test_a_pass_takes_as_many_steps_as_it_has_parts(name):
     learner, batch, _ = made(name, epochs=2, actor_num_mini_batch=3, critic_epochs=4, critic_num_mini_batch=5)
     learner.train(batch, 0, 0)
-    assert {int(o.adam.state[o.vector]["step"]) for o in learner.actor_optimisers} in ({6}, {12})
-    assert learner.critic_optimiser.adam.state[learner.critic_optimiser.vector]["step"] == 20
+    assert {int(o.adam.moments["step"]) for o in learner.actor_optimisers} in ({6}, {12})
+    assert learner.critic_optimiser.adam.moments["step"] == 20
     if name != "matrl":
-        assert int(learner.actor_optimisers[0].adam.state[learner.actor_optimisers[0].vector]["step"]) == 6
+        assert int(learner.actor_optimisers[0].adam.moments["step"]) == 6
 
 
 def test_with_a_step_that_is_tiny_parts_add_up_to_the_whole_gradient(double_precision):

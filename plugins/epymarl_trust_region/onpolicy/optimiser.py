@@ -8,14 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 from ..config import OnPolicyConfig
-from ..modules.gradless import gradless
 from ..numerics.flat import flatten, views
-
-#: What `adam` itself calls, where this version of PyTorch has it.
-_fused_adam: Any = getattr(torch, "_fused_adam_", None)
+from .adam import Adam
 
 
 class FlatParameters:
@@ -80,7 +76,7 @@ class Optimiser(FlatParameters):
     ) -> None:
         super().__init__(owner, parameters, vector)
         self.grad_norm_clip, self.lr = config.grad_norm_clip, lr
-        self.adam = torch.optim.Adam([self.vector], lr=lr, eps=config.optim_eps, fused=True)
+        self.adam = Adam(self.vector, lr, config.optim_eps)
 
     def step(self) -> None:
         """One descent step along `gradients`, which are 0 then; none, and parameters and moments as they were, if that
@@ -88,47 +84,22 @@ class Optimiser(FlatParameters):
         if self.has_finite_gradient():
             if self.grad_norm > self.grad_norm_clip:
                 self.gradient.mul_(self.grad_norm_clip / (self.grad_norm + 1e-6))
-            self._descend()
+            self.adam.step()
         self.gradient.zero_()  # `pull` writes over it, but `backward` adds
 
-    def _descend(self) -> None:
-        """`self.adam.step()`, without its hooks and searches, which on one small vector take most of its time."""
-        state = self.adam.state.get(self.vector)
-        if not state:
-            self.adam.step()  # which makes the state
-            return
-        group = self.adam.param_groups[0]
-        moments: Any = [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]]
-        options = {name: group[name] for name in ("amsgrad", "lr", "weight_decay", "eps", "maximize")}
-        options["beta1"], options["beta2"] = group["betas"]
-        self._adam(moments, options)
-
-    @gradless
-    def _adam(self, moments: Any, options: dict[str, Any]) -> None:
-        if _fused_adam is None or self.vector.device.type != "cpu":
-            adam([self.vector], [self.gradient], *moments, fused=True, **options)  # type: ignore[misc]  # not twice
-            return
-        moments[3][0].add_(1)  # steps; the rest of `adam` only sorts tensors
-        _fused_adam([self.vector], [self.gradient], *moments, grad_scale=None, found_inf=None, **options)
-
     def scale_lr(self, share: float) -> None:
-        self.adam.param_groups[0]["lr"] = self.lr * share
+        self.adam.lr = self.lr * share
 
     def bookmark(self) -> Callable[[], None]:
         """Remember parameters and moments; what is returned brings both back, bit for bit, as often as it is called."""
-        vector, moments = self.vector.detach().clone(), self._copy(self.adam.state)
+        vector, moments_back = self.vector.detach().clone(), self.adam.bookmark()
 
         @torch.no_grad()
         def back() -> None:
             self.vector.copy_(vector)
-            self.adam.state.clear()
-            self.adam.state.update(self._copy(moments))
+            moments_back()
 
         return back
-
-    @staticmethod
-    def _copy(state: dict) -> dict:
-        return {owner: {name: value.clone() for name, value in of.items()} for owner, of in state.items()}
 
     def state_dict(self) -> dict[str, Any]:
         return self.adam.state_dict()
