@@ -144,6 +144,24 @@ def test_recordings_are_of_whole_episodes() -> None:
         make_runner(save_episodes="there")
 
 
+@pytest.mark.parametrize("test_mode", [False, True])
+def test_a_host_that_keeps_no_rollout_is_lent_the_runners_own(test_mode) -> None:
+    """The same numbers, until the next one is played."""
+    runners = [make_runner()[0] for _ in range(2)]
+    runners[1].own_memory = False
+    try:
+        for _ in range(3):
+            kept, lent = (runner.run(test_mode=test_mode) for runner in runners)
+            assert all(torch.equal(kept[key], lent[key]) for key in kept.data.transition_data)
+            before, addresses = kept["obs"].clone(), [batch["obs"].data_ptr() for batch in (kept, lent)]
+            again = [runner.run(test_mode=test_mode)["obs"].data_ptr() for runner in runners]
+            assert torch.equal(kept["obs"], before)
+            assert [old == new for old, new in zip(addresses, again, strict=True)] == [False, True]
+    finally:
+        for runner in runners:
+            runner.close_env()
+
+
 def test_other_runners_are_refused() -> None:
     with pytest.raises(ConfigError, match="rollout_steps=5 needs runner=vector, not parallel"):
         make_learner(make_batch(), rollout_steps=K, runner="parallel")

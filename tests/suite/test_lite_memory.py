@@ -1,11 +1,12 @@
-"""What the built-in suite's loop holds while a learner learns: the buffer, and not the rollout beside it."""
+"""What the built-in suite's loop holds while a learner learns: one rollout, wherever it stands."""
 
 from __future__ import annotations
 
 import weakref
 from types import SimpleNamespace
 
-from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch, ReplayBuffer
+import torch
+from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch, LastRollout, OneHot, ReplayBuffer, make_buffer
 from epymarl_trust_region.suite.lite.run import _Training
 
 SCHEME = {"reward": {"vshape": (1,)}}
@@ -35,3 +36,16 @@ def test_a_rollout_is_gone_when_it_is_learnt_from():
         setattr(training, name, lambda *_: None)
     training._to_the_end()
     assert seen == [(None, 6.0)]
+
+
+def test_a_buffer_of_one_rollout_hands_it_on():
+    size = {"batch_size": 2, "batch_size_run": 2}
+    args, preprocess = SimpleNamespace(**size, buffer_size=2), {"actions": ("actions_onehot", [OneHot(3)])}
+    scheme = SCHEME | {"actions": {"vshape": (1,), "dtype": torch.long}}
+    buffer = make_buffer(args, scheme, {}, 3, preprocess, "cpu")
+    kept = make_buffer(SimpleNamespace(**size, buffer_size=4), scheme, {}, 3, preprocess, "cpu")
+    assert isinstance(buffer, LastRollout) and isinstance(kept, ReplayBuffer) and buffer.scheme == kept.scheme
+    assert not buffer.can_sample(2)
+    batch = EpisodeBatch(SCHEME, {}, 2, 3)
+    buffer.insert_episode_batch(batch)
+    assert buffer.can_sample(2) and buffer.sample(2) is batch

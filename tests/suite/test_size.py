@@ -37,8 +37,8 @@ def test_spread_has_the_sizes_that_its_page_says():
     assert inspect(config()) == (False, Sizes(n_agents=3, n_actions=5, obs_dim=18, state_dim=54))
 
 
-# One place of spread: 3*18 + 54 + 2*3*5 + 1 = 139 numbers of 4 bytes, 4 of 8 and a byte: 589. Two batches of 26 places.
-PLACES = 589 * 26 * 2
+# One place of spread: 3*18 + 54 + 2*3*5 + 1 = 139 numbers of 4 bytes, 4 of 8 and a byte: 589. An episode has 26.
+PLACES = 589 * 26
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ PLACES = 589 * 26 * 2
         ({"hidden_dim": 10**9}, r"^hidden_dim=1000000000: this run needs about 44,703,\d+,\d+.\d GiB of memory, and "
          r"this machine has 16.0 GiB free, most of it for the actors' networks; lower hidden_dim$"),
         ({"critic_hidden_dim": 10**6}, r"^critic_hidden_dim=1000000: .*for the critic's network; lower critic_hidden"),
-        (sized(10**6), r"^b.*_size.*=1000000, b.*=1000000: .* (28|29).\d GiB .*for the episodes; lower b\w+_size"),
+        (sized(2 * 10**6), r"^b.*_size.*=2000000, b.*=2000000: .* (28|29).\d GiB .*for the episodes; lower b\w+_size"),
         ({"env_args": {**SPREAD, "time_limit": 10**8}}, r"^env_args.time_limit=100000000, .*lower env_args.time_lim"),
         ({"rollout_steps": 10**8}, r"^rollout_steps=100000000, .*; lower rollout_steps$"),
         ({"runner": "parallel", **sized(10**5)}, r"batch_size_run=100000: .* for the worker processes; lower batch_si"),
@@ -58,11 +58,12 @@ def test_what_cannot_fit_is_refused_with_the_key_to_lower(changes, message):
         check_size(config(**changes), Sizes(3, 5, 18, 54))
 
 
-def test_the_largest_that_fits_passes(monkeypatch):
-    """By hand: its episodes, and three actors and a critic of width 64."""
+@pytest.mark.parametrize("buffer_size, batches", [(1000, 1), (3000, 4)])
+def test_the_largest_that_fits_passes(monkeypatch, buffer_size, batches):
+    """By hand: its episodes, a buffer if that keeps more than these, three actors and a critic of width 64."""
     networks = 3 * (64 * (18 + 5) + 64**2) * 16 + 64 * (54 + 64) * 16
     asked = config(**sized(1000), hidden_dim=64, critic_hidden_dim=64, use_rnn=False, critic="central", t_max=10**6)
-    need = 1000 * PLACES + networks
+    asked["buffer_size"], need = buffer_size, batches * 1000 * PLACES + networks
     monkeypatch.setattr(memory, "available", lambda: need)
     check_size(asked, Sizes(3, 5, 18, 54))
     monkeypatch.setattr(memory, "available", lambda: need - 1)

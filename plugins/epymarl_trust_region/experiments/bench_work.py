@@ -25,6 +25,7 @@ from ..seeding import seed_everything
 from ..suite.environments import resolved
 from ..suite.epymarl import load
 from ..suite.host import BatchParts, Host
+from ..suite.lite.episode_batch import make_buffer
 from ..suite.registration import register_into
 from ..suite.scheme import batch_scheme
 from ..suite.selection import lite_host
@@ -132,7 +133,10 @@ def _iteration(host: Host, args: SimpleNamespace) -> Once:
     if hasattr(runner, "extend_scheme"):
         runner.extend_scheme(scheme, preprocess)
     length = info["episode_limit"] + 1
-    buffer = parts.replay_buffer(scheme, groups, args.buffer_size, length, preprocess=preprocess, device="cpu")
+    if host.home is None:
+        runner.own_memory, buffer = False, make_buffer(args, scheme, groups, length, preprocess, "cpu")
+    else:
+        buffer = parts.replay_buffer(scheme, groups, args.buffer_size, length, preprocess=preprocess, device="cpu")
     learner, mac = _learner(host, args, buffer.scheme, groups)
     runner.setup(scheme=scheme, groups=groups, preprocess=preprocess, mac=mac)
     clock = Clock()
@@ -220,7 +224,7 @@ def _watch(clock: Clock, runner: Any, mac: Any, learner: Any) -> None:
     for worker in runner.workers:
         for name in ("begin_reset", "begin_step", "finish"):
             clock.watch(worker, name, "messages")
-    for name in ("_store", "_show", "_clear", "_copy"):
+    for name in ("_store", "_show", "_clear", "_given"):
         clock.watch(runner, name, "batch")
 
 

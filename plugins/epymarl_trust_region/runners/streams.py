@@ -193,6 +193,7 @@ class StreamRunner(VectorRunner):
         if not test_mode:
             return super().run()
         self.tester.t_env = self.tester.log_train_stats_t = self.t_env
+        self.tester.own_memory = self.own_memory
         return self.tester.run(test_mode=True)
 
     def _play(self, test_mode: bool) -> list[Ended]:

@@ -43,6 +43,7 @@ class VectorRunner:
     env_group_class: type[EnvGroup] = EnvGroup
     batched_group_class: type[BatchedEnvGroup] = BatchedEnvGroup
     streams = False  # whether an environment begins its next episode while others are in the midst of theirs
+    own_memory = True  # whether a rollout stays as it is when the next is played; a host that keeps none may say False
 
     def __init__(
         self, args: Args, logger: Logger, episode_batch: Callable[..., Any], make_environment: Callable[..., Any]
@@ -163,7 +164,8 @@ class VectorRunner:
         Actions are also chosen, stored and never played at an episode's last observation: learners may bootstrap there.
 
         Returns:
-            An EpisodeBatch of its own memory, [B, T+1, ...]; steps after an episode's end are zero.
+            An EpisodeBatch, [B, T+1, ...]; steps after an episode's end are zero. It has memory of its own, or is good
+            until the next run (`own_memory`).
 
         Raises:
             EnvironmentFaultError, NonFiniteError: an environment gave what nothing can be learnt from, and nothing was.
@@ -177,7 +179,7 @@ class VectorRunner:
         if not test_mode:
             self.t_env += self._steps_taken(episodes)
         self._count(episodes, test_mode)
-        return self._copy()
+        return self._given()
 
     def best_response_gains(self) -> np.ndarray | None:
         """What each agent would win more by a best response alone, [N]; None where that is not known exactly."""
@@ -232,10 +234,10 @@ class VectorRunner:
         for field in self.live.data.transition_data.values():
             field.zero_()
 
-    def _copy(self) -> Any:
-        """The rollout in an EpisodeBatch of its own memory."""
+    def _given(self) -> Any:
+        """The rollout in an EpisodeBatch of its own."""
         batch = self.shown
-        fields = {key: field.clone() for key, field in batch.data.transition_data.items()}
+        fields = {k: field.clone() if self.own_memory else field for k, field in batch.data.transition_data.items()}
         data = SimpleNamespace(transition_data=fields, episode_data={})
         size = (batch.batch_size, batch.max_seq_length)
         return self.episode_batch(batch.scheme, batch.groups, *size, data=data, device=batch.device)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch as th
 
-from epymarl_trust_region.interfaces import Scheme
+from epymarl_trust_region.interfaces import Args, Scheme
 
 Device = str | th.device
 
@@ -167,6 +167,33 @@ class ReplayBuffer(EpisodeBatch):
         if self.episodes_in_buffer == batch_size:
             return self[:batch_size]
         return self[np.random.choice(self.episodes_in_buffer, batch_size, replace=False)]
+
+
+class LastRollout:
+    """In the place of a `ReplayBuffer` of one rollout, all of which is sampled: it is handed on, and not copied."""
+
+    def __init__(self, scheme: Scheme, groups: dict[str, int], preprocess: dict[str, Any] | None = None) -> None:
+        self.scheme = EpisodeBatch(scheme, groups, 1, 1, preprocess=preprocess).scheme  # with derived fields
+        self.rollout: EpisodeBatch | None = None
+
+    def insert_episode_batch(self, ep_batch: EpisodeBatch) -> None:
+        self.rollout = ep_batch
+
+    def can_sample(self, batch_size: int) -> bool:
+        return self.rollout is not None and self.rollout.batch_size >= batch_size
+
+    def sample(self, batch_size: int) -> EpisodeBatch:
+        assert self.rollout is not None and self.can_sample(batch_size), f"{batch_size} episodes asked of none"
+        return self.rollout
+
+
+def make_buffer(
+    args: Args, scheme: Scheme, groups: dict[str, int], max_seq_length: int, preprocess: dict[str, Any], device: Device
+) -> ReplayBuffer | LastRollout:
+    """What stands between the runner and the learner of a run."""
+    if args.buffer_size == args.batch_size == args.batch_size_run:
+        return LastRollout(scheme, groups, preprocess)
+    return ReplayBuffer(scheme, groups, args.buffer_size, max_seq_length, preprocess, device)
 
 
 def _slices(items: tuple[Any, Any]) -> tuple:

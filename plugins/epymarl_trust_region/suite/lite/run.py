@@ -24,12 +24,14 @@ from epymarl_trust_region.suite import resume
 from epymarl_trust_region.suite.checkpoints import chosen_step
 from epymarl_trust_region.suite.host import folder_name
 from epymarl_trust_region.suite.last_policy import models_folder
-from epymarl_trust_region.suite.lite.episode_batch import OneHot, ReplayBuffer
+from epymarl_trust_region.suite.lite.episode_batch import LastRollout, OneHot, ReplayBuffer, make_buffer
 from epymarl_trust_region.suite.lite.logger import Logger
 from epymarl_trust_region.suite.lite.registries import CONTROLLERS, ENVIRONMENTS, LEARNERS, RUNNERS
 from epymarl_trust_region.suite.same_run import configuration
 from epymarl_trust_region.suite.scheme import batch_scheme
 from epymarl_trust_region.suite.signals import held
+
+_Buffer = ReplayBuffer | LastRollout
 
 
 def run(_run: Any, config: dict, log: logging.Logger) -> str | None:
@@ -94,7 +96,7 @@ def pupil(config: dict, log: logging.Logger) -> Iterator[tuple[Any, Any, Callabl
 
 
 @contextlib.contextmanager
-def _staged(config: dict, log: logging.Logger) -> Iterator[tuple[SimpleNamespace, Logger, Any, ReplayBuffer, Any]]:
+def _staged(config: dict, log: logging.Logger) -> Iterator[tuple[SimpleNamespace, Logger, Any, _Buffer, Any]]:
     """The parts of a run that somebody else leads: arguments, logger, runner, buffer and learner."""
     config = _sane(config, log)
     parts, logger = find_parts(config), Logger(log)
@@ -157,7 +159,7 @@ def _run_sequential(parts: SimpleNamespace, args: SimpleNamespace, logger: Logge
         runner.close_env()
 
 
-def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner: Any) -> tuple[ReplayBuffer, Any]:
+def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner: Any) -> tuple[_Buffer, Any]:
     """Everything that knows the task's sizes. The order decides which random numbers initialise which weights."""
     info = runner.get_env_info()
     args.n_agents, args.n_actions, args.state_shape = info["n_agents"], info["n_actions"], info["state_shape"]
@@ -165,7 +167,8 @@ def _build(parts: SimpleNamespace, args: SimpleNamespace, logger: Logger, runner
     if hasattr(runner, "extend_scheme"):  # what this runner records beside, or otherwise
         runner.extend_scheme(scheme, preprocess)
     device = "cpu" if args.buffer_cpu_only else args.device
-    buffer = ReplayBuffer(scheme, groups, args.buffer_size, info["episode_limit"] + 1, preprocess, device)
+    buffer = make_buffer(args, scheme, groups, info["episode_limit"] + 1, preprocess, device)
+    runner.own_memory = False  # nobody here keeps a rollout until the next
     mac = parts.mac(buffer.scheme, groups, args)
     runner.setup(scheme=scheme, groups=groups, preprocess=preprocess, mac=mac)
     learner = parts.learner(mac, buffer.scheme, logger, args)
@@ -201,7 +204,7 @@ class _Training:
     args: SimpleNamespace
     logger: Logger
     runner: Any
-    buffer: ReplayBuffer
+    buffer: _Buffer
     learner: Any
     configuration: dict[str, Any]  # what stands with its checkpoints
     loop: resume.Loop
@@ -224,7 +227,7 @@ class _Training:
         self.logger.console_logger.info(f"Beginning training for {args.t_max} timesteps")
         while loop.learnt or runner.t_env <= args.t_max:
             if not loop.learnt:
-                self.buffer.insert_episode_batch(runner.run(test_mode=False))  # and nobody keeps it: it may be large
+                self.buffer.insert_episode_batch(runner.run(test_mode=False))  # which alone keeps it: it may be large
                 self._update()
             self._test(started)
             self._save_at_intervals()
