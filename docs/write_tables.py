@@ -1,6 +1,6 @@
-"""The tables of the comparison, from results/benchmark/*.csv into the pages that show them: no number is typed.
+"""Tables of studies, from results/*/*.csv into the pages that show them: no number is typed.
 
-python docs/write_tables.py          # README.md and results/benchmark/README.md, between their marks
+python docs/write_tables.py          # between the marks of README.md, results/benchmark and results/mamujoco
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import mujoco_tables
 import pandas as pd
 from epymarl_trust_region.experiments.compare import difference, read_curve
 from epymarl_trust_region.experiments.report.statistics import interval, pooled_mean
@@ -17,8 +18,8 @@ from epymarl_trust_region.experiments.report.tables import markdown_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "results/benchmark"
-PAGES = (ROOT / "README.md", STUDY / "README.md")
-_MARKS = re.compile(r"(<!-- table of results/benchmark: (\S+) -->\n).*?(<!-- end of the table -->)", re.S)
+PAGES = (ROOT / "README.md", STUDY / "README.md", ROOT / "results/mamujoco/README.md")
+_MARKS = re.compile(r"(<!-- table of results/(\S+): (\S+) -->\n).*?(<!-- end of the table -->)", re.S)
 #: Experiments, without their task, whose name says more than their algorithm's.
 NAMES = {
     "simultaneous": "IR-MAPPO, separate actors",
@@ -106,7 +107,10 @@ def ends() -> str:
     return "\n".join(markdown_rows(["", "over all tests", "at the end"], shown)) + "\n"
 
 
-TABLES = {"main": lambda: comparison(False), "all": lambda: comparison(True), "ladder": ladder, "ends": ends}
+TABLES = {
+    "benchmark": {"main": lambda: comparison(False), "all": lambda: comparison(True), "ladder": ladder, "ends": ends},
+    "mamujoco": mujoco_tables.TABLES,
+}
 
 
 def filled(page: str) -> str:
@@ -115,7 +119,7 @@ def filled(page: str) -> str:
     Raises:
         KeyError: a mark names another table.
     """
-    return _MARKS.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], page)
+    return _MARKS.sub(lambda found: found[1] + TABLES[found[2]][found[3]]() + found[4], page)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,17 @@ def names(path=".") -> list[tuple[str, str, str, int]]:
     return [(e.task, e.experiment, e.label, e.seed) for e in entries]
 
 
+def test_a_run_that_another_went_on_from_is_not_read_beside_it():
+    short, long = make(values=(1.0, 2.0)), make(values=(1.0, 2.0, 3.0), t_max=300)
+    assert len(of_folder(Path("."))[0]) == 2  # nobody has gone on from the other
+    info = json.loads((long / "info.json").read_text()) | {"resumed_from": "results/models/x/200"}
+    (long / "info.json").write_text(json.dumps(info))
+    make(seed=2, t_max=200), make(key="lbforaging:Foraging-8x8-2p-3f-v3")
+    runs, left_out = of_folder(Path("."))
+    assert short not in [run.folder for run in runs] and len(runs) == 3
+    assert left_out == [f"{short}: {long} goes on from it"]
+
+
 def report(*words) -> Path:
     assert cli.main(["report", *(words or ("results",)), "--out", "out"]) == 0
     return Path("out")

@@ -49,9 +49,9 @@ def write(text: str, name: str = "study.yaml") -> Path:
     return Path(name)
 
 
-def completed(folder: Path, status: str = "COMPLETED", **changes) -> Path:
+def completed(folder: Path, status: str = "COMPLETED", number: int = 1, **changes) -> Path:
     """A run of `good` in TWO, as Sacred leaves it; `changes` of its configuration."""
-    run = folder / "sacred/happo/task/1"
+    run = folder / f"sacred/happo/task/{number}"
     run.mkdir(parents=True)
     (run / "run.json").write_text(json.dumps({"status": status}))
     config, _ = read(lite_host(), "happo", "gymma")
@@ -212,6 +212,26 @@ def test_a_run_of_other_settings_is_not_done_before(text, change, capsys, calls)
     assert [folder.name for _, folder in calls] == ["seed1", "seed2"]
     assert sacred_run(Path("results/sweeps/study/good/seed1")) is None
     assert sacred_run(Path("results/sweeps/study/good/seed1.before1"))
+
+
+def test_a_completed_run_goes_on_to_a_larger_t_max_if_it_can(capsys, calls):
+    """With `save_model: True`. What it went on from does not count as done; then it is there beside it, and both do."""
+    folder = Path("results/sweeps/study/good/seed1")
+    completed(folder, save_model=True)
+    longer = write(TWO.replace("t_max: 20", "t_max: 25, save_model: True"))
+    assert cli.main(["sweep", str(longer), "--only", "good"]) == 1  # seed 2 fails, as always here
+    assert [of.name for _, of in calls] == ["seed1", "seed2"] and "--resume" in calls[0][0]
+    assert "done before" not in capsys.readouterr().out
+    second = completed(folder, number=2, t_max=25, save_model=True)
+    assert sacred_run(folder) == second
+    assert cli.main(["sweep", str(longer), "--only", "good"]) == 1
+    assert [of.name for _, of in calls[2:]] == ["seed2"] and "1 of 2 runs: done before" in capsys.readouterr().out
+    shorter = write(TWO.replace("t_max: 20", "t_max: 20, save_model: True"))
+    assert cli.main(["sweep", str(shorter), "--only", "good"]) == 2
+    assert "was made with t_max=25, and now 20" in capsys.readouterr().err
+    decaying = write(TWO.replace("t_max: 20", "t_max: 30, save_model: True, use_linear_lr_decay: True"))
+    assert cli.main(["sweep", str(decaying), "--only", "good"]) == 2
+    assert "t_max=25, and now 30; use_linear_lr_decay=False, and now True" in capsys.readouterr().err
 
 
 def test_what_an_override_has_brought_along_and_is_gone_is_a_change(capsys, calls):

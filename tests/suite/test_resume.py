@@ -16,6 +16,7 @@ from epymarl_trust_region.modules import files
 from epymarl_trust_region.modules.plain import packed, unpacked
 from epymarl_trust_region.suite import algorithms, resume
 from epymarl_trust_region.suite.newest import newest, saving
+from epymarl_trust_region.suite.same_run import is_begun_by
 from gymnasium.spaces import Box, Discrete, Tuple
 from gymnasium.utils import seeding
 from resuming import Killed, configured, last_checkpoint, play, resumed
@@ -268,6 +269,27 @@ def test_more_steps_go_on_as_if_they_had_been_asked_for_at_first(tmp_path):
             assert rest.logged[key] == late, key
 
 
+def test_a_run_that_had_ended_goes_on_to_a_larger_t_max_as_if_it_had_been_asked_for_at_first(tmp_path, capsys):
+    """By `--resume`, and again: the numbers of one run to the last of the three."""
+    unbroken, _ = play(configured(tmp_path / "long", "happo", *SPREAD, **ROUNDS))
+    config = configured(tmp_path / "short", "happo", *SPREAD, **ROUNDS)
+    for t_max in (30, 70, ROUNDS["t_max"]):
+        config["t_max"] = t_max
+        found = newest(flat(config), {}, "lite")
+        assert (found is None) == (t_max == 30)
+        rest, _ = play(found.applied(config) if found else config)
+    assert rest.logged == unbroken.logged
+
+
+def test_what_depends_on_how_far_it_goes_is_no_beginning_of_a_longer_run():
+    short, long = {"t_max": 100, "lr": 0.1}, {"t_max": 200.0, "lr": 0.1}
+    assert is_begun_by(short, long)
+    for saved, now in ((long, short), (short, short), ({}, long), (short, {}), ({"t_max": "100"}, long)):
+        assert not is_begun_by(saved, now)
+    assert not is_begun_by(short, long | {"use_linear_lr_decay": True})
+    assert not is_begun_by(short, long | {"beta": "auto"}) and is_begun_by(short, long | {"beta": 1.0})
+
+
 @pytest.mark.parametrize("content", ["other", {"x": 1}, {"configuration": "{", "saved_at": 1.0, "series": {}}])
 def test_what_is_no_state_of_a_run_is_one_line(content, stopped, tmp_path):
     config, _, checkpoint = stopped
@@ -374,7 +396,11 @@ def test_the_newest_complete_checkpoint_of_the_same_configuration(stopped, tmp_p
     earlier = sorted(int(step.name) for step in newer.iterdir())[-2]
     assert newest(values, {}, "lite")[:2] == (newer, earlier)
     assert f"{checkpoint.name}/run.th is damaged" in capsys.readouterr().err
-    for change in ({"lr": 0.25}, {"seed": 5}, {"t_max": 99}, {"env_args.time_limit": 9}, {"env_args.sight": 2}):
+    longer = newest(values, {"t_max": 500}, "lite")
+    assert longer[:2] == (newer, earlier) and longer.t_max == ROUNDS["t_max"]
+    assert capsys.readouterr().out.endswith(", of t_max=500 steps, further than the t_max=110 of then\n")
+    to_its_end = {"t_max": 500, "use_linear_lr_decay": True}
+    for change in ({"lr": 0.25}, {"seed": 5}, {"t_max": 99}, to_its_end, {"env_args.sight": 2}):
         assert newest(values, change, "lite") is None
         assert capsys.readouterr().out == (
             "resume: there is no checkpoint of this configuration, so it starts from the beginning\n"

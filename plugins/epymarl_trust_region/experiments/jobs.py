@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,13 @@ class Job:
     name: str
     command: tuple[str, ...]  # what a user would type, after `epymarl-tr`
     folder: Path  # its own, below the current folder
+    steps: float = 0  # to which it trains
+
+    @property
+    def done(self) -> bool:
+        """Whether it is complete; a shorter one that it goes on from is not it."""
+        run = sacred_run(self.folder)
+        return run is not None and _steps(run) >= self.steps
 
     @property
     def log(self) -> Path:
@@ -60,12 +68,20 @@ class Engine(Protocol):
 
 
 def sacred_run(folder: Path) -> Path | None:
-    """The completed Sacred run below a run's folder, if there is one."""
+    """The completed Sacred run below a run's folder, if there is one; the longest, where one has gone on."""
+    found = []
     for record in sorted(folder.glob("sacred/**/run.json")):
         with contextlib.suppress(ValueError):  # cut short: the process was killed while it wrote
             if json.loads(record.read_text())["status"] == "COMPLETED":
-                return record.parent
-    return None
+                found.append(record.parent)
+    return max(found, key=_steps, default=None)
+
+
+def _steps(run: Path) -> float:
+    """The `t_max` of a Sacred run; infinite where its configuration cannot be read, which others say."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return float(json.loads((run / "config.json").read_text())["t_max"])
+    return math.inf
 
 
 def make(job: Job, children: Children) -> Outcome | None:
@@ -73,7 +89,7 @@ def make(job: Job, children: Children) -> Outcome | None:
 
     An engine may have lost sight of a machine that had completed it.
     """
-    if sacred_run(job.folder):
+    if job.done:
         return Outcome(True, code=0)
     command = [job.command[0], f"--progress-file={job.progress}", *job.command[1:]]
     started = time.monotonic()

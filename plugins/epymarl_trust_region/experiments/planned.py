@@ -8,7 +8,7 @@ from pathlib import Path
 from ..config import flatten
 from ..configuration import check_overrides, overrides, read
 from ..errors import ConfigError
-from ..suite.same_run import differences
+from ..suite.same_run import differences, is_begun_by
 from ..suite.selection import files_of
 
 # Of a saved configuration, what says where and by which code, not what.
@@ -31,10 +31,20 @@ class Planned:
         check_overrides(self.updates, merged)
         self.values = {**flatten(merged), **self.updates}
 
-    def differences(self, run: Path) -> list[str]:
-        """Lines `lr=0.1, and now 0.2`, of keys in which a Sacred run's configuration differs."""
+    @property
+    def steps(self) -> float:
+        """To which it trains."""
+        return self.values["t_max"]
+
+    def differences(self, run: Path, resumes: bool) -> list[str]:
+        """Lines `lr=0.1, and now 0.2`, of keys in which a Sacred run's configuration differs.
+
+        Args:
+            resumes: whether this run would go on from what the other has saved: then it may be the longer one.
+        """
         try:
             saved = flatten(json.loads((run / "config.json").read_text()))
         except (OSError, ValueError, AttributeError):
             raise ConfigError(f"{run / 'config.json'} cannot be read; remove {run}, and the run is made anew") from None
-        return differences(saved, self.values, self.updates, _ASIDE)
+        longer = ("t_max",) if resumes and is_begun_by(saved, self.values) else ()
+        return differences(saved, self.values, self.updates, (*_ASIDE, *longer))

@@ -2,9 +2,9 @@
 
 A sweep file lists experiments; each run lands in `results/sweeps/<sweep>/<experiment>/seed<n>/` under the current
 folder, in the suite's own layout. A run that has completed is not run again, so an interrupted sweep just goes on; with
-`save_model: True` the run that was interrupted does, too, from its last checkpoint. One that was made with other
-settings than the file has now is no such run: the sweep stops before it starts, or, with `--anew`, puts the old one
-aside.
+`save_model: True` the run that was interrupted does, too, from its last checkpoint, and one that has completed if the
+file has a larger `t_max` now. One that was made with other settings than the file has is no such run: the sweep stops
+before it starts, or, with `--anew`, puts the old one aside.
 The format, and where runs can be made: docs/sweep.md.
 """
 
@@ -42,11 +42,12 @@ def main(argv: list[str]) -> int:
     _check_options(options)
     sweep = read_sweep(options.file)
     todo = _asked_for(sweep, options)
-    changed = _changed(sweep, todo, options.file)
-    jobs = [_job(sweep, *item) for item in todo]
-    left = [job for job in jobs if job.folder in changed or not sacred_run(job.folder)]
+    planned = _planned(sweep, todo, options.file)
+    jobs = [_job(sweep, *item, plan.steps) for item, plan in zip(todo, planned, strict=True)]
+    changed = _changed(jobs, planned)
+    left = [job for job in jobs if job.folder in changed or not job.done]
     if options.dry_run:
-        _rehearse(sweep, todo, left, options)
+        _rehearse(todo, jobs, left, options)
         for job in jobs:
             print(shlex.join(["epymarl-tr", *job.command]))
         return 0
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
         return 0
     engine = _engine(options)
     try:
-        _rehearse(sweep, todo, left, options)
+        _rehearse(todo, jobs, left, options)
         return _run_all(left, engine, board)
     finally:
         engine.close()
@@ -119,41 +120,46 @@ def _asked_for(sweep: Sweep, options: argparse.Namespace) -> list[tuple[Experime
     return [todo[options.index]]
 
 
-def _job(sweep: Sweep, experiment: Experiment, seed: int) -> Job:
+def _job(sweep: Sweep, experiment: Experiment, seed: int, steps: float) -> Job:
     folder = sweep.folder(experiment, seed)
-    return Job(f"{experiment.name} seed {seed}", tuple(experiment.command(seed, folder)), folder)
+    return Job(f"{experiment.name} seed {seed}", tuple(experiment.command(seed, folder)), folder, steps)
 
 
-def _changed(sweep: Sweep, todo: list[tuple[Experiment, int]], file: Path) -> dict[Path, list[str]]:
-    """Folders of completed runs that were made with other settings -> which.
+def _planned(sweep: Sweep, todo: list[tuple[Experiment, int]], file: Path) -> list[Planned]:
+    """What each run would be.
 
     Raises:
         ConfigError: an experiment names an algorithm, environment or key that is not known.
     """
-    found = {}
+    found = []
     for experiment, seed in todo:
-        folder = sweep.folder(experiment, seed)
-        command = experiment.command(seed, folder)
+        command = experiment.command(seed, sweep.folder(experiment, seed))
+        params = command[command.index("with") :]
         try:
-            planned = Planned(
-                experiment.suite, experiment.config, experiment.env_config, command[command.index("with") :]
-            )
+            found.append(Planned(experiment.suite, experiment.config, experiment.env_config, params))
         except TrustRegionError as error:
             raise ConfigError(f"experiment {experiment.name} in {file}: {error}") from None
-        if (run := sacred_run(folder)) and (differences := planned.differences(run)):
-            found[folder] = differences
+    return found
+
+
+def _changed(jobs: Sequence[Job], planned: Sequence[Planned]) -> dict[Path, list[str]]:
+    """Folders of completed runs that were made with other settings -> which."""
+    found = {}
+    for job, plan in zip(jobs, planned, strict=True):
+        if (run := sacred_run(job.folder)) and (differences := plan.differences(run, "--resume" in job.command)):
+            found[job.folder] = differences
     return found
 
 
 def _rehearse(
-    sweep: Sweep, todo: list[tuple[Experiment, int]], left: Sequence[Job], options: argparse.Namespace
+    todo: list[tuple[Experiment, int]], jobs: Sequence[Job], left: Sequence[Job], options: argparse.Namespace
 ) -> None:
     """Check the whole configuration of each experiment of which there are runs to make; a seed more changes nothing."""
     if options.index is not None:  # each of many would check all the others
         return
     commands: dict[str, Sequence[str]] = {}
-    for experiment, seed in todo:
-        if (job := _job(sweep, experiment, seed)) in left:
+    for (experiment, _), job in zip(todo, jobs, strict=True):
+        if job in left:
             commands.setdefault(experiment.name, job.command)
     if commands:
         rehearsal.check(commands, str(options.file))

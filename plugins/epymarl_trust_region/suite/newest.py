@@ -15,7 +15,7 @@ from . import algorithms
 from .environments import task_name
 from .host import folder_name
 from .resume import read
-from .same_run import COMMIT, differences
+from .same_run import ASIDE, COMMIT, differences, is_begun_by
 
 #: What `--resume` cannot stand beside, and why.
 NOT_BESIDE = {
@@ -34,6 +34,7 @@ class Found(NamedTuple):
     step: int
     seed: int
     commit: str | None  # of the plugin that wrote it
+    t_max: float  # of the run that wrote it
 
     def applied(self, config: dict[str, Any]) -> dict[str, Any]:
         """The configuration with which a host goes on from it."""
@@ -68,7 +69,9 @@ def newest(config: Mapping[str, Any], updates: Mapping[str, Any], host: str) -> 
         print("resume: there is no checkpoint of this configuration, so it starts from the beginning")
         return None
     chosen = max(found, key=lambda one: one[0])[1]
-    print(f"resume: from {os.path.relpath(chosen.folder / str(chosen.step))}, of t_max={values.get('t_max')} steps")
+    longer = f", further than the t_max={chosen.t_max} of then" if values.get("t_max") != chosen.t_max else ""
+    place = os.path.relpath(chosen.folder / str(chosen.step))
+    print(f"resume: from {place}, of t_max={values.get('t_max')} steps{longer}")
     if chosen.commit != values.get(COMMIT):
         print(
             f"warning: it was written by commit {chosen.commit} of this plugin, which is {values.get(COMMIT)} now: the "
@@ -101,14 +104,13 @@ def _newest_in(folder: Path, values: Mapping[str, Any], given: Mapping[str, Any]
             state = read(of_step)
             if state is None or type(state["configuration"].get("seed")) is not int:
                 continue
-            if differences(state["configuration"], values, given):
+            saved = state["configuration"]
+            if differences(saved, values, given, ASIDE | ({"t_max"} if is_begun_by(saved, values) else set())):
                 return None
             files.check(of_step)
             if part is not None:
                 part.load().check_files(str(of_step))
-            return state["saved_at"], Found(
-                folder, step, *(state["configuration"].get(key) for key in ("seed", COMMIT))
-            )
+            return state["saved_at"], Found(folder, step, *(saved.get(key) for key in ("seed", COMMIT, "t_max")))
         except CheckpointError as error:
             print(f"warning: {str(error).partition(';')[0]}: passed over", file=sys.stderr)
     return None

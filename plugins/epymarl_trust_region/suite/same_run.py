@@ -51,6 +51,17 @@ def differences(
     return [f"{key}={old}, and now {new}" for key, (old, new) in pairs.items() if old != new]
 
 
+def is_begun_by(saved: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Whether a run to the `t_max` of `values` begins with the one to the `t_max` that was saved, all else being equal.
+
+    With a larger one it does, unless what is learnt depends on how far there is to go.
+    """
+    before, now = saved.get("t_max"), values.get("t_max")
+    if not isinstance(before, int | float) or not isinstance(now, int | float) or now <= before:
+        return False
+    return not values.get("use_linear_lr_decay") and values.get("beta") != "auto"
+
+
 def plain(value: Any) -> Any:
     """As JSON has it."""
     if isinstance(value, Mapping):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config import flatten
+from ...suite.same_run import ASIDE, differences, is_begun_by
 from ..jobs import sacred_run
 from ..sweep_file import Sweep
 from .runs import Run, find, read_run
@@ -47,7 +48,20 @@ def of_folder(path: Path) -> tuple[list[Run], list[str]]:
     runs, left_out = find(path)
     evaluations = [run for run in runs if run.config.get("evaluate")]
     left_out += [f"{run.folder}: it is an evaluation" for run in evaluations]
-    return [run for run in runs if run not in evaluations], left_out
+    runs = [run for run in runs if run not in evaluations]
+    longer = {run: next((other for other in runs if _goes_on(run, other)), None) for run in runs}
+    left_out += [f"{run.folder}: {other.folder} goes on from it" for run, other in longer.items() if other]
+    return [run for run in runs if not longer[run]], left_out
+
+
+def _goes_on(run: Run, other: Run) -> bool:
+    """Whether the other one, beside it, has resumed the run after its end and holds its numbers too."""
+    if other is run or run.folder.parent != other.folder.parent or "resumed_from" not in other.info:
+        return False
+    pairs = [
+        flatten(one.config) | {"checkpoint_path": None, "load_step": None, "resumed": None} for one in (run, other)
+    ]
+    return not differences(pairs[0], pairs[1], pairs[1], (*ASIDE, "t_max")) and is_begun_by(*pairs)
 
 
 def named(runs: Sequence[Run]) -> tuple[list[Entry], list[str]]:
