@@ -371,7 +371,10 @@ def checked(f: dataclasses.Field, kind: type, value: Any) -> Any:
     wanted = Mapping if kind is dict else kind
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         hint = " (write 1.0e-3, with a dot: yaml reads 1e-3 as text)" if kind is float and _is_number(value) else ""
-        raise ConfigError(f"{f.name}={value!r} is not of type {kind.__name__}; give {f.name} {_ARTICLES[kind]}{hint}")
+        or_auto = ", or the word auto" if meta["auto"] else ""
+        raise ConfigError(
+            f"{f.name}={value!r} is not of type {kind.__name__}; give {f.name} {_ARTICLES[kind]}{or_auto}{hint}"
+        )
     if meta["choices"] and value not in meta["choices"]:
         raise ConfigError(f"{f.name}={value!r} is unknown; choose one of {', '.join(meta['choices'])}")
     if value == "" and not meta["empty"]:

@@ -65,6 +65,10 @@ def test_null_is_none_of_them(name):
 @pytest.mark.parametrize(
     "changes, message",
     [
+        (
+            {"torch_threads": "many"},
+            "torch_threads=.many. is not of type int; give torch_threads a whole number, or the word auto",
+        ),
         ({"test_nepisode": "abc"}, "test_nepisode='abc' is not of type int"),
         ({"test_nepisode": 0}, "test_nepisode=0 is out of range; it must be test_nepisode >= 1"),
         ({"test_interval": float("nan")}, "test_interval=nan is not of type int"),

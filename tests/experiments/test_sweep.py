@@ -226,8 +226,7 @@ def test_a_completed_run_goes_on_to_a_larger_t_max_if_it_can(capsys, calls):
     assert sacred_run(folder) == second
     assert cli.main(["sweep", str(longer), "--only", "good"]) == 1
     assert [of.name for _, of in calls[2:]] == ["seed2"] and "1 of 2 runs: done before" in capsys.readouterr().out
-    shorter = write(TWO.replace("t_max: 20", "t_max: 20, save_model: True"))
-    assert cli.main(["sweep", str(shorter), "--only", "good"]) == 2
+    assert cli.main(["sweep", str(write(TWO)), "--only", "good"]) == 2
     assert "was made with t_max=25, and now 20" in capsys.readouterr().err
     decaying = write(TWO.replace("t_max: 20", "t_max: 30, save_model: True, use_linear_lr_decay: True"))
     assert cli.main(["sweep", str(decaying), "--only", "good"]) == 2

@@ -46,5 +46,9 @@ class Planned:
             saved = flatten(json.loads((run / "config.json").read_text()))
         except (OSError, ValueError, AttributeError):
             raise ConfigError(f"{run / 'config.json'} cannot be read; remove {run}, and the run is made anew") from None
-        longer = ("t_max",) if resumes and is_begun_by(saved, self.values) else ()
-        return differences(saved, self.values, self.updates, (*_ASIDE, *longer))
+        aside = set(_ASIDE)
+        if resumes and is_begun_by(saved, self.values):
+            aside.add("t_max")
+        if saved.get("save_model"):  # its models are there, whether they are wanted or not
+            aside |= {"save_model", "save_model_interval"}
+        return differences(saved, self.values, self.updates, aside)
