@@ -225,6 +225,8 @@ def test_another_metric_may_be_named():
     run = make(metric="test_battle_won_mean", values=[0.25, 0.5])
     assert run.exists() and cli.main(["report", "results", "--out", "out"]) == 2
     assert "0.5000" in (report("results", "--metric", "test_battle_won_mean") / "curves.csv").read_text()
+    assert Path("out/summary.md").read_text().startswith("`test_battle_won_mean`: mean ± ")
+    assert "The `test_battle_won_mean` at the last step" in Path("out/final.md").read_text()
 
 
 def test_missing_packages_are_named_with_the_remedy(capsys, monkeypatch):

@@ -46,6 +46,7 @@ class Aggregate:
     tasks: list[str]
     missing: list[str]  # labels that lack one of the tasks
     styles: dict[str, Style]
+    what: str = "test return"  # as `Study.what`
 
     def iqm(self) -> dict[str, Estimate]:
         """Label -> interquartile mean over all runs of all tasks."""
@@ -61,7 +62,7 @@ def aggregate(study: Study) -> Aggregate:
     have = {label: tasks for label, tasks in have.items() if tasks}
     names, tasks = shared_core(have)
     scores = {name: [compared[task][name] for task in tasks] for name in names}
-    return Aggregate(scores, tasks, [label for label in have if label not in names], styles)
+    return Aggregate(scores, tasks, [label for label in have if label not in names], styles, study.what)
 
 
 def improvements(study: Study) -> dict[tuple[str, str], Estimate]:
@@ -131,12 +132,12 @@ def _iqm(found: Aggregate) -> Picture:
             f"{estimate.value:.2f}", (estimate.value, y), (0, 7), textcoords="offset points", ha="center", fontsize=7.5
         )
     axes.set_yticks(range(len(rows)), [fill(label, 30) for label, _ in rows])
-    axes.set(xlabel="normalised test return (IQM)", xlim=(-0.03, 1.06), ylim=(-0.5, len(rows) - 0.2))
+    axes.set(xlabel=f"normalised {found.what} (IQM)", xlim=(-0.03, 1.06), ylim=(-0.5, len(rows) - 0.2))
     picture.caption = (
         "Interquartile mean of the runs' scores with 95% stratified bootstrap intervals, "
         + _over(found)
         + " A score is the "
-        "test return at the last step that all experiments of a task reached; 0 and 1 are the lowest and the highest "
+        f"{found.what} at the last step that all experiments of a task reached; 0 and 1 are the lowest and the highest "
         "test of any run on that task up to there."
     )
     return picture
@@ -155,7 +156,7 @@ def _profiles(found: Aggregate) -> Picture:
             THRESHOLDS, share, color=colour, linestyle=line, marker=marker, markevery=(2 * k % 14, 14), label=label,
             markeredgecolor="none",
         )  # fmt: skip
-    axes.set(xlabel="normalised test return τ", ylabel="share of runs above τ", ylim=(-0.03, 1.03))
+    axes.set(xlabel=f"normalised {found.what} τ", ylabel="share of runs above τ", ylim=(-0.03, 1.03))
     picture.legend()
     picture.caption = (
         "Share of runs whose score is above τ, with 95% stratified bootstrap intervals, " + _over(found) + " Higher is "

@@ -71,7 +71,7 @@ def write(folder: Path, found: Study, made_by: dict[str, Any], left_out: list[st
         summary = course.summarise(found.rows)
         found.rows.to_csv(folder / "curves.csv", index=False, float_format="%.4f")
         summary.to_csv(folder / "summary.csv", index=False, float_format="%.4f")
-        shown = course.markdown(summary, options.steps)
+        shown = course.markdown(summary, options.steps, found.what)
         (folder / "summary.md").write_text(shown, encoding="utf-8")
         (folder / "versions.json").write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
         (folder / "final.tex").write_text(latex.table(found), encoding="utf-8")

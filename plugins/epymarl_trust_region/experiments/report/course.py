@@ -43,9 +43,9 @@ def of_tasks(summary: Any, steps: Sequence[int] | None) -> dict[str, tuple[list[
     return found
 
 
-def markdown(summary: Any, steps: Sequence[int] | None) -> str:
-    """A table per task."""
-    lines = ["Test return: mean ± sample standard deviation over seeds, where there are several.", ""]
+def markdown(summary: Any, steps: Sequence[int] | None, what: str) -> str:
+    """A table per task, of `what`."""
+    lines = [f"{what[0].upper()}{what[1:]}: mean ± sample standard deviation over seeds, where there are several.", ""]
     for task, (head, rows) in of_tasks(summary, steps).items():
         lines += [f"### {task}", "", *markdown_rows(head, rows), ""]
     return "\n".join(lines)

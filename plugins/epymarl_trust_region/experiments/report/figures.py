@@ -93,7 +93,7 @@ def seeds_of(curves: Curves) -> str:
 def caption(study: Study, tasks: list[str]) -> str:
     """What lines and bands are."""
     everyone = [curves for task in tasks for curves in study.tasks[task]]
-    lines = ["Mean over seeds of the test return; bands: 95% bootstrap intervals of that mean."]
+    lines = [f"Mean over seeds of the {study.what}; bands: 95% bootstrap intervals of that mean."]
     if few := sorted({f"{c.label} ({c.seeds})" for c in everyone if c.seeds < 3}):
         lines.append(f"Fewer than 3 seeds, so no band, and thin lines for single seeds: {', '.join(few)}.")
     early = [

@@ -30,7 +30,7 @@ def table(study: Study) -> str:
     styled = frame.style.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1)
     return (
         "% needs \\usepackage{booktabs}\n"
-        "% Test return at the steps in brackets: mean over seeds [95% bootstrap interval].\n"
+        f"% {study.what[0].upper()}{study.what[1:]} at the steps in brackets: mean [95% bootstrap interval] of seeds.\n"
         "% Bold: the highest mean of a task, and those whose interval reaches it.\n"
         + styled.to_latex(hrules=True, column_format="l" + "r" * len(tasks))
     )

@@ -51,6 +51,12 @@ class Study:
     metric: dict[str, str]  # of each task
     rows: Any  # table with COLUMNS: every test of every run
 
+    @property
+    def what(self) -> str:
+        """What the curves are of, in words: the test return, or the metric that was asked for."""
+        others = sorted({key for key in self.metric.values() if key not in METRICS})
+        return " and ".join(f"`{key}`" for key in others) if others else "test return"
+
     @cached_property
     def tasks(self) -> dict[str, list[Curves]]:
         """Task -> its experiments."""

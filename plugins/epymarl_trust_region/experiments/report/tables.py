@@ -74,8 +74,9 @@ def final(study: Study) -> Table:
             name = [readable_task(task), curves.label, str(len(values)), f"{step:,}", text, f"{iqm:.2f}", at_own]
             shown.append(name)
     note = (
-        "Test return at the last step that all experiments of a task reached: mean over seeds, with its 95% bootstrap "
-        "interval (from 3 seeds on), and interquartile mean; where an experiment ran longer, the mean at its own end."
+        f"The {study.what} at the last step that all experiments of a task reached: mean over seeds, with its 95% "
+        "bootstrap interval (from 3 seeds on), and interquartile mean; where an experiment ran longer, the mean at "
+        "its own end."
     )
     columns = "task experiment algorithm seeds step mean low high iqm std own_end own_mean".split()
     head = ["task", "algorithm", "seeds", "steps", "mean [95% interval]", "IQM", "at its own end"]
@@ -112,11 +113,11 @@ def efficiency(study: Study, thresholds: Sequence[float] | None = None) -> Table
     width = max([3, len(thresholds or ())])
     shares = [""] * width if thresholds else [f", {share:.0%} of the scale" for share in SHARES]
     note = (
-        "Environment steps to the first test with at least that return: the median over seeds, and how many of "
+        f"Environment steps to the first test with at least that {study.what}: the median over seeds, and how many of "
         'them had one. "> 300k": half of the seeds or more had none by then.'
     )
     columns = ["task", "experiment", "threshold", "median_steps", "reached", "seeds"]
-    head = ["task", "algorithm", *(f"return{s}" for s in shares)]
+    head = ["task", "algorithm", *(f"{study.what.removeprefix('test ')}{s}" for s in shares)]
     return Table("efficiency", "Sample efficiency", note, columns, rows, head, shown)
 
 
