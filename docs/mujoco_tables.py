@@ -87,7 +87,7 @@ def _lead(first: pd.DataFrame, second: pd.DataFrame) -> str:
 
 
 def _robot(name: str) -> str:
-    return name.replace("-", " ").replace("2d", "2D")
+    return name.replace("-", " ")
 
 
 TABLES = {"returns": returns, "leads": leads, "sharing": sharing}

@@ -159,3 +159,17 @@ def test_detach_is_the_same_policy_without_a_gradient():
     policy = DiagonalGaussian(outputs, None)
     copy = policy.detach()
     assert torch.equal(copy.mean, policy.mean) and policy.mean.requires_grad and not copy.mean.requires_grad
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_no_number_is_not_drawn(bad):
+    outputs = torch.zeros(3, 4)
+    outputs[1, 0] = bad
+    with pytest.raises(RuntimeError, match="NaN or infinite"):
+        DiagonalGaussian(outputs, None).sample()
+    dimensions = torch.ones(3, 2)
+    dimensions[1, 0] = 0  # padding may hold anything
+    assert DiagonalGaussian(outputs, dimensions).sample()[1, 0] == 0
+    huge = torch.zeros(3, 4)
+    huge[:, 0] = 3e38  # each is a number, and their sum is none
+    assert DiagonalGaussian(huge, None).sample().isfinite().all()
