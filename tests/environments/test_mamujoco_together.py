@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("gymnasium_robotics")
 pytest.importorskip("mujoco")
 
-from epymarl_trust_region.environments import mamujoco_together
+from epymarl_trust_region.environments import mamujoco_by_heart
 from epymarl_trust_region.environments.interface import Checked, KnownForm
 from epymarl_trust_region.environments.mamujoco import MaMuJoCoEnv
 from epymarl_trust_region.environments.mamujoco_together import Robots
@@ -41,13 +41,22 @@ def draws(env: MaMuJoCoEnv, steps: int) -> np.ndarray:
         {},
         {"ctrl_cost_weight": 0.05, "forward_reward_weight": 2.0, "frame_skip": 3},
         {"scenario": "Hopper", "partition": "3x1"},
+        {"scenario": "Hopper", "partition": "3x1", "healthy_state_range": (-3.0, 3.0), "healthy_reward": 0.3},
+        {"scenario": "Hopper", "partition": "3x1", "terminate_when_unhealthy": False},
+        {"scenario": "Walker2d", "partition": "2x3"},
+        {"scenario": "Walker2d", "partition": "6x1", "healthy_angle_range": (-0.1, 0.2), "healthy_z_range": (1.1, 1.4)},
+        {"scenario": "Walker2d", "partition": "3x2", "terminate_when_unhealthy": False},
         {"scenario": "Ant", "partition": "4x2", "obs": "local"},
+        {"scenario": "Ant", "partition": "2x4", "contact_force_range": (-0.2, 0.5), "healthy_z_range": (0.5, 0.75)},
+        {"scenario": "Ant", "partition": "8x1", "healthy_z_range": (0.7, 0.8), "frame_skip": 2},
+        {"scenario": "Ant", "partition": "4x2", "terminate_when_unhealthy": False, "contact_cost_weight": 0.3},
+        {"scenario": "Swimmer", "partition": "10x2"},
     ],
 )
 def test_a_step_together_is_each_ones_own(arguments):
     one_by_one, together = robots(**arguments), robots(**arguments)
-    team = Robots(together)
-    for t, actions in enumerate(draws(together[0], 30)):
+    team, falls = Robots(together), 0
+    for t, actions in enumerate(draws(together[0], 60)):
         rows = [0, 2] if t % 3 == 1 else range(B)  # one may be over
         moved = team.step(rows, actions[list(rows)])
         for at, row in enumerate(rows):
@@ -57,8 +66,39 @@ def test_a_step_together_is_each_ones_own(arguments):
             np.testing.assert_array_equal(together[row].get_obs(), obs, strict=True)
             np.testing.assert_array_equal(together[row].get_state(), one_by_one[row].get_state(), strict=True)
             np.testing.assert_array_equal(moved.states[at].astype(np.float32), one_by_one[row].get_state())
+            falls += terminated
             if terminated or truncated:
                 one_by_one[row].reset(), together[row].reset()
+    assert (team._move == team._one_by_one) == (
+        arguments.get("scenario") == "Swimmer"
+    )  # the others' are known by heart
+    assert falls or not any("healthy" in name and value is not False for name, value in arguments.items())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"scenario": "Hopper", "partition": "3x1", "healthy_state_range": (-2.0, 2.0), "healthy_angle_range": (-3, 3)},
+        {"scenario": "Walker2d", "partition": "2x3", "healthy_angle_range": (-0.5, 1.0)},
+        {"scenario": "Ant", "partition": "4x2"},
+    ],
+)
+def test_who_is_healthy_in_any_state(arguments):
+    """Each coordinate by itself beyond what may be, for the robot's own eye and for the one that knows by heart."""
+    env = make(0, **arguments)
+    env.reset()
+    one, rng, found = env.simulator, np.random.default_rng(0), set()
+    known = mamujoco_by_heart.by_heart([one])
+    for k in range(3 * (one.model.nq + one.model.nv)):
+        state = np.concatenate([one.init_qpos, one.init_qvel]) + rng.uniform(-0.1, 0.1, one.model.nq + one.model.nv)
+        state[k % len(state)] += rng.choice([-2.5, 2.5])
+        if k % 7 == 3:
+            state[k % len(state)] = np.nan
+        one.data.qpos[:], one.data.qvel[:] = np.split(state, [one.model.nq])
+        healthy = not known.told([0], np.zeros((1, one.model.nu)), np.zeros(1))[2][0]
+        assert healthy == one.is_healthy, (k, state)
+        found.add(healthy)
+    assert found == {True, False}
 
 
 def test_a_cheetahs_rewards_are_known_by_heart():
@@ -72,9 +112,9 @@ def test_a_cheetahs_rewards_are_known_by_heart():
 
 
 def test_what_differs_in_a_bit_is_not_used(monkeypatch):
-    told = mamujoco_together._Cheetahs.told
+    told = mamujoco_by_heart.Cheetahs.told
     wrong = lambda *given: (lambda s, r, e: (s, np.nextafter(r, 9), e))(*told(*given))  # noqa: E731
-    monkeypatch.setattr(mamujoco_together._Cheetahs, "told", wrong)
+    monkeypatch.setattr(mamujoco_by_heart.Cheetahs, "told", wrong)
     one_by_one, together = robots(), robots()
     team = Robots(together)
     for actions in draws(together[0], 3):

@@ -5,11 +5,12 @@ Shapes: B robots, N agents, A = the most joints of any agent, U actuators, O obs
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from .mamujoco_by_heart import by_heart
 
 if TYPE_CHECKING:
     from .mamujoco import MaMuJoCoEnv
@@ -32,8 +33,7 @@ class Robots:
         """
         self._envs = envs
         simulators = [env.simulator for env in envs]
-        kind = importlib.import_module("gymnasium.envs.mujoco.half_cheetah_v5").HalfCheetahEnv
-        self._untried = _Cheetahs(simulators) if type(simulators[0]) is kind else None
+        self._untried = by_heart(simulators)
         self._move: _Moves = self._one_by_one if self._untried is None else self._both_ways
 
     def step(self, rows: Sequence[int], actions: np.ndarray) -> Moved:
@@ -70,40 +70,3 @@ class Moved(NamedTuple):
     rewards: np.ndarray  # [B] float64, one for the team
     terminated: np.ndarray  # [B] bool
     truncated: np.ndarray  # [B] bool
-
-
-class _Cheetahs:
-    """Half cheetahs: w v - c |u|^2, v the speed of the torso, from where it was to where it is; they never fall."""
-
-    def __init__(self, simulators: Sequence[Any]) -> None:
-        mujoco: Any = importlib.import_module("mujoco")
-        self._step, self._forces = mujoco.mj_step, mujoco.mj_rnePostConstraint
-        one = simulators[0]
-        self._dt, self._frames = one.dt, one.frame_skip
-        self._forward, self._cost = one._forward_reward_weight, one._ctrl_cost_weight
-        self._handles = [(s.model, s.data, s.data.ctrl) for s in simulators]
-        self._places = [s.data.qpos for s in simulators]
-        self._parts = [(s.data.qpos[1:], s.data.qvel) for s in simulators]
-
-    def move(self, rows: Sequence[int], torques: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        step, forces, frames = self._step, self._forces, self._frames
-        before = self.places(rows)
-        for row, torque in zip(rows, torques, strict=True):
-            model, data, control = self._handles[row]
-            control[:] = torque
-            step(model, data, frames)
-            forces(model, data)
-        return self.told(rows, torques, before)
-
-    def places(self, rows: Sequence[int]) -> np.ndarray:
-        """Where their torsos are, [B]."""
-        return np.array([self._places[row][0] for row in rows])
-
-    def told(
-        self, rows: Sequence[int], torques: np.ndarray, before: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What robots give that have moved from their places `before`, [B]."""
-        speed = (self.places(rows) - before) / self._dt
-        rewards = self._forward * speed - self._cost * np.add.reduce(np.square(torques), axis=1)
-        states = np.concatenate([part for row in rows for part in self._parts[row]]).reshape(len(rows), -1)
-        return states, rewards, np.zeros(len(rows), bool)
