@@ -7,11 +7,11 @@ import torch
 from epymarl_trust_region.numerics.ridge import ridge_by_action
 
 
-@pytest.mark.parametrize("ridge", [0.0, 0.1])
-def test_it_is_the_minimum_of_the_whole_objective(ridge):
-    """By gradient: 0 there, in all coordinates of all actions at once."""
+@pytest.mark.parametrize("ridge, width", [(0.0, 4), (0.1, 4), (0.1, 66), (0.1, 300), (1e-3, 300)])
+def test_it_is_the_minimum_of_the_whole_objective(ridge, width):
+    """By gradient: 0 there, in all coordinates of all actions at once; about 66 samples have each of the actions."""
     torch.manual_seed(0)
-    x, a, g, f = torch.randn(200, 4).double(), torch.randint(3, (200,)), torch.randn(200).double(), torch.rand(200)
+    x, a, g, f = torch.randn(200, width).double(), torch.randint(3, (200,)), torch.randn(200).double(), torch.rand(200)
     w = ridge_by_action(x, a, g, f, 3, ridge).requires_grad_()
     loss = (f * ((x * w[a]).sum(-1) - g) ** 2).mean() + ridge * (w**2).sum()
     loss.backward()

@@ -89,7 +89,7 @@ def draw_curves(points: Sequence[Any], file: Path) -> None:
             values = sorted({p.value for p in points if p.axis == axis})
             axes.set(xscale="log", yscale="log", xlabel=_SIZES[axis])
             axes.set_xticks(values, [str(value) for value in values], minor=False)
-            axes.tick_params(axis="x", which="minor", bottom=False)
+            axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
             axes.grid(alpha=0.3)
         places[row][0].set_ylabel(name)
     handles, labels = places[0][0].get_legend_handles_labels()

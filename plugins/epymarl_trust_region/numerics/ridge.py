@@ -25,11 +25,21 @@ def ridge_by_action(
     found = x.new_zeros(n_actions, x.shape[1])
     for action in actions.unique().tolist():
         rows = actions == action
-        weighted = x[rows] * weights[rows].unsqueeze(-1)
-        gram, moment = weighted.t() @ x[rows], weighted.t() @ targets[rows]
-        if ridge:
-            gram.diagonal().add_(ridge)
-            found[action] = torch.linalg.solve(gram, moment)
-        else:
-            found[action] = torch.linalg.pinv(gram, hermitian=True) @ moment
+        found[action] = _ridge(x[rows], targets[rows], weights[rows], ridge)
     return found
+
+
+def _ridge(x: Tensor, targets: Tensor, weights: Tensor, ridge: float) -> Tensor:
+    """argmin_w sum[f (w . x - G)^2] + ridge |w|^2, [D]."""
+    if ridge and len(x) < x.shape[1]:  # X^T (X X^T + ridge I)^-1 G is the same, with a matrix of samples
+        root = weights.sqrt()
+        scaled = x * root.unsqueeze(-1)
+        gram = scaled @ scaled.t()
+        gram.diagonal().add_(ridge)
+        return scaled.t() @ torch.linalg.solve(gram, targets * root)
+    weighted = x * weights.unsqueeze(-1)
+    gram, moment = weighted.t() @ x, weighted.t() @ targets
+    if ridge:
+        gram.diagonal().add_(ridge)
+        return torch.linalg.solve(gram, moment)
+    return torch.linalg.pinv(gram, hermitian=True) @ moment
