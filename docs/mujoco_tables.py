@@ -83,7 +83,9 @@ def _seeds(table: pd.DataFrame) -> str:
 
 
 def _lead(first: pd.DataFrame, second: pd.DataFrame) -> str:
-    return "{0.mean:+.0f} ± {0.error:.0f}".format(difference(first, second))
+    """Over the tests that both have, as `epymarl-tr compare` has it."""
+    both = set(first["step"]) & set(second["step"])
+    return "{0.mean:+.0f} ± {0.error:.0f}".format(difference(*(t[t["step"].isin(both)] for t in (first, second))))
 
 
 def _robot(name: str) -> str:
