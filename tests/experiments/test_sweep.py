@@ -536,7 +536,7 @@ def test_a_sweep_from_end_to_end(capsys, monkeypatch):
     assert json.loads((good / "progress.json").read_text())["t_max"] == 15
     assert sacred_run(bad) is None
     assert cli.main(["sweep", str(file), "--only", "good"]) == 0
-    assert capsys.readouterr().out == "1 of 1 runs: done before\n"
+    assert capsys.readouterr().out == "1 of 1 run: done before\n"
 
 
 def test_one_run_of_the_list_alone(capsys, calls):

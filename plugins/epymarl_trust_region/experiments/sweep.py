@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
         print(line, file=sys.stderr, flush=True)
     board = Board(len(jobs), len(jobs) - len(left))
     if board.ended:
-        board.line(f"{board.ended} of {board.total} runs: done before")
+        board.line(f"{board.ended} of {_runs(board.total)}: done before")
     if not left:
         return 0
     engine = _engine(options)
@@ -207,7 +207,7 @@ def _run_all(jobs: list[Job], engine: Engine, board: Board) -> int:
     """The exit code: 1 if a run failed; 128 and a signal's number if it ended the sweep."""
     try:
         _make_folders(jobs)
-        board.line(f"{len(jobs)} runs, {engine.where}")
+        board.line(f"{_runs(len(jobs))}, {engine.where}")
         with stopped_by_signals(), board.shown():
             engine.start(jobs)
             left = dict.fromkeys(jobs)
@@ -222,6 +222,10 @@ def _run_all(jobs: list[Job], engine: Engine, board: Board) -> int:
         by, what = str(stop) or "Ctrl-C", engine.stop()
         print(f"stopped by {by}: {what}; completed runs are kept, and the same command goes on", file=sys.stderr)
         return stop.code if isinstance(stop, Stopped) else 130
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
 
 
 def _make_folders(jobs: Sequence[Job]) -> None:
