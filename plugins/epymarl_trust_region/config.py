@@ -371,21 +371,23 @@ def checked(f: dataclasses.Field, kind: type, value: Any) -> Any:
     wanted = Mapping if kind is dict else kind
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         hint = " (write 1.0e-3, with a dot: yaml reads 1e-3 as text)" if kind is float and _is_number(value) else ""
-        or_auto = ", or the word auto" if meta["auto"] else ""
-        raise ConfigError(
-            f"{f.name}={value!r} is not of type {kind.__name__}; give {f.name} {_ARTICLES[kind]}{or_auto}{hint}"
-        )
+        what = _ARTICLES[kind] + (", or the word auto" if meta["auto"] else "")
+        raise ConfigError(f"{f.name}={value!r} is not of type {kind.__name__}; give {f.name} {what}{hint}")
     if meta["choices"] and value not in meta["choices"]:
         raise ConfigError(f"{f.name}={value!r} is unknown; choose one of {', '.join(meta['choices'])}")
     if value == "" and not meta["empty"]:
         raise ConfigError(f"{f.name} is empty; give {f.name} a word")
+    _check_range(f.name, value, meta)
+    return value
+
+
+def _check_range(name: str, value: Any, meta: Mapping[str, Any]) -> None:
     bounds = {sign: b for sign, b in meta["bounds"].items() if b is not None}
     finite = not isinstance(value, float) or math.isfinite(value)
     if not finite or not all(_COMPARE[sign](value, b) for sign, b in bounds.items()):
-        wanted_range = " and ".join(f"{f.name} {sign} {b}" for sign, b in bounds.items()) or "finite"
+        wanted_range = " and ".join(f"{name} {sign} {b}" for sign, b in bounds.items()) or "finite"
         why = f" ({meta['why']})" if meta["why"] else ""
-        raise ConfigError(f"{f.name}={value!r} is out of range; it must be {wanted_range}{why}")
-    return value
+        raise ConfigError(f"{name}={value!r} is out of range; it must be {wanted_range}{why}")
 
 
 def _is_number(value: Any) -> bool:

@@ -67,11 +67,8 @@ class _Mortals(Cheetahs):
     def __init__(self, simulators: Sequence[Any]) -> None:
         super().__init__(simulators)
         one = simulators[0]
-        self._bonus, self._ends, self._heights = (
-            one._healthy_reward,
-            one._terminate_when_unhealthy,
-            one._healthy_z_range,
-        )
+        self._bonus, self._heights = one._healthy_reward, one._healthy_z_range
+        self._ends = one._terminate_when_unhealthy
 
     def _over(self, healthy: np.ndarray) -> np.ndarray:
         return ~healthy if self._ends else np.zeros(len(healthy), bool)

@@ -58,10 +58,9 @@ def _goes_on(run: Run, other: Run) -> bool:
     """Whether the other one, beside it, has resumed the run after its end and holds its numbers too."""
     if other is run or run.folder.parent != other.folder.parent or "resumed_from" not in other.info:
         return False
-    pairs = [
-        flatten(one.config) | {"checkpoint_path": None, "load_step": None, "resumed": None} for one in (run, other)
-    ]
-    return not differences(pairs[0], pairs[1], pairs[1], (*ASIDE, "t_max")) and is_begun_by(*pairs)
+    short, long = flatten(run.config), flatten(other.config)
+    aside = (*ASIDE, "t_max", "checkpoint_path", "load_step")
+    return not differences(short, long, long, aside) and is_begun_by(short, long)
 
 
 def named(runs: Sequence[Run]) -> tuple[list[Entry], list[str]]:
