@@ -55,7 +55,7 @@ def names(path=".") -> list[tuple[str, str, str, int]]:
     return [(e.task, e.experiment, e.label, e.seed) for e in entries]
 
 
-def test_a_run_that_another_went_on_from_is_not_read_beside_it():
+def test_a_run_that_another_went_on_from_is_not_read_beside_it(capsys):
     short, long = make(values=(1.0, 2.0)), make(values=(1.0, 2.0, 3.0), t_max=300)
     assert len(of_folder(Path("."))[0]) == 2  # nobody has gone on from the other
     info = json.loads((long / "info.json").read_text()) | {"resumed_from": "results/models/x/200"}
@@ -64,6 +64,8 @@ def test_a_run_that_another_went_on_from_is_not_read_beside_it():
     runs, left_out = of_folder(Path("."))
     assert short not in [run.folder for run in runs] and len(runs) == 3
     assert left_out == [f"{short}: {long} goes on from it"]
+    assert cli.main(["report", "results", "--metric", "nash_con", "--out", "out"]) == 2
+    assert "such as results/sacred/happo" in (err := capsys.readouterr().err) and "goes on from it" not in err
 
 
 def report(*words) -> Path:

@@ -140,7 +140,9 @@ def main(argv: list[str]) -> int:
     left_out += lines
     where = ", ".join(map(str, options.paths))
     if found is None or found.rows.empty:
-        first = f" ({len(left_out)} left out, such as {left_out[0]})" if left_out else ""
+        first = (
+            f" ({len(left_out)} left out, such as {(lines or left_out)[0]})" if left_out else ""
+        )  # of completed ones first
         raise ConfigError(f"no completed run in {where}{first}; run `epymarl-tr sweep` or `epymarl-tr run` first")
     made_by = origin.versions(found.entries, options.allow_dirty, where)
     for line in left_out:
