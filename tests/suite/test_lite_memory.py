@@ -5,7 +5,9 @@ from __future__ import annotations
 import weakref
 from types import SimpleNamespace
 
+import numpy as np
 import torch
+from epymarl_trust_region.runners.env_group import Field
 from epymarl_trust_region.suite.lite.episode_batch import EpisodeBatch, LastRollout, OneHot, ReplayBuffer, make_buffer
 from epymarl_trust_region.suite.lite.run import _Training
 
@@ -49,3 +51,12 @@ def test_a_buffer_of_one_rollout_hands_it_on():
     batch = EpisodeBatch(SCHEME, {}, 2, 3)
     buffer.insert_episode_batch(batch)
     assert buffer.can_sample(2) and buffer.sample(2) is batch
+
+
+def test_what_is_learnt_from_begins_where_pytorchs_own_tensors_do():
+    """Else its matrix products may round otherwise from one process to the next."""
+    for length in (1, 3, 7, 200):
+        for dtype in (np.uint8, np.float32, np.int64):
+            array = Field.like(np.zeros((2, length), dtype)).array()
+            array[:] = 1
+            assert array.ctypes.data % 64 == 0 and array.flags.writeable and array.shape == (2, length)

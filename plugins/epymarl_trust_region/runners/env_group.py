@@ -27,6 +27,9 @@ from ..errors import TrustRegionError
 MakeEnv = Callable[..., Any]
 
 
+_ALIGNED = 64  # bytes
+
+
 class Field(NamedTuple):
     """One field of the batch, [B, T+1, ...], in shared memory; a worker gets it when it starts."""
 
@@ -37,11 +40,13 @@ class Field(NamedTuple):
     @classmethod
     def like(cls, array: np.ndarray) -> Field:
         """A field of zeros, of this array's type and shape."""
-        return cls(RawArray("b", array.nbytes), array.dtype, array.shape)
+        return cls(RawArray("b", array.nbytes + _ALIGNED), array.dtype, array.shape)
 
     def array(self) -> np.ndarray:
-        """The field, writable."""
-        return np.frombuffer(self.memory, self.dtype).reshape(self.shape)
+        """The field, writable. It begins where PyTorch's own tensors may: matrix products round by where it is."""
+        bytes_ = np.frombuffer(self.memory, np.uint8)
+        first = -bytes_.ctypes.data % _ALIGNED  # in every process the same: what is mapped begins with a page
+        return bytes_[first : first + len(bytes_) - _ALIGNED].view(self.dtype).reshape(self.shape)
 
 
 def _views(fields: dict[str, Field]) -> dict[str, np.ndarray]:
