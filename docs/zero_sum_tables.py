@@ -17,6 +17,7 @@ NAMES = {
     "matrl": "MATRL",
     "matrl_no_br": "MATRL without best response",
     "inpg": "INPG",
+    "wolf": "WoLF",
 }
 GAMES = {
     "pennies": "matching pennies",

@@ -30,6 +30,8 @@ DEFAULTS = {
     "standardise_advantages": (("log_linear_ppo",), "its step has the scale of the returns"),
     "critic": (("ir_ippo", *MATRL), "each agent has an advantage of its own"),
     "meta_game": (("il", "il_pp"), "the ablation that they are"),
+    "tabular": (("wolf",), "it is of tables alone"),
+    "eta": (("wolf",), "a gradient in probabilities, of the size that its studies have"),
     "best_response": (("il", "matrl_no_br"), "the ablation that they are"),
 }
 #: Key -> the files whose comments differ from that of all others, by what they do with the key.
@@ -41,16 +43,17 @@ COMMENTS = {
     "lr": (MATRL,),
     "epochs": (MATRL, RATIOS),
     "eps_clip": (MATRL, ("ir_ippo", "ir_mappo"), ("jr_ppo",)),
-    "grad_norm_clip": (("hatrpo", "inpg", "ipg", "log_linear_ppo"),),
+    "grad_norm_clip": (("hatrpo", "inpg", "ipg", "log_linear_ppo", "wolf"),),
     "agent_order": (("log_linear_ppo",),),
     "factor_clip": (("log_linear_ppo",),),
     "standardise_advantages": (("log_linear_ppo",),),
-    "gamma": (("inpg", "ipg"),),
-    "critic": (MATRL, ("inpg", "ipg"), ("ir_ippo",), ("ir_mappo",)),
+    "gamma": (("inpg", "ipg", "wolf"),),
+    "critic": (MATRL, ("inpg", "ipg", "wolf"), ("ir_ippo",), ("ir_mappo",)),
     "test_greedy": (("log_linear_ppo_offline",),),
     "cg_iters": (("inpg",),),
     "cg_damping": (("inpg",),),
-    "eta": (("ipg",),),
+    "eta": (("ipg",), ("wolf",)),
+    "tabular": (("wolf",),),
     "beta": (("log_linear_ppo_offline",),),
 }
 LINE = re.compile(r"^([a-z_]+): *(.*?) +# (.*(?:\n +# .*)*)", re.M)

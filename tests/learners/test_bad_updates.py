@@ -10,7 +10,8 @@ import torch
 from epymarl_trust_region.errors import NonFiniteError
 from support import make_batch, make_learner
 
-ALGORITHMS = ("happo", "hatrpo", "jr_ppo", "ir_mappo", "ir_ippo", "inpg", "ipg", "matrl", "il", "log_linear_ppo")
+ALGORITHMS = ("happo", "hatrpo", "jr_ppo", "ir_mappo", "ir_ippo", "inpg", "ipg", "wolf", "matrl", "il",
+              "log_linear_ppo")  # fmt: skip
 NAN = float("nan")
 
 
@@ -84,6 +85,7 @@ def test_too_many_in_a_row_stop_the_run_with_a_checkpoint_to_go_on_from(algorith
     learner.train(batch, 100, 0)
     assert not list(tmp_path.iterdir())
     named = {"hatrpo": "kl_threshold", "inpg": "eta", "ipg": "eta", "log_linear_ppo": "1 / beta"}
+    named["wolf"] = "eta, eta_winning"
     step_size = named.get(algorithm, "lr")
     folder = tmp_path / "models" / "this_run"
     message = (

@@ -175,7 +175,7 @@ def test_a_kl_cap_shortens_the_step_and_says_so():
     assert shrunk < 0.5
 
 
-@pytest.mark.parametrize("algorithm", ["inpg", "ipg"])
+@pytest.mark.parametrize("algorithm", ["inpg", "ipg", "wolf"])
 def test_unvisited_observations_of_a_table_do_not_move(algorithm):
     batch = one_hot_batch(0)
     batch["obs"][:, :, 0][batch["obs"][:, :, 0, 3] == 1] = torch.eye(5)[0]  # agent 0 never sees the fourth
@@ -186,8 +186,9 @@ def test_unvisited_observations_of_a_table_do_not_move(algorithm):
     assert all(parameter.isfinite().all() for parameter in learner.mac.parameters())
 
 
-@pytest.mark.parametrize("algorithm", ["inpg", "ipg"])
-@pytest.mark.parametrize("tabular", [True, False])
+@pytest.mark.parametrize(
+    "algorithm, tabular", [("inpg", True), ("inpg", False), ("ipg", True), ("ipg", False), ("wolf", True)]
+)
 def test_padding_changes_nothing(algorithm, tabular):
     batch = one_hot_batch(1)
     garbage = batch.copy()
@@ -222,7 +223,7 @@ def test_a_run_without_a_discount(rollout_steps):
     """Of the congestion game, whose episodes are three steps long, in whole episodes and in streams."""
     batch = make_batch(B=2, T=6)
     learner = make_learner(batch, "inpg", gamma=1, env_args={"time_limit": 3}, rollout_steps=rollout_steps)
-    assert learner.rate == learner.config.eta * 3
+    assert learner.per_return(learner.config.eta) == learner.config.eta * 3
     learner.train(batch, 0, 0)
 
 

@@ -14,7 +14,7 @@ from epymarl_trust_region.modules.device import check_device
 from resuming import configured, last_checkpoint, play, resumed
 from support import continuous, make_batch, make_learner
 
-ALGORITHMS = ("happo", "hatrpo", "matrl", "matrl_no_br", "jr_ppo", "ir_ippo", "inpg", "ipg", "log_linear_ppo")
+ALGORITHMS = ("happo", "hatrpo", "matrl", "matrl_no_br", "jr_ppo", "ir_ippo", "inpg", "ipg", "wolf", "log_linear_ppo")
 SPREAD = ("gymma", {"key": "pz-mpe-simple-spread-v3", "time_limit": 6})
 STREAMS = {"rollout_steps": 5, "use_rnn": True, "normalise_inputs": True, "obs_last_action": True}
 

@@ -42,6 +42,7 @@ UNREAD = [
     ("inpg", {"tabular": True}, "cg_iters", 1, {"tabular": False}),
     ("inpg", {"tabular": True}, "cg_damping", 0.5, {"tabular": False}),
     ("ipg", {"tabular": True}, "hidden_dim", 8, {"tabular": False}),
+    ("wolf", {}, "hidden_dim", 8, None),
     ("log_linear_ppo", {}, "hidden_dim", 8, None),
     ("log_linear_ppo", {}, "agent_order", "fixed", {"conditioning": "product"}),
     ("log_linear_ppo", {}, "factor_clip", 0.01, {"conditioning": "product", "beta": 0.1}),

@@ -8,10 +8,11 @@ LEARNERS = {
     "hatrpo_learner": "epymarl_trust_region.learners.hatrpo:HATRPOLearner",
     "independent_ratio_learner": "epymarl_trust_region.learners.jr_ppo:IndependentRatioLearner",
     "inpg_learner": "epymarl_trust_region.learners.inpg:INPGLearner",
-    "ipg_learner": "epymarl_trust_region.learners.inpg:IPGLearner",
+    "ipg_learner": "epymarl_trust_region.learners.ipg:IPGLearner",
     "jr_ppo_learner": "epymarl_trust_region.learners.jr_ppo:JointRatioLearner",
     "log_linear_ppo_learner": "epymarl_trust_region.learners.log_linear_ppo:LogLinearPPOLearner",
     "matrl_learner": "epymarl_trust_region.learners.matrl:MATRLLearner",
+    "wolf_learner": "epymarl_trust_region.learners.wolf:WoLFLearner",
 }
 
 #: Those that no host runs: they learn from recorded episodes.

@@ -25,6 +25,11 @@ def observed(inputs: Tensor, probs: Tensor, share: Tensor) -> tuple[Tensor, Tens
     return visits, torch.where(visits > 0, policy / visits, 0.0)
 
 
+def seen_available(inputs: Tensor, available: Tensor, share: Tensor) -> Tensor:
+    """Which actions were available at each observation: [A, D], bool, of masks [M, A]; see `observed` for the rest."""
+    return available.to(inputs.dtype).t() @ (inputs * share.unsqueeze(-1)) > 0
+
+
 def natural_direction(gradient: Tensor, visits: Tensor, policy: Tensor) -> Tensor:
     """F^+ g for the softmax of a table, observation by observation: g / (d pi), less its mean over available actions.
 

@@ -32,7 +32,7 @@ class OnPolicyLearner:
 
     config_class: ClassVar[type[OnPolicyConfig]]
     joint_ratio: ClassVar[bool] = False  # whether the product of all agents' ratios is clipped, and not each
-    #: Attributes that one update leaves to the next, beside parameters and optimisers: plain values.
+    #: Attributes that one update leaves to the next, beside parameters and optimisers: plain values, lists of tensors.
     carried: ClassVar[tuple[str, ...]] = ("log_stats_t", "bad_updates")
     config: OnPolicyConfig  # a subclass says which
     actor_optimisers: Sequence[FlatParameters]  # one per network: N, or one if actors are shared

@@ -32,6 +32,7 @@ _KNOWN = {
     "ir_ippo": ("IR-IPPO", "#b57be0", "X"),
     "inpg": ("INPG", "#1fa5b8", "p"),
     "ipg": ("IPG", "#6d8fa3", "8"),
+    "wolf": ("WoLF", "#8a7f5c", "*"),
     "log_linear_ppo": ("Log-linear PPO", "#e0699a", "d"),
     "log_linear_ppo_offline": ("Log-linear PPO, offline", "#b2768f", "H"),
     "qmix": ("QMIX", "#e39a13", "h"),
