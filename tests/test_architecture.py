@@ -77,6 +77,7 @@ THIRD_PARTY = {
         "torch",
         "jax",
         "jaxmarl",
+        "smaclite",
     },
 }
 HOST_MODULES = {"components", "controllers", "envs", "learners", "main", "modules", "run", "runners", "search", "utils"}

@@ -54,7 +54,7 @@ def test_rows_are_the_table_of_the_readme_and_have_names_of_their_own():
         "matrl-il-spread-4": 1 / 1.2,
         "spread-vector": 2.5,
         "spread-batched": 10,
-        "smaclite-2s3z": 1.3,
+        "smaclite-2s3z": 2.0,
         "mujoco-happo": None,
         "mujoco-hatrpo": None,
     }

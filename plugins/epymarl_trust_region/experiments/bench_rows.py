@@ -130,7 +130,7 @@ ROWS = (
     _matrl_row("matrl-il-spread-4", "matrl : il, spread (4 agents)", _ON_SPREAD | {"env_args": _SPREAD | {"N": 4}}),
     _iteration_row("spread-vector", "spread, the environment's own code", 2.5, 2.7, _ON_SPREAD, batched_envs="none"),
     _iteration_row("spread-batched", "spread, batched environments", 10, 13, _ON_SPREAD),
-    _iteration_row("smaclite-2s3z", "SMAClite 2s3z", 1.3, 2.4, _ON_SMACLITE, needs="smaclite"),
+    _iteration_row("smaclite-2s3z", "SMAClite 2s3z", 2.0, 2.4, _ON_SMACLITE, needs="smaclite"),
     _mujoco_row(
         "mujoco-happo", "happo : ir_mappo", ("happo", _MUJOCO_CLIPPED), ("ir_mappo", _MUJOCO_CLIPPED | _SEPARATE)
     ),

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ..cores import cores
+from ..environments import smaclite_search
 from ..errors import CapabilityError, ConfigError
 from ..interfaces import Args, Logger, Scheme
 from .batched_form import make_batched
@@ -364,4 +365,6 @@ def _make_env(
     arguments = {**env_args, **reward_arguments, "seed": seed}
     if index and arguments.get("render_mode") == "human":
         del arguments["render_mode"]
-    return make_environment(**arguments)
+    env = make_environment(**arguments)
+    smaclite_search.hasten(env)
+    return env
