@@ -167,6 +167,43 @@ def test_steps_to_a_return_are_medians_and_a_seed_without_it_has_none():
     assert [row[2] for row in tables.efficiency(of(*runs)).rows] == [4.5, 6.75, 8.1]  # shares of 0 to 9
 
 
+def test_of_distances_from_an_equilibrium_less_is_better():
+    """Of a metric that says so, or whose name does: the same study as that of their negatives."""
+    values = {"happo": [4.0, 1.0], "inpg": [4.0, 3.0], "qmix": [5.0, 2.0]}
+
+    def made(sign, metric, less=False):
+        runs = [
+            entry(
+                name,
+                s,
+                [sign * (v + s / 10) for v in of_it],
+                **{metric: [sign * (v + s / 10) for v in of_it]},
+                **{f"{metric}_T": [10, 110]},
+            )
+            for name, of_it in values.items()
+            for s in (1, 2, 3)
+        ]
+        return study(runs, metric, less)[0]
+
+    negative = made(-1, "test_score_mean")
+    for less in (made(1, "nash_conv"), made(1, "agent_0_best_response_gain"), made(1, "test_score_mean", True)):
+        for label, scores in negative.scores("spread").items():
+            assert less.scores("spread")[label].tolist() == pytest.approx(scores.tolist())
+        assert less.scores("spread")["HAPPO"].min() > 0.9
+        pairs = aggregates.improvements(less)
+        assert pairs == aggregates.improvements(negative) and pairs["HAPPO", "QMIX"].value == 1
+        steps, others = tables.efficiency(less), tables.efficiency(negative)
+        assert [row[3:] for row in steps.rows] == [row[3:] for row in others.rows]
+        assert [row[2] for row in steps.rows] == pytest.approx([-row[2] for row in others.rows])
+        assert "first test with at most that `" in steps.note
+        assert r"HAPPO & \textbf{1.20" in latex.table(less) and "% Bold: the minimum of" in latex.table(less)
+        assert latex.table(less).count("textbf") == 1
+        runs = marl_eval.document(less)["gymma"]["spread"]["qmix"]
+        assert runs["seed_1"]["absolute_metrics"] == {"return": [2.1]}
+        assert "0 and 1 are the highest and the lowest test" in drawn(less)["aggregate-iqm"].caption
+    assert not made(1, "test_score_mean").less_is_better and made(1, "test_score_mean").best is max
+
+
 def test_wall_time_is_by_the_runs_own_clocks(two_tasks):
     row = tables.wall_time(two_tasks).rows[0]
     rates = [210 / s for s in (60, 120, 180, 240)]  # the last thing logged is at 210

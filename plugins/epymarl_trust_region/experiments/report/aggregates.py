@@ -47,6 +47,7 @@ class Aggregate:
     missing: list[str]  # labels that lack one of the tasks
     styles: dict[str, Style]
     what: str = "test return"  # as `Study.what`
+    less_is_better: bool = False
 
     def iqm(self) -> dict[str, Estimate]:
         """Label -> interquartile mean over all runs of all tasks."""
@@ -62,11 +63,13 @@ def aggregate(study: Study) -> Aggregate:
     have = {label: tasks for label, tasks in have.items() if tasks}
     names, tasks = shared_core(have)
     scores = {name: [compared[task][name] for task in tasks] for name in names}
-    return Aggregate(scores, tasks, [label for label in have if label not in names], styles, study.what)
+    return Aggregate(
+        scores, tasks, [label for label in have if label not in names], styles, study.what, study.less_is_better
+    )
 
 
 def improvements(study: Study) -> dict[tuple[str, str], Estimate]:
-    """(X, Y) -> the probability that a run of X ends above one of Y, over the tasks that both were run on."""
+    """(X, Y) -> the probability that a run of X ends better than one of Y, over the tasks that both were run on."""
     all_scores = [study.scores(task) for task in study.compared]
     labels = [label for label in study.order if any(label in scores for scores in all_scores)]
     found = {}
@@ -137,8 +140,9 @@ def _iqm(found: Aggregate) -> Picture:
         "Interquartile mean of the runs' scores with 95% stratified bootstrap intervals, "
         + _over(found)
         + " A score is the "
-        f"{found.what} at the last step that all experiments of a task reached; 0 and 1 are the lowest and the highest "
-        "test of any run on that task up to there."
+        f"{found.what} at the last step that all experiments of a task reached; 0 and 1 are "
+        f"{'the highest and the lowest' if found.less_is_better else 'the lowest and the highest'} test of any run on "
+        "that task up to there."
     )
     return picture
 
@@ -183,8 +187,8 @@ def _improvement(pairs: dict[tuple[str, str], Estimate]) -> Picture:
     bar.set_label("P(X > Y)")
     bar.outline.set_visible(False)
     picture.caption = (
-        "Probability that a run of X (row) ends above a run of Y (column), ties counting one half, as the mean over "
-        "the tasks that both were run on; below it the 95% bootstrap interval, where both have 3 seeds on each."
+        "Probability that a run of X (row) ends better than a run of Y (column), ties counting one half, as the mean "
+        "over the tasks that both were run on; below it the 95% bootstrap interval, where both have 3 seeds on each."
     )
     return picture
 

@@ -117,6 +117,11 @@ def parser() -> Parser:
     made.add_argument(
         "--threshold", type=float, nargs="+", help="returns for sample efficiency (default: shares of the scale)"
     )
+    made.add_argument(
+        "--less-is-better",
+        action="store_true",
+        help="of the metric; of nash_conv and best responses' gains it is known",
+    )
     text = "also the distributions of ratios and total variation per update, with a picture per task"
     made.add_argument("--distances", action="store_true", help=text)
     add_flag(made)
@@ -136,7 +141,7 @@ def main(argv: list[str]) -> int:
             "'.[report]'"
         )
     entries, left_out = read(options.paths)
-    found, lines = study(entries, options.metric) if entries else (None, [])
+    found, lines = study(entries, options.metric, options.less_is_better) if entries else (None, [])
     left_out += lines
     where = ", ".join(map(str, options.paths))
     if found is None or found.rows.empty:

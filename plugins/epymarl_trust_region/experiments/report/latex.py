@@ -9,7 +9,7 @@ from .styles import readable_task
 
 
 def table(study: Study) -> str:
-    """Algorithms x tasks for `booktabs`; bold: whose interval reaches the highest mean of the task."""
+    """Algorithms x tasks for `booktabs`; bold: whose interval reaches the best mean of the task."""
     import pandas as pd
 
     tasks = list(study.tasks)
@@ -18,12 +18,12 @@ def table(study: Study) -> str:
     for task, experiments in study.tasks.items():
         step = study.common_end(task)
         at = {curves.label: curves.at(step) for curves in experiments}
-        best = max(float(values.mean()) for values in at.values())
+        best = study.best(float(values.mean()) for values in at.values())
         for label, values in at.items():
             ends = interval(pooled_mean, values)
             mean = float(values.mean())
             text = f"{mean:.2f}" + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]")
-            reaches = mean == best or (ends is not None and ends[1] >= best)
+            reaches = mean == best or (ends is not None and ends[0] <= best <= ends[1])
             cells[label, task] = f"\\textbf{{{text}}}" if reaches and len(at) > 1 else text
     heads = [f"{readable_task(task)} ({short_steps(study.common_end(task))})" for task in tasks]
     frame = pd.DataFrame([[cells.get((label, task), "--") for task in tasks] for label in labels], labels, heads)
@@ -31,6 +31,6 @@ def table(study: Study) -> str:
     return (
         "% needs \\usepackage{booktabs}\n"
         f"% {study.what[0].upper()}{study.what[1:]} at the steps in brackets: mean [95% bootstrap interval] of seeds.\n"
-        "% Bold: the highest mean of a task, and those whose interval reaches it.\n"
+        f"% Bold: the {study.best.__name__}imum of a task's means, and those whose interval reaches it.\n"
         + styled.to_latex(hrules=True, column_format="l" + "r" * len(tasks))
     )

@@ -16,6 +16,7 @@ from .study import Study
 def document(study: Study) -> dict[str, Any]:
     """The nested groups; of a task, the steps that all of its runs share, since marl-eval wants as many of each."""
     found: dict[str, Any] = {}
+    best = study.best
     environment = {entry.task: str(entry.run.config.get("env", "unknown")) for entry in study.entries}
     for task, rows in study.rows.groupby("task", sort=False):
         of_runs = {
@@ -25,13 +26,13 @@ def document(study: Study) -> dict[str, Any]:
         steps = sorted(set.intersection(*(set(values) for values in of_runs.values())))
         for (experiment, seed), values in of_runs.items():
             place = found.setdefault(environment[task], {}).setdefault(task, {}).setdefault(experiment, {})
-            place[f"seed_{seed}"] = _run([(int(step), float(values[step])) for step in steps])
+            place[f"seed_{seed}"] = _run([(int(step), float(values[step])) for step in steps], best)
     return found
 
 
-def _run(points: list[tuple[int, float]]) -> dict[str, Any]:
+def _run(points: list[tuple[int, float]], best: Any) -> dict[str, Any]:
     steps = {f"step_{k}": {"step_count": step, "return": [value]} for k, (step, value) in enumerate(points)}
-    return steps | {"absolute_metrics": {"return": [max(value for _, value in points)] if points else []}}
+    return steps | {"absolute_metrics": {"return": [best(value for _, value in points)] if points else []}}
 
 
 def write(study: Study, folder: Path) -> None:

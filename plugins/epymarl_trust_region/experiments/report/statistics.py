@@ -7,7 +7,7 @@ are drawn with replacement, within each task: the stratified bootstrap of Agarwa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def above(scores: Any, thresholds: Any) -> Any:
     return (np.asarray(scores)[:, None] > np.asarray(thresholds)).astype(float)
 
 
-def steps_to(steps: Sequence[int], values: Sequence[float], threshold: float) -> float:
+def steps_to(steps: Iterable[int], values: Iterable[float], threshold: float) -> float:
     """The first step whose test is at least the threshold; infinite if none is."""
     return next((float(step) for step, value in zip(steps, values, strict=True) if value >= threshold), math.inf)
 

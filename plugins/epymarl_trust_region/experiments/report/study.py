@@ -16,6 +16,8 @@ from .runs import Run
 from .styles import Style, rank, readable, style
 
 METRICS = ("test_return_mean", "test_total_return_mean")
+#: What a key begins or ends with of which less is better: distances from an equilibrium.
+LESS = ("nash_conv",), ("_best_response_gain",)
 COLUMNS = ["task", "experiment", "seed", "step", "value"]
 
 
@@ -50,6 +52,7 @@ class Study:
     entries: Sequence[Entry]
     metric: dict[str, str]  # of each task
     rows: Any  # table with COLUMNS: every test of every run
+    less_is_better: bool = False
 
     @property
     def what(self) -> str:
@@ -107,10 +110,15 @@ class Study:
         return found
 
     def scale(self, task: str) -> tuple[float, float]:
-        """What is 0 and 1: the lowest and highest test of any run, up to the common end (Gorsane et al., 2022)."""
+        """The lowest and highest test of any run, up to the common end (Gorsane et al., 2022)."""
         end = self.common_end(task)
         values = [curves.table.loc[:end].to_numpy() for curves in self.tasks[task]]
         return min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+
+    @property
+    def best(self) -> Any:
+        """`max` or `min`, of what the curves are of."""
+        return min if self.less_is_better else max
 
     def scores(self, task: str) -> dict[str, Any]:
         """Label -> each seed's return at the common end on the task's scale: [seeds]."""
@@ -118,9 +126,11 @@ class Study:
         return {curves.label: self.normalised(task, curves.at(end)) for curves in self.tasks[task]}
 
     def normalised(self, task: str, values: Any) -> Any:
-        """On the task's scale; one half where all tests are alike."""
+        """From 0, the worst end of the task's scale, to 1; one half where all tests are alike."""
         low, high = self.scale(task)
-        return (values - low) / (high - low) if high > low else values * 0.0 + 0.5
+        if low == high:
+            return values * 0.0 + 0.5
+        return (high - values) / (high - low) if self.less_is_better else (values - low) / (high - low)
 
 
 def without_gaps(table: Any) -> Any:
@@ -131,11 +141,12 @@ def without_gaps(table: Any) -> Any:
     return table.interpolate(method="index", limit_area="inside").dropna()
 
 
-def study(entries: Sequence[Entry], metric: str | None = None) -> tuple[Study, list[str]]:
+def study(entries: Sequence[Entry], metric: str | None = None, less_is_better: bool = False) -> tuple[Study, list[str]]:
     """The curves of runs, and lines for those that have none.
 
     Args:
         metric: the key to read; else the first of METRICS that all runs of a task have.
+        less_is_better: of the metric; of those that LESS names it is anyway.
 
     Raises:
         ConfigError: the runs of a task have no metric in common.
@@ -164,7 +175,8 @@ def study(entries: Sequence[Entry], metric: str | None = None) -> tuple[Study, l
             )
         rows += [(entry.task, entry.experiment, entry.seed, *p) for p in points if math.isfinite(p[1])]
     kept = [entry for entry in entries if entry in logged]
-    return Study(kept, chosen, pd.DataFrame(rows, columns=COLUMNS)), left_out
+    less = less_is_better or metric is not None and (metric.startswith(LESS[0]) or metric.endswith(LESS[1]))
+    return Study(kept, chosen, pd.DataFrame(rows, columns=COLUMNS), less), left_out
 
 
 def curve(run: Run, key: str) -> list[tuple[int, float]]:

@@ -96,14 +96,15 @@ def efficiency(study: Study, thresholds: Sequence[float] | None = None) -> Table
     Args:
         thresholds: test returns; else SHARES of each task's scale.
     """
-    rows, shown = [], []
+    rows, shown, sign = [], [], -1 if study.less_is_better else 1
     for task, experiments in study.tasks.items():
         low, high = study.scale(task)
-        wanted = thresholds or ([low + share * (high - low) for share in SHARES] if high > low else [])
+        begin, end = (high, low) if study.less_is_better else (low, high)
+        wanted = thresholds or ([begin + share * (end - begin) for share in SHARES] if high > low else [])
         for curves in experiments:
             cells = []
             for threshold in wanted:
-                reached = [steps_to(list(curves.table.index), list(curves.table[s]), threshold) for s in curves.table]
+                reached = [steps_to(curves.table.index, sign * curves.table[s], sign * threshold) for s in curves.table]
                 middle, count = median(reached), sum(map(math.isfinite, reached))
                 kept = int(middle) if math.isfinite(middle) else None
                 rows.append([task, curves.experiment, _round(threshold), kept, count, len(reached)])
@@ -113,8 +114,8 @@ def efficiency(study: Study, thresholds: Sequence[float] | None = None) -> Table
     width = max([3, len(thresholds or ())])
     shares = [""] * width if thresholds else [f", {share:.0%} of the scale" for share in SHARES]
     note = (
-        f"Environment steps to the first test with at least that {study.what}: the median over seeds, and how many of "
-        'them had one. "> 300k": half of the seeds or more had none by then.'
+        f"Environment steps to the first test with at {'most' if study.less_is_better else 'least'} that {study.what}: "
+        'the median over seeds, and how many of them had one. "> 300k": half of the seeds or more had none by then.'
     )
     columns = ["task", "experiment", "threshold", "median_steps", "reached", "seeds"]
     head = ["task", "algorithm", *(f"{study.what.removeprefix('test ')}{s}" for s in shares)]
