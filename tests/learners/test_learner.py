@@ -12,7 +12,7 @@ import pytest
 import torch
 from epymarl_trust_region import seeding
 from epymarl_trust_region.errors import CapabilityError, CheckpointError, ConfigError
-from epymarl_trust_region.onpolicy import checkpoint
+from epymarl_trust_region.onpolicy import adam, checkpoint
 from epymarl_trust_region.onpolicy.optimiser import Optimiser
 from epymarl_trust_region.onpolicy.returns import masked_mean
 from epymarl_trust_region.onpolicy.rollout import make_rollout
@@ -53,6 +53,56 @@ def test_backward_and_step_descend_like_pytorchs_own_optimiser():
                 step()
     for mine, plain in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, plain)
+
+
+def test_without_the_kernel_pytorchs_own_function_is_called(monkeypatch):
+    """To the same bits; of gradients that are skipped, too."""
+    config, found = make_learner(make_batch()).config, []
+    for kernel in (adam._fused, None):
+        monkeypatch.setattr(adam, "_fused", kernel)
+        one = Optimiser("x", [torch.nn.Parameter(torch.linspace(-1, 1, 5))], 0.1, config)
+        for on_host, value in ((True, 1.0), (False, 2.0), (False, float("nan"))):
+            one.on_host = on_host
+            one.gradients[0][:] = value
+            one.step()
+        found.append([one.vector.detach(), *one.adam.moments.values()])
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize("clip", [2.0, 1e9])
+def test_a_step_that_the_host_does_not_look_at_is_the_same_step(clip):
+    """As on a GPU, here on the CPU: to the same bits, of gradients that are cut, whole, NaN and infinite."""
+    config = make_learner(make_batch(), grad_norm_clip=clip).config
+    generator, ones = torch.Generator().manual_seed(0), []
+    for _ in range(2):
+        ones.append(Optimiser("x", [torch.nn.Parameter(torch.linspace(-1, 1, 30))], 0.1, config))
+    ones[1].on_host = False
+    for update in (["whole", "nan", "whole"], [], ["inf", "nan"], ["huge", "whole"]):
+        for kind in update:
+            gradient = torch.randn(30, generator=generator)
+            gradient[3] = {"nan": float("nan"), "inf": float("inf"), "huge": 1e30}.get(kind, gradient[3])
+            for one in ones:
+                one.gradients[0][:] = gradient
+                one.step()
+        assert ones[0].take_skipped() == ones[1].take_skipped() == sum(kind != "whole" for kind in update)
+        assert ones[0].grad_norm == ones[1].grad_norm > 0 and ones[0].take_skipped() == ones[1].take_skipped() == 0
+        assert torch.equal(ones[0].vector, ones[1].vector) and (ones[1].gradient == 0).all()
+        for name, moment in ones[0].adam.moments.items():
+            assert torch.equal(moment, ones[1].adam.moments[name]), name
+
+
+def test_an_update_that_the_host_does_not_look_at_is_the_same_update():
+    batch, learners = make_batch(), []
+    for on_host in (True, False):
+        learner = make_learner(batch, "happo", actor_num_mini_batch=2, grad_norm_clip=0.01)
+        for optimiser in (*learner.actor_optimisers, learner.critic_optimiser):
+            optimiser.on_host = on_host
+        for k in range(3):
+            learner.train(batch, k, 0)
+        learners.append(learner)
+    for one, other in zip(learners[0].mac.parameters(), learners[1].mac.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert learners[0].critic_optimiser.grad_norm == learners[1].critic_optimiser.grad_norm > 0.01
 
 
 def test_moments_go_to_pytorchs_own_optimiser_and_back():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -31,8 +32,12 @@ class Adam:
         self.moments: dict[str, Tensor] = {}  # step, exp_avg and exp_avg_sq; none before the first step
 
     @gradless
-    def step(self) -> None:
-        """One descent step along the gradient."""
+    def step(self, skipped: Tensor | None = None) -> None:
+        """One descent step along the gradient.
+
+        Args:
+            skipped: a truth value on the vector's device: whether everything is to stay as it is.
+        """
         if not self.moments:
             self.moments = {"step": torch.zeros((), dtype=torch.float32, device=self.vector.device)}
             self.moments |= {name: torch.zeros_like(self.vector) for name in ("exp_avg", "exp_avg_sq")}
@@ -41,11 +46,14 @@ class Adam:
         beta1, beta2 = _BETAS
         options: Any = {"lr": self.lr, "beta1": beta1, "beta2": beta2, "eps": self.eps}
         options |= {"weight_decay": 0, "amsgrad": False, "maximize": False}
-        if _fused is None or self.vector.device.type != "cpu":
-            torch.optim.adam.adam(*lists, fused=True, **options)  # type: ignore[misc]  # not twice
-        else:
-            step.add_(1)  # the rest of `adam` only sorts tensors
-            _fused(*lists, grad_scale=None, found_inf=None, **options)
+        found = None if skipped is None else skipped.float()
+        if _fused is None:
+            importlib.import_module("torch.optim.adam").adam(*lists, fused=True, found_inf=found, **options)
+            return
+        step.add_(1)  # the rest of `adam` only sorts tensors
+        _fused(*lists, grad_scale=None, found_inf=found, **options)
+        if found is not None:
+            step.sub_(found)
 
     def bookmark(self) -> Callable[[], None]:
         """Remember the moments; what is returned brings them back, bit for bit, as often as it is called."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import OnPolicyConfig
+from ..modules.gradless import gradless
 from ..numerics.flat import flatten, views
 from .adam import Adam
 
@@ -77,15 +78,39 @@ class Optimiser(FlatParameters):
         super().__init__(owner, parameters, vector)
         self.grad_norm_clip, self.lr = config.grad_norm_clip, lr
         self.adam = Adam(self.vector, lr, config.optim_eps)
+        self.on_host = self.vector.device.type == "cpu"  # where the host does not wait for a number that it asks for
+        self._told: Tensor | None = None  # elsewhere, since it was last asked for: `grad_norm`, and steps skipped
 
     def step(self) -> None:
         """One descent step along `gradients`, which are 0 then; none, and parameters and moments as they were, if that
         is not finite."""
-        if self.has_finite_gradient():
+        if not self.on_host:
+            self._step_unread()
+        elif self.has_finite_gradient():
             if self.grad_norm > self.grad_norm_clip:
                 self.gradient.mul_(self.grad_norm_clip / (self.grad_norm + 1e-6))
             self.adam.step()
         self.gradient.zero_()  # `pull` writes over it, but `backward` adds
+
+    @gradless
+    def _step_unread(self) -> None:
+        """The same step, to the same numbers, without a look at any of them: a host would wait for its GPU."""
+        if self._told is None:
+            self._told = self.gradient.new_zeros(2, dtype=torch.float64)
+            self._told[0] = self.grad_norm
+        norm = torch.dot(self.gradient, self.gradient).double().sqrt()
+        finite = norm < float("inf")
+        shorter = torch.where(norm > self.grad_norm_clip, self.grad_norm_clip / (norm + 1e-6), 1.0)
+        self.gradient.mul_(shorter.to(self.gradient.dtype))
+        self.adam.step(skipped=~finite)
+        self._told[0] = torch.where(finite, norm, self._told[0])
+        self._told[1] += ~finite
+
+    def take_skipped(self) -> int:
+        if self._told is not None:
+            self.grad_norm, skipped = self._told.tolist()
+            self._told, self.skipped = None, self.skipped + int(skipped)
+        return super().take_skipped()
 
     def scale_lr(self, share: float) -> None:
         self.adam.lr = self.lr * share
