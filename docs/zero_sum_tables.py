@@ -56,7 +56,7 @@ def of(column: str, bold: bool = True) -> str:
             of_it = table[(table["algorithm"] == algorithm) & (table["bonus"] == bonus)]
             if of_it.empty:
                 continue
-            cells = [_cell(of_it[of_it["task"] == game][column], bold and means[game].min()) for game in games]
+            cells = [_cell(of_it[of_it["task"] == game][column], means[game].min() if bold else None) for game in games]
             shown.append([name, f"{bonus:g}", *cells])
     return "\n".join(markdown_rows(["algorithm", "entropy bonus", *map(GAMES.get, games)], shown)) + "\n"
 
@@ -76,9 +76,11 @@ def trust() -> str:
     )
 
 
-def _cell(values: pd.Series, best: float) -> str:
-    mean, ends = values.mean(), interval(pooled_mean, values.to_numpy())
-    text = f"**{mean:.2f}**" if mean == best else f"{mean:.2f}"
+def _cell(values: pd.Series, best: float | None) -> str:
+    """Bold: what reads like the best."""
+    ends = interval(pooled_mean, values.to_numpy())
+    text = f"{values.mean():.2f}"
+    text = f"**{text}**" if best is not None and text == f"{best:.2f}" else text
     return text + ("" if ends is None else f" [{ends[0]:.2f}, {ends[1]:.2f}]")
 
 
