@@ -33,6 +33,8 @@ def conjugate_gradient(
     Returns:
         The solution so far if a direction p of no curvature is met (p A p <= 0, which rounding alone can make).
     """
+    if b.device.type != "cpu":
+        return unread(product, b, iterations, tolerance)
     x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
     size = start = torch.dot(b, b).item()
     made = 0
@@ -47,3 +49,26 @@ def conjugate_gradient(
         size, before = torch.dot(residual, residual).item(), size
         direction.mul_(size / before).add_(residual)
     return Solution(x, residual, (size / start) ** 0.5 if start > 0 else 0.0, made)
+
+
+def unread(product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tolerance: float = 1e-10) -> Solution:
+    """`conjugate_gradient` where the host would wait for every number that it reads: it reads once, at the end.
+
+    All products are made; those after the end, of which `iterations` does not tell, change nothing.
+    """
+    x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
+    size = start = torch.dot(b, b).double()
+    made, goes_on = torch.zeros_like(size), torch.ones_like(size, dtype=torch.bool)
+    for _ in range(iterations):
+        goes_on = goes_on & (size > tolerance * start)
+        image = product(direction)
+        made = made + goes_on
+        curvature = torch.dot(direction, image).double()
+        goes_on = goes_on & (curvature > 0)
+        step = (size / curvature).to(b.dtype)
+        x = torch.where(goes_on, x + step * direction, x)
+        residual = torch.where(goes_on, residual - step * image, residual)
+        before, size = size, torch.where(goes_on, torch.dot(residual, residual).double(), size)
+        direction = torch.where(goes_on, (size / before).to(b.dtype) * direction + residual, direction)
+    share, products = torch.stack([(size / start).sqrt(), made]).tolist()
+    return Solution(x, residual, share if share == share else 0.0, int(products))
