@@ -16,8 +16,9 @@ NAMES = {
     "simultaneous": "simultaneous, separate actors",
     "hatrpo": "HATRPO",
     "shared": "simultaneous, one shared actor",
-    "matrl": "MATRL",
-    "il": "independent learners (IL)",
+    "matrl": "MATRL, 10 passes and then 4 that stay",
+    "il": "independent learners (IL), 10 passes",
+    "il-4": "independent learners (IL), 4 passes",
     "ir_ippo": "IR-IPPO",
     "local": "HAPPO, local observations",
 }
