@@ -38,7 +38,7 @@ from epymarl_trust_region.suite.selection import lite_host
 from host_reads import HostReads
 from support import ROOT, continuous, logged, make_batch, make_learner
 
-ALGORITHMS = sorted(name for name in algorithms.algorithm_files() if not name.endswith(("_offline", "_paper")))
+ALGORITHMS = sorted(name for name in algorithms.algorithm_files() if not name.endswith(("_offline", "_paper", "wolf")))
 #: Largest distance between the networks that an update leaves here and there, as a share of how far it has moved them.
 #: On the CPU a mere other order of the episodes makes up to 2e-4 of it (HATRPO, Gaussian), and mostly 1e-6.
 TOLERANCE = 1e-3

@@ -131,6 +131,14 @@ def make_learner(batch: HandMadeBatch, name: str = "happo", seed: int = 0, **ove
     return algorithms.learners()[args.learner](mac, scheme_of(batch), RecordingLogger(), args)
 
 
+def one_hot(batch: HandMadeBatch) -> HandMadeBatch:
+    """The batch with observations as an environment with a few states has them, for tables; padding is 0."""
+    seen, width = batch["obs"].argmax(-1), batch["obs"].shape[-1]
+    batch["obs"] = torch.nn.functional.one_hot(seen, width).float() * batch["filled"].unsqueeze(-1)
+    batch["state"] = batch["obs"].flatten(2)
+    return batch
+
+
 def make_batch(
     seed: int = 0,
     B: int = 4,

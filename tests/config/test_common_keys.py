@@ -38,7 +38,7 @@ DEFAULTS = {
 COMMENTS = {
     "mac": (LINEAR,),
     "hidden_dim": (("log_linear_ppo",),),
-    "use_rnn": (("log_linear_ppo",),),
+    "use_rnn": (("log_linear_ppo",), ("wolf",)),
     "share_parameters": (RATIOS, ("log_linear_ppo",)),
     "lr": (MATRL,),
     "epochs": (MATRL, RATIOS),

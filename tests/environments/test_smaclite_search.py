@@ -141,26 +141,29 @@ def test_obstacles_are_those_in_range_in_the_order_of_the_index():
     assert [obstacle.x for obstacle in query(unit)] == [1.0, 0.0, 2.0] and len(asked) == 1
 
 
-def test_other_environments_and_other_versions_are_left_as_they_are(monkeypatch):
-    class SMACliteWrapper:
-        @property
-        def env(self):
-            raise AssertionError("looked at")
-
-    smaclite_search.hasten(SimpleNamespace())
-    for module in ("random", "of_another_version"):
-        monkeypatch.setattr(smaclite_search, "_KNOWN", {module: "another digest"})
-        smaclite_search.hasten(SMACliteWrapper())
-
-
-# With SMAClite, where it is installed -----------------------------------------------------------------------------
-
-
 class SMACliteWrapper:
     """As EPyMARL's: what is hastened."""
 
     def __init__(self, env):
         self.env = env
+
+
+def test_other_environments_and_other_versions_are_left_as_they_are(monkeypatch):
+    class Never:
+        @property
+        def unwrapped(self):
+            raise AssertionError("looked at")
+
+    smaclite_search.hasten(SimpleNamespace(env=Never()))
+    for module in ("random", "of_another_version"):
+        monkeypatch.setattr(smaclite_search, "_KNOWN", {module: "another digest"})
+        smaclite_search.hasten(SMACliteWrapper(Never()))
+    monkeypatch.setattr(smaclite_search, "_KNOWN", {})
+    for env in (None, SimpleNamespace(unwrapped=SimpleNamespace())):  # somebody's own class of that name
+        smaclite_search.hasten(SMACliteWrapper(env))
+
+
+# With SMAClite, where it is installed -----------------------------------------------------------------------------
 
 
 def battle(name, steps, hasten):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import itertools
 import random
@@ -163,7 +164,16 @@ def test_methods_classes_and_drawings_stay_those_that_are_there():
 
 @pytest.mark.parametrize(
     "x",
-    [iter([1]), (i for i in "ab"), itertools.count(), np.array([Piece(1)]), object(), type("Text", (str,), {})("x")],
+    [
+        iter([1]),
+        (i for i in "ab"),
+        itertools.count(),
+        np.array([Piece(1)]),
+        object(),
+        type("Text", (str,), {})("x"),
+        ctypes.c_void_p(8),
+        type("Handle", (), {"_as_parameter_": 8})(),
+    ],
 )
 def test_what_cannot_be_written_down_is_named(x):
     assert snapshot.take(Thing(x=x)).unknown and not snapshot.take(Thing(x=1)).unknown

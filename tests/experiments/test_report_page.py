@@ -199,9 +199,17 @@ def test_of_distances_from_an_equilibrium_less_is_better():
         assert r"HAPPO & \textbf{1.20" in latex.table(less) and "% Bold: the minimum of" in latex.table(less)
         assert latex.table(less).count("textbf") == 1
         runs = marl_eval.document(less)["gymma"]["spread"]["qmix"]
-        assert runs["seed_1"]["absolute_metrics"] == {"return": [2.1]}
+        assert runs["seed_1"]["absolute_metrics"] == {"return": [-2.1]}  # marl-eval takes more for better
+        assert [step["return"] for step in list(runs["seed_1"].values())[:2]] == [[-5.1], [-2.1]]
+        assert {axes.get_ylabel() for axes in drawn(less)["aggregate-improvement"].figure.axes} >= {"P(X < Y)"}
+        assert ", for a score of 1 is the lowest test;" in drawn(less)["aggregate-profiles"].caption
         assert "0 and 1 are the highest and the lowest test" in drawn(less)["aggregate-iqm"].caption
     assert not made(1, "test_score_mean").less_is_better and made(1, "test_score_mean").best is max
+
+
+def test_small_thresholds_are_told_apart():
+    table = tables.efficiency(of(entry("happo", 1, [0.5, 0.006])), [0.005, 0.0042, 0.25])
+    assert [cell.partition(":")[0] for cell in table.shown[0][2:]] == ["0.005", "0.0042", "0.25"]
 
 
 def test_wall_time_is_by_the_runs_own_clocks(two_tasks):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from epymarl_trust_region.errors import NonFiniteError
-from support import make_batch, make_learner
+from support import make_batch, make_learner, one_hot
 
 ALGORITHMS = ("happo", "hatrpo", "jr_ppo", "ir_mappo", "ir_ippo", "inpg", "ipg", "wolf", "matrl", "il",
               "log_linear_ppo")  # fmt: skip
@@ -38,7 +38,7 @@ def cure(learner, network: int) -> None:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("value", [NAN, float("inf")])
 def test_a_bad_gradient_moves_nothing_of_its_own_and_everything_else(algorithm, value, caplog):
-    batch = make_batch(lengths=[6, 3, 1, 5])
+    batch = one_hot(make_batch(lengths=[6, 3, 1, 5]))
     learner = make_learner(batch, algorithm, share_parameters=False, max_bad_updates=3)
     before, critic = actors(learner), learner.critic_optimiser.vector.detach().clone()
     poison(learner, 1, value)
@@ -78,7 +78,7 @@ def test_good_updates_in_between_start_the_count_anew():
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_too_many_in_a_row_stop_the_run_with_a_checkpoint_to_go_on_from(algorithm, tmp_path):
-    batch = make_batch()
+    batch = one_hot(make_batch())
     place = {"local_results_path": str(tmp_path), "unique_token": "this_run"}
     learner = make_learner(batch, algorithm, max_bad_updates=2, **place)
     poison(learner, 0)

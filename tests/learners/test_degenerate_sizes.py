@@ -91,7 +91,6 @@ def test_every_algorithm_trains_with_popart(algorithm, size):
         ("ir_ippo", {"share_parameters": False, "obs_agent_id": False, "use_rnn": True}),
         ("ir_mappo", {"share_parameters": True, "obs_agent_id": False}),
         ("matrl", {"critic": "central", "obs_individual_obs": True}),
-        ("inpg", {"obs_last_action": True, "tabular": True}),
         ("log_linear_ppo", {"features": "fourier"}),
         ("log_linear_ppo", {"policy_input": "obs", "conditioning": "product"}),
     ],

@@ -233,6 +233,10 @@ def test_refusals():
         make_learner(batch, "inpg", share_parameters=True)
     with pytest.raises(CapabilityError, match="a table .* has no memory; set use_rnn=False"):
         make_learner(batch, "ipg", tabular=True, use_rnn=True)
+    for name in ("obs_agent_id", "obs_last_action", "normalise_inputs"):
+        for algorithm in ("inpg", "ipg", "wolf"):
+            with pytest.raises(CapabilityError, match=f"one-hot, and with {name}=True .* that; set {name}=False, or "):
+                make_learner(batch, algorithm, tabular=True, **{name: True})
     for where in ({}, {"env_args": {"time_limit": None}}, {"env_args": {}}):
         with pytest.raises(ConfigError, match="^gamma=1.0 needs a horizon, .*: set env_args.time_limit, or gamma"):
             make_learner(batch, "inpg", gamma=1, **where)
@@ -240,3 +244,29 @@ def test_refusals():
         make_learner(batch, "ipg", gamma=1.5)
     with pytest.raises(ConfigError, match="eta=0.0 is out of range"):
         make_learner(batch, "ipg", eta=0)
+
+
+@pytest.mark.parametrize("algorithm", ["inpg", "ipg", "wolf"])
+@pytest.mark.parametrize("value", [0.5, 2.0, -1.0, 1.0])
+def test_observations_that_are_no_columns_of_a_table_are_refused(algorithm, value):
+    """At the first update: no space says that they are one-hot. Those of zeros alone pass, and padding."""
+    batch = one_hot_batch(0)
+    other = "use another algorithm" if algorithm == "wolf" else "set tabular=False"
+    learner = make_learner(batch, algorithm, tabular=True, env="gymma", env_args={"key": "some-env", "time_limit": 6})
+    batch["obs"][3, 0, 1] = 0
+    batch["obs"][1, 4, 2] = value  # after the end
+    learner.train(batch, 0, 0)
+    before = learner.mac.agent.vector(1).clone()
+    batch["obs"][3, 0, 1, :2] = value
+    with pytest.raises(CapabilityError, match=f"one-hot, and agent 1 of some-env sees others; {other}"):
+        learner.train(batch, 0, 0)
+    assert torch.equal(before, learner.mac.agent.vector(1))
+
+
+def test_numbers_from_which_one_cannot_be_taken_are_projected_too():
+    x = torch.tensor([[1e7, 1e9, -3e8], [0.0, 1e9 - 64, -3e8], [1e7 - 0.0, -5.0, -4e8]])
+    expected = torch.tensor([[0.5, 1.0, 0.5], [0.0, 0.0, 0.5], [0.5, 0.0, 0.0]])
+    torch.testing.assert_close(project_to_simplex(x, torch.ones_like(x, dtype=torch.bool)), expected)
+    masked = torch.tensor([[True], [False], [True]])
+    found = project_to_simplex(torch.tensor([[-1e8], [1e8], [-2e8]]), masked)
+    torch.testing.assert_close(found, torch.tensor([[1.0], [0.0], [0.0]]))

@@ -12,7 +12,7 @@ import torch
 from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.modules.device import check_device
 from resuming import configured, last_checkpoint, play, resumed
-from support import continuous, make_batch, make_learner
+from support import continuous, make_batch, make_learner, one_hot
 
 ALGORITHMS = ("happo", "hatrpo", "matrl", "matrl_no_br", "jr_ppo", "ir_ippo", "inpg", "ipg", "wolf", "log_linear_ppo")
 SPREAD = ("gymma", {"key": "pz-mpe-simple-spread-v3", "time_limit": 6})
@@ -24,12 +24,18 @@ def batch_of(seed: int, gaussian: bool = False):
     return continuous(batch, seed) if gaussian else batch
 
 
+def batch_for(name: str, seed: int, gaussian: bool):
+    return one_hot(batch_of(seed)) if name == "wolf" else batch_of(seed, gaussian)
+
+
 def updated(name: str, device: str | None, gaussian: bool = False, **overrides):
     """A learner after two updates, each on episodes of its own, and the next random number."""
-    learner = make_learner(batch_of(0, gaussian), name, learner_device=device, learner_log_interval=0, **overrides)
+    learner = make_learner(
+        batch_for(name, 0, gaussian), name, learner_device=device, learner_log_interval=0, **overrides
+    )
     acting = learner.elsewhere.acting if device else learner.mac
     for t in range(2):
-        learner.train(batch_of(t, gaussian), t, 0)
+        learner.train(batch_for(name, t, gaussian), t, 0)
     return learner, acting, torch.rand(1)
 
 

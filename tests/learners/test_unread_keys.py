@@ -11,7 +11,7 @@ import yaml
 from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.numerics.equilibrium import Equilibrium
 from epymarl_trust_region.suite.algorithms import check_learner
-from support import LEARNERS, ROOT, SCHEMAS, algorithm, make_batch, make_learner
+from support import LEARNERS, ROOT, SCHEMAS, algorithm, make_batch, make_learner, one_hot
 
 HOST_DEFAULTS = yaml.safe_load((ROOT / "configs/lite/default.yaml").read_text()) | {"device": "cpu"}
 NASH = {"meta_game": "nash", "best_response": False}
@@ -55,10 +55,7 @@ UNREAD = [
 
 def trained(name: str, **settings) -> list[torch.Tensor]:
     """Every parameter of actors and critic after three updates."""
-    batches = [make_batch(seed=seed, B=3, T=4, A=4) for seed in range(3)]
-    for batch in batches:  # as an environment with a few states has them: one-hot, for tables
-        batch["obs"] = torch.nn.functional.one_hot(batch["obs"].argmax(-1), 5).float() * batch["filled"].unsqueeze(-1)
-        batch["state"] = batch["obs"].flatten(2)
+    batches = [one_hot(make_batch(seed=seed, B=3, T=4, A=4)) for seed in range(3)]
     learner = make_learner(batches[0], name, learner_log_interval=0, **settings)
     if settings.get("meta_game") == "nash":  # an equilibrium that every choice of settings would show
         learner.equilibrium = lambda game: Equilibrium(np.full(game.n_players, 0.5), 0.0, "none")

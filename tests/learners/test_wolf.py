@@ -13,7 +13,7 @@ from epymarl_trust_region.onpolicy.rollout import make_rollout
 from epymarl_trust_region.studies.policy_gradient import averaged_advantages, project_to_simplex
 from learners.test_inpg import one_hot_batch, policies_of
 from oracles.exact import N_ACTIONS, exact_setting
-from support import make_batch, make_learner
+from support import continuous, make_batch, make_learner
 
 ETA, WINNING, GAMMA = 0.03, 0.01, 0.9
 TABLE = {"tabular": True, "gamma": GAMMA, "eta": ETA, "eta_winning": WINNING}
@@ -137,5 +137,9 @@ def test_refusals():
         make_learner(batch, "wolf", eta=0.1, eta_winning=0.5)
     with pytest.raises(ConfigError, match="exploration=1.0 is out of range"):
         make_learner(batch, "wolf", exploration=1.0)
+    with pytest.raises(CapabilityError, match="has no memory; set use_rnn=False, or use another algorithm"):
+        make_learner(batch, "wolf", use_rnn=True)
+    with pytest.raises(CapabilityError, match="has no continuous actions; use another algorithm, as --config=inpg$"):
+        make_learner(continuous(batch), "wolf")
     with pytest.raises(CapabilityError, match="WoLF does not support share_parameters=True"):
         make_learner(batch, "wolf", share_parameters=True)

@@ -86,3 +86,8 @@ def test_both_forms_make_the_same_steps():
         assert read.iterations == other.iterations == 6
         torch.testing.assert_close(other.x, read.x, rtol=0, atol=1e-12 * float(read.x.abs().max()))
         assert other.relative_residual == pytest.approx(read.relative_residual, rel=1e-9)
+
+
+def test_a_product_that_is_not_finite_is_no_solution(solve):
+    found = solve(lambda v: torch.tensor([float("inf"), 0.0]), torch.ones(2), 5)
+    assert found.relative_residual != found.relative_residual

@@ -18,6 +18,8 @@ import numpy as np
 
 # The modules whose answers are known here, by what they look like; of other versions nothing is replaced.
 _KNOWN = {
+    "smaclite.env.smaclite": "e44a349fcea5b5d2e405c65f44ea805be104ca39478a9dfc88cc9abccd5b6357",
+    "smaclite.env.rvo2.velocity_updater": "612037c605f3b05ea09206c0f0c9a461cff3bed5de29b8ddaa4de4e92e94f7e4",
     "smaclite.env.rvo2.neighbour_finder": "0985cbc3786b1824fbd90bc2507aff7808a394186c3713d7fc1c7397a7070823",
     "smaclite.env.rvo2.obstacle_finder": "2bfefb00de9d6f64a46c988758d09316fb444d730581d8fb1e69ad515ffbf857",
 }
@@ -30,7 +32,9 @@ def hasten(env: Any) -> None:
     """Let a SMAClite environment, as EPyMARL wraps it, search in this way; leave any other as it is."""
     if type(env).__name__ != "SMACliteWrapper" or not all(map(_is_known, _KNOWN)):
         return
-    battle = env.env.unwrapped
+    battle: Any = getattr(getattr(env, "env", None), "unwrapped", None)
+    if type(battle).__module__ != "smaclite.env.smaclite":  # somebody's own class of that name
+        return
     planes = importlib.import_module("smaclite.env.rvo2.neighbour_finder").ALL_PLANES
     for name in ("neighbour_finder_ally", "neighbour_finder_enemy", "neighbour_finder_all"):
         finder = getattr(battle, name)
@@ -113,6 +117,8 @@ class UnitSearch:
                 _tell(found, asking, others, near, return_distance)
         return found
 
+    # They take a whole tree where its furthest corner is within the radius, by the distance and not its square; the two
+    # could part by a rounding, but not of positions in single precision, whose squares are exact in double.
     def _near(self, places: np.ndarray, radii: Any, plane: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows of `places`, [M, 2], and units of a plane within their radii, and how far apart they are."""
         apart = places[:, None] - self._places[plane]

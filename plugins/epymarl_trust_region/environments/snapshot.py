@@ -171,6 +171,8 @@ def _kind_of(of: type) -> str:
         return "-"
     if _has_own(of):
         return "own"
+    if hasattr(of, "_as_parameter_") or any(base.__module__ == "_ctypes" for base in of.__mro__):
+        return "?"  # a place in memory of a library's: another environment's is another
     return next((kind for kind, types in _BY_TYPE.items() if issubclass(of, types)), "o")
 
 

@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
     parser = Parser(prog="epymarl-tr compare", description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path, metavar="CURVES.csv", help="such as results/trust-region/curves.csv")
     parser.add_argument("first", metavar="A", help="name of an experiment")
-    parser.add_argument("second", metavar="B", help="name of another; positive differences are the first one's lead")
+    parser.add_argument("second", metavar="B", help="name of another; differences are A less B")
     parser.add_argument("--against", type=Path, metavar="FILE", help="the second's curves.csv, if it is another")
     parser.add_argument("--steps", type=int, nargs=2, metavar=("FROM", "TO"), help="tests from here to there only")
     options = parser.parse_args(argv)

@@ -24,6 +24,7 @@ class WoLFConfig(FixedStepConfig):
 
     algorithm: ClassVar[str] = "WoLF"
     step_size_keys: ClassVar[str] = "eta, eta_winning or critic_lr"
+    without_table: ClassVar[str] = "use another algorithm, as --config=inpg"
 
     eta_winning: float = key(gt=0)
     exploration: float = key(ge=0, lt=1, why="it is the share of play that stays uniform")

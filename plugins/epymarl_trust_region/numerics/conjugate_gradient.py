@@ -70,5 +70,5 @@ def unread(product: Callable[[Tensor], Tensor], b: Tensor, iterations: int, tole
         residual = torch.where(goes_on, residual - step * image, residual)
         before, size = size, torch.where(goes_on, torch.dot(residual, residual).double(), size)
         direction = torch.where(goes_on, (size / before).to(b.dtype) * direction + residual, direction)
-    share, products = torch.stack([(size / start).sqrt(), made]).tolist()
-    return Solution(x, residual, share if share == share else 0.0, int(products))
+    first, last, products = torch.stack([start, size, made]).tolist()
+    return Solution(x, residual, (last / first) ** 0.5 if first > 0 else 0.0, int(products))

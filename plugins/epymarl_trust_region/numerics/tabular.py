@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_LARGE = 100.0  # policies moved by steps of a usual size are far below
+
 
 def observed(inputs: Tensor, probs: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """How often each observation was made, and the policy there.
@@ -56,6 +58,8 @@ def project_to_simplex(x: Tensor, available: Tensor) -> Tensor:
     Returns:
         max(x - tau, 0) with one tau per column, 0 at unavailable actions: [A, D].
     """
+    top = torch.where(available, x, -torch.inf).amax(0)
+    x = torch.where(top.abs() > _LARGE, x - top, x)  # the same distribution, of numbers from which 1 can be taken
     ordered = torch.where(available, x, -torch.inf).sort(0, descending=True).values
     ranks = torch.arange(1, len(x) + 1, device=x.device, dtype=x.dtype).unsqueeze(-1)
     excess = (torch.where(ordered.isfinite(), ordered, 0.0).cumsum(0) - 1) / ranks

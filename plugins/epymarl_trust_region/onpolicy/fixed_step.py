@@ -38,6 +38,9 @@ class FixedStepConfig(OnPolicyConfig):
         "lr": "its actors' step size is eta, without Adam; critic_lr is the critic's step size"
     }
 
+    #: What to do where a table cannot be had.
+    without_table: ClassVar[str] = "set tabular=False"
+
     eta: float = key(gt=0)
     tabular: bool = key()
 
@@ -54,14 +57,22 @@ class FixedStepConfig(OnPolicyConfig):
     def check_capabilities(self, common_reward: bool) -> None:
         super().check_capabilities(common_reward)
         if self.tabular and self.use_rnn:
-            raise CapabilityError("a table (tabular=True) has no memory; set use_rnn=False, or tabular=False")
+            raise CapabilityError(f"a table (tabular=True) has no memory; set use_rnn=False, or {self.without_table}")
         if self.tabular and self.actor_network is not None:
-            raise CapabilityError("a table (tabular=True) is no network; set actor_network=None, or tabular=False")
+            raise CapabilityError(
+                f"a table (tabular=True) is no network; set actor_network=None, or {self.without_table}"
+            )
+        for name in ("obs_agent_id", "obs_last_action", "normalise_inputs"):
+            if self.tabular and getattr(self, name):
+                raise CapabilityError(
+                    f"a table (tabular=True) has a column for each observation, one-hot, and with {name}=True they are "
+                    f"no longer that; set {name}=False, or {self.without_table}"
+                )
 
     def check_continuous(self) -> None:
         super().check_continuous()
         if self.tabular:
-            raise CapabilityError("a table (tabular=True) has no continuous actions; set tabular=False")
+            raise CapabilityError(f"a table (tabular=True) has no continuous actions; {self.without_table}")
 
     def unread(self) -> dict[str, str]:
         return super().unread() | ({"hidden_dim": "a table (tabular=True) has no layers"} if self.tabular else {})
@@ -86,12 +97,26 @@ class FixedStepLearner(OnPolicyLearner):
     @torch.no_grad()
     def update_policies(self, rollout: Rollout) -> dict[str, float]:
         """Each agent reads the old policies alone, so that their order does not matter."""
+        if self.config.tabular:
+            self._check_one_hot(rollout)
         steps = {agent: self.step(rollout, agent) for agent in range(rollout.n_agents)}
         return {f"agent_{agent}_{name}": value for agent, step in steps.items() for name, value in step.items()}
 
     def step(self, rollout: Rollout, agent: int) -> dict[str, float]:
         """Move one agent; gives what it wants logged."""
         raise NotImplementedError
+
+    def _check_one_hot(self, rollout: Rollout) -> None:
+        """Raise CapabilityError where an observation is no column of a table; zeros alone are none, and pass."""
+        seen = rollout.mask.bool()
+        for agent, inputs in enumerate(rollout.inputs):
+            here = inputs[seen]
+            if not ((here == 0) | (here == 1)).all() or (here.sum(-1) > 1).any():
+                task = self.args.env_args.get("key") or self.args.env
+                raise CapabilityError(
+                    f"a table (tabular=True) has a column for each observation, one-hot, and agent {agent} of {task} "
+                    f"sees others; {self.config.without_table}"
+                )
 
     def available(self, rollout: Rollout, agent: int) -> Tensor:
         """[A, D]: the actions that were available where an observation was made; all of them without masks."""

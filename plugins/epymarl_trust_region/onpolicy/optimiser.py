@@ -79,7 +79,7 @@ class Optimiser(FlatParameters):
         self.grad_norm_clip, self.lr = config.grad_norm_clip, lr
         self.adam = Adam(self.vector, lr, config.optim_eps)
         self.on_host = self.vector.device.type == "cpu"  # where the host does not wait for a number that it asks for
-        self._told: Tensor | None = None  # elsewhere, since it was last asked for: `grad_norm`, and steps skipped
+        self._told: Tensor | None = None  # elsewhere, since last asked: `grad_norm` squared, or -1; steps skipped
 
     def step(self) -> None:
         """One descent step along `gradients`, which are 0 then; none, and parameters and moments as they were, if that
@@ -97,18 +97,19 @@ class Optimiser(FlatParameters):
         """The same step, to the same numbers, without a look at any of them: a host would wait for its GPU."""
         if self._told is None:
             self._told = self.gradient.new_zeros(2, dtype=torch.float64)
-            self._told[0] = self.grad_norm
-        norm = torch.dot(self.gradient, self.gradient).double().sqrt()
-        finite = norm < float("inf")
+            self._told[0] = -1
+        square = torch.dot(self.gradient, self.gradient).double()
+        norm, finite = square.sqrt(), square < float("inf")
         shorter = torch.where(norm > self.grad_norm_clip, self.grad_norm_clip / (norm + 1e-6), 1.0)
         self.gradient.mul_(shorter.to(self.gradient.dtype))
         self.adam.step(skipped=~finite)
-        self._told[0] = torch.where(finite, norm, self._told[0])
+        self._told[0] = torch.where(finite, square, self._told[0])
         self._told[1] += ~finite
 
     def take_skipped(self) -> int:
         if self._told is not None:
-            self.grad_norm, skipped = self._told.tolist()
+            square, skipped = self._told.tolist()
+            self.grad_norm = math.sqrt(square) if square >= 0 else self.grad_norm
             self._told, self.skipped = None, self.skipped + int(skipped)
         return super().take_skipped()
 

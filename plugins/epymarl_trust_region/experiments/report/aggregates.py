@@ -94,7 +94,7 @@ def pictures(study: Study) -> list[Picture]:
     drawn = [_iqm(found), _profiles(found)] if len(found.scores) > 1 else []
     if len({x for x, _ in pairs}) > _MOST:  # then of those who were run on the same tasks
         pairs = {(x, y): estimate for (x, y), estimate in pairs.items() if {x, y} <= set(found.scores)}
-    return drawn + ([_improvement(pairs)] if 1 < len({x for x, _ in pairs}) <= _MOST else [])
+    return drawn + ([_improvement(pairs, study.less_is_better)] if 1 < len({x for x, _ in pairs}) <= _MOST else [])
 
 
 def write(study: Study, folder: Path) -> None:
@@ -164,12 +164,15 @@ def _profiles(found: Aggregate) -> Picture:
     picture.legend()
     picture.caption = (
         "Share of runs whose score is above τ, with 95% stratified bootstrap intervals, " + _over(found) + " Higher is "
-        "better; where a curve passes one half is its median score."
+        "better"
+        + (", for a score of 1 is the lowest test" if found.less_is_better else "")
+        + "; where a curve passes one "
+        "half is its median score."
     )
     return picture
 
 
-def _improvement(pairs: dict[tuple[str, str], Estimate]) -> Picture:
+def _improvement(pairs: dict[tuple[str, str], Estimate], less_is_better: bool) -> Picture:
     labels = list(dict.fromkeys(x for x, _ in pairs))
     size = (0.74 * len(labels) + 3.4, 0.62 * len(labels) + 0.9)
     picture = Picture("aggregate-improvement", "Probability of improvement", size=size)
@@ -184,7 +187,7 @@ def _improvement(pairs: dict[tuple[str, str], Estimate]) -> Picture:
     axes.set(xlabel="Y", ylabel="X")
     axes.xaxis.set_label_position("top")
     bar = picture.figure.colorbar(image, ax=axes, shrink=0.8, boundaries=np.linspace(0, 1, 101), ticks=[0, 0.5, 1])
-    bar.set_label("P(X > Y)")
+    bar.set_label("P(X < Y)" if less_is_better else "P(X > Y)")
     bar.outline.set_visible(False)
     picture.caption = (
         "Probability that a run of X (row) ends better than a run of Y (column), ties counting one half, as the mean "

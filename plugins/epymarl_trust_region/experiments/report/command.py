@@ -140,6 +140,8 @@ def main(argv: list[str]) -> int:
             f"epymarl-tr report needs {' and '.join(missing)}, not installed: pip install -c constraints.txt -e "
             "'.[report]'"
         )
+    if options.less_is_better and not options.metric:
+        raise ConfigError("--less-is-better is said of a metric; name one with --metric, or leave it out")
     entries, left_out = read(options.paths)
     found, lines = study(entries, options.metric, options.less_is_better) if entries else (None, [])
     left_out += lines

@@ -83,6 +83,11 @@ def final(study: Study) -> Table:
     return Table("final", "At the end", note, columns, rows, head, shown)
 
 
+def _short(value: float) -> str:
+    """Two decimals; two digits of what is smaller."""
+    return f"{value:.2f}" if value == 0 or abs(value) >= 0.1 else f"{value:.2g}"
+
+
 def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
@@ -109,7 +114,7 @@ def efficiency(study: Study, thresholds: Sequence[float] | None = None) -> Table
                 kept = int(middle) if math.isfinite(middle) else None
                 rows.append([task, curves.experiment, _round(threshold), kept, count, len(reached)])
                 steps = f"> {short_steps(curves.end)}" if kept is None else short_steps(kept)
-                cells.append(f"{threshold:.2f}: {steps} ({count} of {len(reached)})")
+                cells.append(f"{_short(threshold)}: {steps} ({count} of {len(reached)})")
             shown.append([readable_task(task), curves.label, *(cells + [""] * 3)[: max(3, len(wanted))]])
     width = max([3, len(thresholds or ())])
     shares = [""] * width if thresholds else [f", {share:.0%} of the scale" for share in SHARES]
