@@ -27,7 +27,7 @@ NAMES = {
     "happo-ends": "HAPPO, a limit is an end",
     "ir_mappo-ends": "IR-MAPPO, a limit is an end",
 }
-TITLES = {"reference": "MPE simple_reference"}
+TITLES = {"reference": "MPE simple_reference", "speaker-listener": "MPE simple_speaker_listener"}
 #: From EPyMARL's mappo_ns to HAPPO, one thing more on each rung, on simple_reference.
 LADDER = {
     "reference-mappo_ns": "EPyMARL's `mappo_ns`",
@@ -43,9 +43,11 @@ LADDER = {
 }
 #: Where a limit is taken for an end, and the same where it is not.
 ENDS = {
-    "HAPPO": ("reference-happo-ends", "reference-happo"),
-    "IR-MAPPO": ("reference-ir_mappo-ends", "reference-ir_mappo"),
-    "ours with the numbers of `mappo_ns`": ("ladder-1-gae", "ladder-2-limit"),
+    "HAPPO, simple_reference": ("reference-happo-ends", "reference-happo"),
+    "IR-MAPPO, simple_reference": ("reference-ir_mappo-ends", "reference-ir_mappo"),
+    "ours with the numbers of `mappo_ns`, simple_reference": ("ladder-1-gae", "ladder-2-limit"),
+    "HAPPO, simple_speaker_listener": ("speaker-listener-happo-ends", "speaker-listener-happo"),
+    "IR-MAPPO, simple_speaker_listener": ("speaker-listener-ir_mappo-ends", "speaker-listener-ir_mappo"),
 }
 
 

@@ -283,6 +283,19 @@ def test_a_curve_is_the_mean_with_its_interval_and_the_end_of_a_shorter_one_is_m
     assert "HAPPO at 200" in pictures["climbing"].caption
 
 
+def test_a_first_test_far_off_is_left_out_of_the_picture_and_it_is_said():
+    runs = [entry("happo", s, [-70.0, -40.0, -30.0]) for s in (1, 2, 3)]
+    found = of(*runs, *(entry("qmix", s, [-250.0 - s, -45.0, -31.0]) for s in (1, 2, 3)))
+    picture = drawn(found)["spread"]
+    low, high = picture.axes[0].get_ylim()
+    assert -95 < low < -70 and -30 < high < 20  # three times the distance from -45 to -30 below that
+    assert picture.caption.endswith("First tests, of untrained policies, are outside the picture: QMIX.")
+    near = drawn(of(*runs))["spread"]
+    assert near.axes[0].get_ylim()[0] < -70 and "outside" not in near.caption
+    alone = drawn(of(entry("happo", 1, [3.0]), entry("qmix", 1, [900.0])))["spread"]
+    assert alone.axes[0].get_ylim()[1] > 900 and "outside" not in alone.caption
+
+
 def test_two_seeds_have_no_band_and_it_is_said(two_tasks):
     picture = drawn(two_tasks)["climbing"]
     (axes,) = picture.axes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .canvas import INK, Picture, steps_axis
@@ -63,10 +64,28 @@ def draw_task(study: Study, task: str, axes: Any, with_seeds: bool = True) -> No
         place = dict(xy=(end, 0.0), xycoords=("data", "axes fraction"), xytext=(4, 5), textcoords="offset points")
         text = f"curves with a bar end at {short_steps(end)}" if end else "with a bar: tested at the start only"
         axes.annotate(text, fontsize=7.5, **place)
+    if far_off(experiments):
+        low, high, room = _later(experiments)
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, low - room), min(top, high + room))
     steps_axis(axes)
     if not last:  # nothing but the first test
         axes.set_xticks([0])
     axes.set_ylabel(_LABELS.get(study.metric[task], study.metric[task].replace("_", " ")))
+
+
+def far_off(experiments: Sequence[Curves]) -> list[str]:
+    """Whose first test, of an untrained policy, lies so far off that nothing else could be read beside it."""
+    low, high, room = _later(experiments)
+    first = {curves.label: float(curves.table.iloc[0].mean()) for curves in experiments}
+    return [label for label, value in first.items() if room and not low - room <= value <= high + room]
+
+
+def _later(experiments: Sequence[Curves]) -> tuple[float, float, float]:
+    """Least and largest of all means but first tests', and three times their distance; 0 where there are none."""
+    means = [mean for curves in experiments for mean in curves.table.mean(axis=1).iloc[1:]]
+    low, high = (min(means), max(means)) if means else (0.0, 0.0)
+    return low, high, 3 * (high - low)
 
 
 def draw_mean(curves: Curves, axes: Any, label: str, shift: int) -> None:
@@ -96,6 +115,8 @@ def caption(study: Study, tasks: list[str]) -> str:
     lines = [f"Mean over seeds of the {study.what}; bands: 95% bootstrap intervals of that mean."]
     if few := sorted({f"{c.label} ({c.seeds})" for c in everyone if c.seeds < 3}):
         lines.append(f"Fewer than 3 seeds, so no band, and thin lines for single seeds: {', '.join(few)}.")
+    if far := sorted({label for task in tasks for label in far_off(study.tasks[task])}):
+        lines.append(f"First tests, of untrained policies, are outside the picture: {', '.join(far)}.")
     early = [
         (c, task) for task in tasks for c in study.tasks[task] if ends_early(c, max(o.end for o in study.tasks[task]))
     ]
