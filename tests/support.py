@@ -179,3 +179,16 @@ def make_batch(
         terminated=ended,
         filled=filled,
     )
+
+
+def one_hot_batch(seed: int):
+    """Observations one-hot over 5; which actions are available depends on the observation."""
+    batch = make_batch(seed=seed, B=16, lengths=[6, 3, 1, 5] * 4, A=3)
+    g = torch.Generator().manual_seed(seed)
+    seen = torch.randint(5, batch["obs"].shape[:3], generator=g)
+    batch["obs"] = torch.eye(5)[seen]
+    batch["state"] = batch["obs"].flatten(2)
+    batch["avail_actions"] = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 1, 1], [1, 0, 0], [0, 1, 1]])[seen]
+    probs = batch["avail_actions"].double().flatten(0, 2)
+    batch["actions"] = torch.multinomial(probs, 1, generator=g).view_as(batch["actions"])
+    return batch

@@ -12,18 +12,11 @@ from epymarl_trust_region.errors import CapabilityError, ConfigError
 from epymarl_trust_region.numerics.tabular import natural_direction, observed, project_to_simplex
 from epymarl_trust_region.onpolicy.rollout import make_rollout
 from epymarl_trust_region.studies.policy_gradient import averaged_advantages, inpg_step, ipg_step
-from oracles.exact import N_ACTIONS, WEIGHTS, exact_setting
-from support import make_batch, make_learner
+from oracles.exact import N_ACTIONS, WEIGHTS, exact_setting, policies_of
+from support import make_batch, make_learner, one_hot_batch
 
 TABLE = {"tabular": True, "gamma": 0.9, "eta": 0.05}
 RATE = 0.05 / (1 - 0.9)
-
-
-def policies_of(learner, rollout) -> list[np.ndarray]:
-    """N x [S, A^i] for the one-hot observations of the exact batch."""
-    first = [int((rollout.inputs[0][:, 0, s] == 1).nonzero()[0]) for s in range(3)]
-    found = [rollout.policy(learner.mac, i).probs[first, 0].detach().numpy() for i in range(len(N_ACTIONS))]
-    return [p[:, :count] for p, count in zip(found, N_ACTIONS, strict=True)]
 
 
 @pytest.mark.parametrize("common_reward", [True, False])
@@ -78,19 +71,6 @@ def test_conjugate_gradient_without_damping_is_the_closed_form(seed, double_prec
         moved.append(rollout.policy(learner.mac, 0).probs.detach())
     torch.testing.assert_close(*moved, rtol=0, atol=1e-6)
     assert (moved[0] - rollout.old_policies[0].probs).abs().max() > 1e-3
-
-
-def one_hot_batch(seed: int):
-    """Observations one-hot over 5; which actions are available depends on the observation."""
-    batch = make_batch(seed=seed, B=16, lengths=[6, 3, 1, 5] * 4, A=3)
-    g = torch.Generator().manual_seed(seed)
-    seen = torch.randint(5, batch["obs"].shape[:3], generator=g)
-    batch["obs"] = torch.eye(5)[seen]
-    batch["state"] = batch["obs"].flatten(2)
-    batch["avail_actions"] = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 1, 1], [1, 0, 0], [0, 1, 1]])[seen]
-    probs = batch["avail_actions"].double().flatten(0, 2)
-    batch["actions"] = torch.multinomial(probs, 1, generator=g).view_as(batch["actions"])
-    return batch
 
 
 def test_the_closed_form_is_the_pseudo_inverse(double_precision):

@@ -11,9 +11,8 @@ from epymarl_trust_region.errors import CapabilityError, ConfigError
 from epymarl_trust_region.games.competitive import matching_pennies
 from epymarl_trust_region.onpolicy.rollout import make_rollout
 from epymarl_trust_region.studies.policy_gradient import averaged_advantages, project_to_simplex
-from learners.test_inpg import one_hot_batch, policies_of
-from oracles.exact import N_ACTIONS, exact_setting
-from support import continuous, make_batch, make_learner
+from oracles.exact import N_ACTIONS, exact_setting, policies_of
+from support import continuous, make_batch, make_learner, one_hot_batch
 
 ETA, WINNING, GAMMA = 0.03, 0.01, 0.9
 TABLE = {"tabular": True, "gamma": GAMMA, "eta": ETA, "eta_winning": WINNING}

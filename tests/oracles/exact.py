@@ -84,6 +84,13 @@ def exact_setting(seed: int, algorithm: str = "happo", common_reward: bool = Tru
     return rng, game, old, learner, rollout
 
 
+def policies_of(learner, rollout) -> list[np.ndarray]:
+    """N x [S, A^i] for the one-hot observations of the exact batch."""
+    first = [int((rollout.inputs[0][:, 0, s] == 1).nonzero()[0]) for s in range(3)]
+    found = [rollout.policy(learner.mac, i).probs[first, 0].detach().numpy() for i in range(len(N_ACTIONS))]
+    return [p[:, :count] for p, count in zip(found, N_ACTIONS, strict=True)]
+
+
 def gain_in_turn(game, old, new, order, m) -> np.ndarray:
     """E over the earlier agents' new policies of A^{i_m}(s, a^{1:m-1}, a^m), by enumeration: [S, A^m]."""
     earlier, agent = list(order[:m]), order[m]
