@@ -103,14 +103,14 @@ class UnitSearch:
             others = self._units.get(plane)
             if not others:
                 continue
-            asking = list(range(len(units)))
-            if same_plane_only:
-                asking = [i for i in asking if units[i].plane == plane]
-            if targetting_mode:
-                if plane.name == "COLOSSUS":  # whose rows and radii they choose by two rules
-                    self._their_update()
-                    return self._their_query(*given)
-                asking = [i for i in asking if plane in units[i].valid_targets]
+            if targetting_mode and plane.name == "COLOSSUS":  # whose rows and radii they choose by two rules
+                self._their_update()
+                return self._their_query(*given)
+            asking = [
+                i
+                for i, unit in enumerate(units)
+                if (not same_plane_only or unit.plane == plane) and (not targetting_mode or plane in unit.valid_targets)
+            ]
             if asking:
                 radii = [radius[i] for i in asking] if isinstance(radius, list) else radius
                 near = self._near(_places([units[i] for i in asking]), radii, plane)
