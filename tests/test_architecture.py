@@ -53,7 +53,8 @@ MAY_IMPORT = {
         "provenance", "modules", "command_line",
     },
     "experiments": {
-        "command_line", "main", "configuration", "seeding", "config", "run_config", "suite", "provenance", "git",
+        "command_line", "main", "configuration", "config_files", "seeding", "config", "run_config", "suite",
+        "provenance", "git",
     },
     "studies": {"command_line", "experiments", "games", "numerics"},
     "crossplay": {

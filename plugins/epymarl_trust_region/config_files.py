@@ -1,4 +1,4 @@
-"""Configuration files after `with`, as plain data: `epymarl-tr run ... with mine.yaml lr=0.001`.
+"""Configuration files of one's own, as plain data: `epymarl-tr run --config=mine.yaml ... with more.yaml lr=0.001`.
 
 They may be anyone's. Sacred's own loader makes any Python object that a .json or .pickle file asks for, so it is given
 none: only YAML's and JSON's plain values are read here, and what names code or places has limits.
@@ -50,6 +50,35 @@ def read_all(files: Sequence[str], typed: Mapping[str, Any], known_packages: Seq
         for key in _PLACES:
             _check_below(file, key, flat.get(key))
         found |= flat
+    return found
+
+
+def is_file(algorithm: str) -> bool:
+    """Whether a value of --config is a file, and not a name."""
+    return PurePath(algorithm).suffix.lower() in _READERS
+
+
+def name_of(algorithm: str) -> str:
+    """What an algorithm is called by default, by its value of --config."""
+    return PurePath(algorithm).stem if is_file(algorithm) else algorithm
+
+
+def read_algorithm(file: str, typed: Mapping[str, Any]) -> dict[str, Any]:
+    """All keys of an algorithm, from a file of one's own; its name is the file's, if it gives none.
+
+    Raises:
+        ConfigError: as `read_all`; or it names no learner.
+    """
+    found = {"name": name_of(file), **read(file)}
+    flat = flatten(found)
+    check_code(file, flat, typed, ())
+    for key in _PLACES:
+        _check_below(file, key, flat.get(key))
+    if not found.get("learner"):
+        raise ConfigError(
+            f"--config={file} has no key `learner`; start from a copy of an algorithm's yaml, or name it after `with` "
+            "to change only some keys"
+        )
     return found
 
 

@@ -29,13 +29,14 @@ _OPEN = ("env_args", "actor_args", "critic_args")
 
 
 def read(
-    host: Host | HostFiles, algorithm: str | None, environment: str | None
+    host: Host | HostFiles, algorithm: str | None, environment: str | None, typed: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The suite's order: its defaults (and ours for every run), then the environment's yaml, then the algorithm's.
 
     Args:
-        algorithm: the value of --config.
+        algorithm: the value of --config, a name or a file of one's own.
         environment: the value of --env-config.
+        typed: flat keys of the command line: such a file may name code that these name.
 
     Returns:
         The merged configuration, and the host's defaults alone.
@@ -45,7 +46,10 @@ def read(
     """
     defaults = algorithms.read_yaml(host.config_dir / "default.yaml")
     of_environment = _read_named(host, "--env-config", environment, "envs")
-    of_algorithm = _read_named(host, "--config", algorithm, "algs")
+    own_file = algorithm if algorithm and given.is_file(algorithm) else None
+    of_algorithm = (
+        given.read_algorithm(own_file, typed or {}) if own_file else _read_named(host, "--config", algorithm, "algs")
+    )
     # Sacred takes only keys that it knows, and the host ignores those that it does not.
     merged = {**deepcopy(defaults), **run_defaults()}
     merged = _merge(_merge(merged, of_environment), of_algorithm)
@@ -55,6 +59,7 @@ def read(
         "host": host.name,
         **version("host", host.commit, host.modified),
         **({"package": package} if (package := algorithms.package_of(merged)) else {}),
+        **({"config_file": own_file} if own_file else {}),
     }
     return merged, defaults
 

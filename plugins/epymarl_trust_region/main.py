@@ -64,7 +64,9 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the merged, checked configuration, and stop")
     parser.add_argument(
-        "--config", metavar="ALG", help="algorithm: happo, hatrpo, matrl, ...; in EPyMARL also qmix, ..."
+        "--config",
+        metavar="ALG",
+        help="algorithm: happo, hatrpo, matrl, ...; in EPyMARL also qmix, ...; or a file of your own, mine.yaml",
     )
     parser.add_argument("--env-config", metavar="ENV", help="family of environments: gymma, smax, mamujoco, ...")
     text = "save checkpoints, and go on from the newest complete one of the same configuration, if there is one"
@@ -196,10 +198,10 @@ class _Told(NamedTuple):
 
 def _told(host: Host, options: argparse.Namespace, params: list[str]) -> tuple[_Told, list[str]]:
     """All that is said to a run, read and laid over each other; and what is left for Sacred."""
-    config, defaults = read(host, options.config, options.env_config)
-    before = deepcopy(config)
     params, files = split(params)
     updates = overrides(params)
+    config, defaults = read(host, options.config, options.env_config, updates)
+    before = deepcopy(config)
     check_overrides(updates, config, forced=bool({"-f", "--force"}.intersection(params)))
     config = lay_files(files, config, updates)
     checkpoint = None

@@ -7,12 +7,16 @@ import pickle
 from pathlib import Path
 
 import pytest
-from epymarl_trust_region import cli
+import yaml
+from epymarl_trust_region import cli, configuration
 from epymarl_trust_region.config import check_name, check_place
 from epymarl_trust_region.config_files import read, read_all, split
 from epymarl_trust_region.configuration import overrides
 from epymarl_trust_region.errors import ConfigError
+from epymarl_trust_region.experiments.sweep_file import read_sweep
 from epymarl_trust_region.suite.host import folder_name
+from epymarl_trust_region.suite.selection import lite_host
+from support import ROOT
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 
@@ -120,6 +124,70 @@ def test_files_are_told_from_keys_and_flags():
     assert split(["print_config"]) == (["print_config"], [])
     with pytest.raises(ConfigError, match="neither key=value nor a file"):
         read("x.toml")
+
+
+# An algorithm's file --------------------------------------------------------------------------------------------
+
+
+def of_file(file: str, *params: str) -> list[str]:
+    flags = ["--suite=lite", f"--config={file}", "--env-config=gymma", "--quiet", "--progress=off"]
+    return ["run", *flags, "with", *GAME, *params]
+
+
+def own_happo(**changes: object) -> str:
+    keys = yaml.safe_load((ROOT / "configs/algs/happo.yaml").read_text()) | changes
+    Path("mine.yaml").write_text(yaml.safe_dump({key: value for key, value in keys.items() if key != "name"}))
+    return "mine.yaml"
+
+
+def test_an_algorithm_may_be_a_file_of_ones_own(capsys):
+    assert cli.main(of_file(own_happo(lr=0.25), "epochs=3")) == 0, capsys.readouterr().err
+    saved = json.loads(Path("results/sacred/mine/trust-region-climbing-v0/1/config.json").read_text())
+    assert (saved["name"], saved["lr"], saved["epochs"]) == ("mine", 0.25, 3)
+    assert saved["plugin"]["config_file"] == "mine.yaml"
+
+
+def test_it_has_the_same_keys_as_the_algorithm(capsys):
+    assert cli.main(of_file(own_happo(lrr=0.25))) == 2
+    assert "unknown key `lrr` in --config=mine" in capsys.readouterr().err
+
+
+def test_a_host_learner_may_have_keys_that_stand_in_no_yaml():
+    """As EPyMARL's QTRAN does, of which it has no configuration."""
+    Path("theirs.yaml").write_text("learner: their_learner\nname: theirs\nlearning_rate_of_theirs: 1\n")
+    config, _ = configuration.read(lite_host(), "theirs.yaml", "gymma")
+    assert config["learning_rate_of_theirs"] == 1
+
+
+@pytest.mark.parametrize("text, message", [
+    ("lr: 0.1", "--config=mine.yaml has no key `learner`; start from a copy of an algorithm's yaml"),
+    ("learner: happo_learner\nactor_network: 'evil:Net'", "mine.yaml names code to import, actor_network=evil:Net"),
+    ("learner: happo_learner\nname: ../x", "name '../x' is no name of a folder"),
+    ("learner: happo_learner\nlocal_results_path: /x", "mine.yaml sets local_results_path=/x, which is outside"),
+    (None, "mine.yaml cannot be read: "),
+])  # fmt: skip
+def test_a_bad_one_is_one_line(text, message, capsys):
+    if text is not None:
+        own_happo()
+        Path("mine.yaml").write_text(Path("mine.yaml").read_text() * ("no key" not in message) + text)
+    assert cli.main(of_file("mine.yaml")) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+    assert not Path("results").exists()
+
+
+def test_code_that_is_typed_may_stand_in_it():
+    own_happo(actor_network="mine:Net")
+    config, _ = configuration.read(lite_host(), "mine.yaml", "gymma", {"actor_network": "mine:Net"})
+    assert config["actor_network"] == "mine:Net"
+
+
+def test_a_sweep_calls_it_by_the_files_name():
+    own_happo()
+    Path("study.yaml").write_text(
+        "algorithms: [{config: mine.yaml}]\ntasks: [{task: game, seeds: [1], with: {t_max: 10}}]\n"
+    )
+    assert [one.name for one in read_sweep(Path("study.yaml")).experiments] == ["game-mine"]
 
 
 # Names and places -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import yaml
 from epymarl_trust_region.config import RUN_KEYS, OnPolicyConfig
+from epymarl_trust_region.config_files import name_of
 from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.experiments.sweep import read_sweep
 from epymarl_trust_region.run_config import LABELS, RunConfig, check_run, unread
@@ -157,7 +158,7 @@ def test_a_scalarisation_of_one_reward_or_of_individual_ones_is_refused():
 def test_our_own_sweeps_set_nothing_that_does_nothing(file):
     for experiment in read_sweep(file).experiments:
         own = ROOT / "configs/algs" / f"{experiment.config}.yaml"
-        theirs = {"learner": "theirs", "runner": "parallel", "name": experiment.config}
+        theirs = {"learner": "theirs", "runner": "parallel", "name": name_of(experiment.config)}
         algorithm_keys = yaml.safe_load(own.read_text()) if own.exists() else theirs
         before = {**LITE, **RUN, "env": experiment.env_config, **algorithm_keys}
         given = {key: value for key, value in experiment.overrides.items() if "." not in key}

@@ -26,8 +26,8 @@ class Planned:
         Raises:
             ConfigError: an unknown name or key.
         """
-        merged, _ = read(files_of(suite), config, env_config)
         self.updates = overrides(params)
+        merged, _ = read(files_of(suite), config, env_config, self.updates)
         check_overrides(self.updates, merged)
         self.values = {**flatten(merged), **self.updates}
 

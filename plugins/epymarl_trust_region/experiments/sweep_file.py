@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import check_known_keys, check_name, flatten, nearest
+from ..config_files import name_of
 from ..errors import ConfigError
 from ..suite.newest import NOT_BESIDE
 from .grid import OF_EXPERIMENTS, grid_of
@@ -104,7 +105,7 @@ def _every(algorithms: list[Any], tasks: list[Any], file: Path) -> Iterator[dict
             for name in (key, "name"):
                 if not isinstance(entry.get(name, ""), str):
                     raise ConfigError(f"{name} in {file} is {entry[name]!r}, which is no word; put one in quotes")
-        name = f"{task['task']}-{algorithm.get('name', algorithm['config'])}"
+        name = f"{task['task']}-{algorithm.get('name', name_of(algorithm['config']))}"
         grids = {**grid_of(task, task["task"], file), **grid_of(algorithm, name, file)}
         given = {**_given(task, task["task"], file), **_given(algorithm, name, file)}
         yield {**task, **algorithm, "name": name, "with": given, **({"grid": grids} if grids else {})}

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..config import OnPolicyConfig, check_known_keys, check_name, checked, kinds
+from ..config_files import name_of
 from ..errors import ConfigError, TrustRegionError
 from ..run_config import RunConfig
 from ..suite import algorithms
@@ -122,7 +123,7 @@ def _algorithm(entry: Any, data: Mapping[str, Any], env_config: str, file: Path)
     if not isinstance(entry.get("config"), str):
         raise ConfigError(f"an algorithm in {file} has no `config`; name one, such as happo")
     config, suite = entry["config"], str(entry.get("suite", data.get("suite", "auto")))
-    name = entry.get("name", config)
+    name = entry.get("name", name_of(config))
     check_name(f"the name of an algorithm in {file},", name)
     where = f"{name} in {file}"
     overrides = {**_group(data["with"], f"`with` in {file}"), **_group(entry.get("with", {}), f"`with` of {where}")}

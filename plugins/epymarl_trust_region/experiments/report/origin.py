@@ -78,5 +78,6 @@ def command(entry: Entry) -> str:
     updates = [str(word) for word in options.get("UPDATE") or [] if not str(word).startswith(_NOT_SHOWN)]
     host = run.made_by.get("host")
     start = ["epymarl-tr", "run", f"--suite={host}"] if host else ["python", "src/main.py"]
-    words = [*start, f"--config={run.algorithm}", f"--env-config={run.config.get('env', '?')}", "with", *updates]
+    algorithm = run.made_by.get("config_file", run.algorithm)
+    words = [*start, f"--config={algorithm}", f"--env-config={run.config.get('env', '?')}", "with", *updates]
     return shlex.join(words) + " seed=SEED"
