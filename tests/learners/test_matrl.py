@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 from epymarl_trust_region.games.markov import joint_policy
-from epymarl_trust_region.learners.matrl import truncated_weights
 from epymarl_trust_region.numerics.equilibrium import SOLVERS, Equilibrium
 from epymarl_trust_region.numerics.meta_game import BatchGame
+from epymarl_trust_region.onpolicy.meta_game import game_of, truncated_weights
 from epymarl_trust_region.onpolicy.rollout import make_rollout
 from oracles.exact import WEIGHTS, exact_setting
 from support import make_batch, make_learner
@@ -203,6 +203,10 @@ def test_weights_are_those_of_the_mixtures_of_the_others():
 # The meta-game ------------------------------------------------------------------------------------------------------
 
 
+def meta_game(learner, rollout, advantages):
+    return game_of(rollout, learner.mac, advantages, learner.config.meta_ratio_clip)
+
+
 @pytest.mark.parametrize("common", [True, False])
 @pytest.mark.parametrize("seed", range(2))
 def test_its_payoffs_are_the_exact_expected_advantages_of_the_mixtures(seed, common):
@@ -213,7 +217,7 @@ def test_its_payoffs_are_the_exact_expected_advantages_of_the_mixtures(seed, com
     advantages = torch.stack([rollout.advantage(i) for i in range(3)])
     learner.config = dataclasses.replace(learner.config, meta_game="predicted", best_response=False)
     learner.update_policies(rollout)
-    meta, ratios = learner.meta_game(rollout, advantages)
+    meta, ratios = meta_game(learner, rollout, advantages)
     assert ratios.max() < 1.9 and ratios.min() > 0.1 and (ratios - 1).abs().max() > 0.02  # nothing was clipped
     first = [int((rollout.inputs[0][:, 0, s] == 1).nonzero()[0]) for s in range(3)]
     new = [rollout.policy(learner.mac, i).probs[first, 0].detach().numpy()[:, : old[i].shape[1]] for i in range(3)]
@@ -229,7 +233,7 @@ def test_padding_is_not_played_and_advantages_are_centred():
     batch = make_batch(lengths=RAGGED, avail=0.7)
     learner = make_learner(batch, "matrl", critic="individual")
     rollout = rollout_of(learner, batch)
-    game, ratios = learner.meta_game(rollout, torch.stack([rollout.advantage(i) for i in range(3)]))
+    game, ratios = meta_game(learner, rollout, torch.stack([rollout.advantage(i) for i in range(3)]))
     assert game.ratios.shape == (3, sum(RAGGED)) and torch.equal(ratios, torch.ones_like(ratios))
     np.testing.assert_allclose(game.advantages.mean(1), np.zeros(3), atol=1e-9)
     np.testing.assert_allclose(game.payoffs(np.ones(3)), np.zeros(3), atol=1e-9)
@@ -263,7 +267,7 @@ def test_a_trial_that_led_nowhere_is_trusted_by_nobody(common):
     batch = batch if common else individual(batch)
     learner = make_learner(batch, "matrl", common_reward=common)
     rollout = rollout_of(learner, batch)
-    game, _ = learner.meta_game(rollout, torch.full_like(rollout.old_log_probs, float("nan")))
+    game, _ = meta_game(learner, rollout, torch.full_like(rollout.old_log_probs, float("nan")))
     assert learner.equilibrium(game).rho.tolist() == [1, 1, 1]
 
 

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from ..config import PPOConfig, key
-from ..numerics.equilibrium import SOLVERS, Equilibrium, solve
+from ..numerics.equilibrium import Equilibrium, solve
 from ..numerics.meta_game import BatchGame, deviation_gains
 from ..onpolicy.ascent import ascend, distil
 from ..onpolicy.learner import OnPolicyLearner
 from ..onpolicy.losses import clipped_loss, kl_penalty
+from ..onpolicy.meta_game import game_of, statistics, truncated_weights
 from ..onpolicy.minibatch import Minibatch
 from ..onpolicy.optimiser import Optimiser
 from ..onpolicy.rollout import Rollout
@@ -88,8 +89,9 @@ class MATRLLearner(OnPolicyLearner):
         pg_loss = ascend(rollout, self.mac, actors, loss, config.epochs, parts)  # theta^, equation 2
         if config.meta_game == "predicted" and not config.best_response:
             return {"pg_loss": pg_loss}
-        game, ratios = self.meta_game(rollout, advantages)
+        game, ratios = game_of(rollout, self.mac, advantages, config.meta_ratio_clip)
         answer = self.equilibrium(game)
+        self.updates, self.as_il_pp = self.updates + 1, self.as_il_pp + bool((answer.rho == 0).all())
         if config.best_response:  # equation 6
             weights = truncated_weights(ratios, answer.rho, config.br_weight_clip)
             for restore in back:
@@ -98,7 +100,7 @@ class MATRLLearner(OnPolicyLearner):
             pg_loss = ascend(rollout, self.mac, actors, loss, config.br_epochs, parts)
         else:
             self.move_to_mixture(rollout, answer.rho, here)
-        return {"pg_loss": pg_loss, **self.game_statistics(game, answer)}
+        return {"pg_loss": pg_loss, "il_pp_share": self.as_il_pp / self.updates, **statistics(game, answer)}
 
     def surrogate(
         self, advantages: Tensor, part: Rollout | Minibatch, log_probs: Tensor, entropies: Tensor
@@ -114,18 +116,6 @@ class MATRLLearner(OnPolicyLearner):
             return found
         (loss, slope, of_entropies), (kl, of_kl) = found, kl_penalty(log_probs, old, part.mask)
         return loss + config.kl_coef * kl, slope.add_(of_kl, alpha=config.kl_coef), of_entropies
-
-    @torch.no_grad()
-    def meta_game(self, rollout: Rollout, advantages: Tensor) -> tuple[BatchGame, Tensor]:
-        """The game on the valid steps, and the ratios r_j = pi^_j / pi_j it is made of, each clipped: [N, B, T].
-
-        Advantages are centred agent by agent, so that "all stay" pays 0.
-        """
-        width = self.config.meta_ratio_clip
-        ratios = torch.stack([rollout.ratio(self.mac, i) for i in range(rollout.n_agents)]).clamp(1 - width, 1 + width)
-        valid = rollout.mask.bool()
-        r, a = (x[:, valid].double().cpu().numpy() for x in (ratios, advantages))
-        return BatchGame(r, a - a.mean(1, keepdims=True)), ratios
 
     def equilibrium(self, game: BatchGame) -> Equilibrium:
         """rho, solved or given. If the trial steps led nowhere finite, nobody trusts them."""
@@ -149,27 +139,3 @@ class MATRLLearner(OnPolicyLearner):
             if predicted is not None and 0 < rho[i] < 1:
                 target = rollout.old_policies[i].mixed_with(predicted, rho[i])
                 distil(rollout, self.mac, i, actor, target, self.config.distill_epochs)
-
-    def game_statistics(self, game: BatchGame, answer: Equilibrium) -> dict[str, float]:
-        """See docs/matrl.md."""
-        rho = answer.rho
-        significance = np.abs(game.derivatives(rho)) / np.maximum(game.standard_errors(rho), 1e-300)
-        self.updates, self.as_il_pp = self.updates + 1, self.as_il_pp + bool((rho == 0).all())
-        return {
-            "meta_gain": answer.gain,
-            "meta_solver": SOLVERS.index(answer.solver),
-            "rho_mean": float(rho.mean()),
-            "il_pp_share": self.as_il_pp / self.updates,
-            **{f"agent_{i}_rho": float(x) for i, x in enumerate(rho)},
-            **{f"agent_{i}_meta_significance": float(x) for i, x in enumerate(significance)},
-        }
-
-
-def truncated_weights(ratios: Tensor, rho: np.ndarray, width: float) -> Tensor:
-    """c_i = clip(prod_{j != i} w_j, 1 +- width), w_j = rho_j + (1 - rho_j) r_j = pibar_j / pi_j: [N, B, T].
-
-    The paper prints pi / pibar; samples of pi are weighted by pibar / pi.
-    """
-    game = BatchGame(ratios.flatten(1).double().cpu().numpy(), np.empty(0))
-    others = torch.from_numpy(game.others(rho)).to(ratios).view(ratios.shape)
-    return others.clamp_(1 - width, 1 + width)
