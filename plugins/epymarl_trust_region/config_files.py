@@ -69,7 +69,7 @@ def read_algorithm(file: str, typed: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: as `read_all`; or it names no learner.
     """
-    found = {"name": name_of(file), **read(file)}
+    found = {"name": name_of(file), **_grouped(read(file), file)}
     flat = flatten(found)
     check_code(file, flat, typed, ())
     for key in _PLACES:
@@ -79,6 +79,21 @@ def read_algorithm(file: str, typed: Mapping[str, Any]) -> dict[str, Any]:
             f"--config={file} has no key `learner`; start from a copy of an algorithm's yaml, or name it after `with` "
             "to change only some keys"
         )
+    return found
+
+
+def _grouped(data: Mapping[str, Any], file: str) -> dict[str, Any]:
+    """Keys such as `env_args.key` in their groups, as the command line has them."""
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        *groups, last = key.split(".")
+        group = found
+        for name in groups:
+            group = group.setdefault(name, {})
+            if not isinstance(group, dict):
+                raise ConfigError(f"{file} has `{key}`, and `{name}` as a key by itself; remove one")
+        both = isinstance(value, Mapping) and isinstance(group.get(last), dict)
+        group[last] = {**group[last], **value} if both else dict(value) if isinstance(value, Mapping) else value
     return found
 
 

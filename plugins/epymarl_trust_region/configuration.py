@@ -47,9 +47,12 @@ def read(
     defaults = algorithms.read_yaml(host.config_dir / "default.yaml")
     of_environment = _read_named(host, "--env-config", environment, "envs")
     own_file = algorithm if algorithm and given.is_file(algorithm) else None
-    of_algorithm = (
-        given.read_algorithm(own_file, typed or {}) if own_file else _read_named(host, "--config", algorithm, "algs")
-    )
+    if own_file:
+        of_algorithm = given.read_algorithm(own_file, typed or {})
+        if "mac" not in of_algorithm and of_algorithm["learner"] in algorithms.learners():
+            raise ConfigError(f"--config={own_file} has no key `mac`; start from a copy of an algorithm's yaml")
+    else:
+        of_algorithm = _read_named(host, "--config", algorithm, "algs")
     # Sacred takes only keys that it knows, and the host ignores those that it does not.
     merged = {**deepcopy(defaults), **run_defaults()}
     merged = _merge(_merge(merged, of_environment), of_algorithm)
@@ -163,10 +166,17 @@ def admit_environment_arguments(updates: Mapping[str, Any], config: dict[str, An
 
     Sacred refuses keys that the configuration does not have; these are the environment's own, or a network's, which no
     yaml can list.
+
+    Raises:
+        ConfigError: a file has something else in the place of the group.
     """
     for key in updates:
         parent, _, leaf = key.partition(".")
-        if parent in _OPEN and leaf and isinstance(config.get(parent), dict):
+        if parent in _OPEN and leaf and parent in config:
+            if not isinstance(config[parent], dict):
+                raise ConfigError(
+                    f"{parent}={config[parent]!r} of a file is no group of keys; correct it, or remove it"
+                )
             config[parent].setdefault(leaf.partition(".")[0], None)
 
 

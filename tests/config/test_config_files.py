@@ -164,16 +164,26 @@ def test_a_host_learner_may_have_keys_that_stand_in_no_yaml():
     ("learner: happo_learner\nactor_network: 'evil:Net'", "mine.yaml names code to import, actor_network=evil:Net"),
     ("learner: happo_learner\nname: ../x", "name '../x' is no name of a folder"),
     ("learner: happo_learner\nlocal_results_path: /x", "mine.yaml sets local_results_path=/x, which is outside"),
+    ("env_args: 3", "env_args=3 of a file is no group of keys; correct it"),
+    ("lr.x: 3", "mine.yaml has `lr.x`, and `lr` as a key by itself; remove one"),
+    ("learner: happo_learner # no key mac", "--config=mine.yaml has no key `mac`; start from a copy"),
     (None, "mine.yaml cannot be read: "),
 ])  # fmt: skip
 def test_a_bad_one_is_one_line(text, message, capsys):
     if text is not None:
         own_happo()
-        Path("mine.yaml").write_text(Path("mine.yaml").read_text() * ("no key" not in message) + text)
+        Path("mine.yaml").write_text(Path("mine.yaml").read_text() * ("no key" not in message) + text)  # alone
     assert cli.main(of_file("mine.yaml")) == 2
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1
     assert not Path("results").exists()
+
+
+def test_its_keys_may_have_dots():
+    own_happo()
+    Path("mine.yaml").write_text(Path("mine.yaml").read_text() + "env_args.b: 2\nenv_args: {a: 1}\nenv_args.c.d: 3\n")
+    config, _ = configuration.read(lite_host(), "mine.yaml", "gymma")
+    assert {key: config["env_args"][key] for key in "abc"} == {"a": 1, "b": 2, "c": {"d": 3}}
 
 
 def test_code_that_is_typed_may_stand_in_it():
