@@ -97,6 +97,14 @@ def test_who_is_compared_besides_changes_nothing_of_a_pair(runs, capsys):
     assert any(two[pair]["role_0_return_mean"] != other[pair]["role_0_return_mean"] for pair in two)
 
 
+def test_settings_tell_teams_of_one_algorithm_apart(runs, tmp_path, capsys):
+    steep = trained(tmp_path / "steep", "il", RPS, seed=1, lr=0.01, epochs=9)
+    again = trained(tmp_path / "again", "il", RPS, seed=4)
+    out = said(capsys, runs["il"], again, runs["matrl"], steep, "--episodes", "2")
+    head = next(line for line in out.splitlines() if "matrl" in line and line.startswith("|  |"))
+    assert [name.strip() for name in head.strip("|").split("|")] == ["", "il lr=0.0005", "matrl", "il lr=0.01"]
+
+
 def test_each_role_is_played_by_its_own_team(runs, monkeypatch):
     """Actions and returns of two real teams: those of role 0 are the first's, and of role 1 the second's."""
     found, table = teams.gather([runs["il"], runs["matrl"]], {}, None, 0, 6)

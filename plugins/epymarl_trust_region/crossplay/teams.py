@@ -13,6 +13,7 @@ from gymnasium.spaces import flatdim
 
 from ..config import flatten
 from ..errors import CapabilityError, ConfigError
+from ..experiments.report.naming import told_apart
 from ..suite import pretrained
 from ..suite.lite.run import player
 from ..suite.same_run import plain
@@ -29,7 +30,7 @@ PRETRAINED = "pretrained"
 class Team(NamedTuple):
     """A checkpoint's policies, for all agents of its task."""
 
-    name: str  # the algorithm's
+    name: str  # the algorithm's, with the settings in which others of its name differ
     seed: int | None  # it was trained with, as far as known
     step: int | None  # of training
     folder: Path
@@ -77,7 +78,8 @@ def gather(
     rows = min([episodes, *(one.config["batch_size_run"] for one in chosen)])
     LOG.setLevel(logging.WARNING)
     found = [_loaded(one, _staged(one.config, seed, rows, episodes)) for one in chosen]
-    teams, table = [team for team, _ in found], found[0][1]
+    names = told_apart([team.name for team, _ in found], [one.config for one in chosen])
+    teams, table = [team._replace(name=name) for (team, _), name in zip(found, names, strict=True)], found[0][1]
     return teams + ([_pretrained(table)] if PRETRAINED in checkpoints else []), table
 
 

@@ -183,6 +183,18 @@ def _enough(configs: Sequence[Mapping[str, Any]], keys: set[str]) -> set[str]:
     return kept
 
 
+def told_apart(algorithms: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of configurations of one task: each its algorithm's, with as few keys behind as tell them apart."""
+    found, flat = list(algorithms), [flatten(config) for config in configs]
+    for algorithm in set(algorithms):
+        of_it = [i for i, name in enumerate(algorithms) if name == algorithm]
+        group = [flat[i] for i in of_it]
+        keys = _enough(group, _keys_of_variants(group, [""] * len(group)))
+        for i, end in zip(of_it, _ends(group, keys), strict=True):
+            found[i] += end
+    return found
+
+
 def _aside(key: str) -> bool:
     head = key.partition(".")[0]
     return head in _ASIDE or head in ("env_args", *_OF_TASKS) or head.startswith("wandb")
