@@ -1,6 +1,6 @@
 """Tables of studies, from results/*/*.csv into the pages that show them: no number is typed.
 
-python docs/write_tables.py          # between the marks of README.md, results/benchmark, mamujoco and zero-sum
+python docs/write_tables.py          # between the marks of README.md, results/benchmark, mamujoco, pong and zero-sum
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import mujoco_tables
 import pandas as pd
+import pong_tables
 import zero_sum_tables
 from epymarl_trust_region.experiments.compare import difference, read_curve
 from epymarl_trust_region.experiments.report.statistics import interval, pooled_mean
@@ -19,7 +20,10 @@ from epymarl_trust_region.experiments.report.tables import markdown_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "results/benchmark"
-PAGES = (ROOT / "README.md", *(ROOT / "results" / of / "README.md" for of in ("benchmark", "mamujoco", "zero-sum")))
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "results" / of / "README.md" for of in ("benchmark", "mamujoco", "pong", "zero-sum")),
+)
 _MARKS = re.compile(r"(<!-- table of results/(\S+): (\S+) -->\n).*?(<!-- end of the table -->)", re.S)
 #: Experiments, without their task, whose name says more than their algorithm's.
 NAMES = {
@@ -113,6 +117,7 @@ def ends() -> str:
 TABLES = {
     "benchmark": {"main": lambda: comparison(False), "all": lambda: comparison(True), "ladder": ladder, "ends": ends},
     "mamujoco": mujoco_tables.TABLES,
+    "pong": pong_tables.TABLES,
     "zero-sum": zero_sum_tables.TABLES,
 }
 

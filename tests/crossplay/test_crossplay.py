@@ -14,6 +14,7 @@ from epymarl_trust_region import cli
 from epymarl_trust_region.crossplay import command, matches, teams
 from epymarl_trust_region.crossplay.matches import Versus
 from epymarl_trust_region.crossplay.outcome import cycles, outcome_of
+from epymarl_trust_region.crossplay.picture import labels_of
 from epymarl_trust_region.crossplay.roles import roles_of
 from epymarl_trust_region.errors import ConfigError
 from opponents import RPS, TAG, Constant, trained
@@ -84,6 +85,15 @@ def test_formats_go_by_the_ending(ending, runs, monkeypatch, capsys):
     of_constants(monkeypatch, 0, 1)
     said(capsys, runs["il"], runs["il"], "--episodes", "1", "--out", f"matrix.{ending}")
     assert sorted(path.name for path in Path().glob("matrix.*")) == sorted({f"matrix.{ending}", "matrix.csv"})
+
+
+def test_labels_of_the_picture_name_an_algorithm_once():
+    def team(name, seed, step):
+        return teams.Team(name, seed, step, Path(), None, None)
+
+    two = [team("il", 1, 999), team("il", 1, 211_856), team("matrl", 1, 5), team("il", 2, 70), team("il", 3, 4000)]
+    assert labels_of(two) == (["1 999", "2 212k", "3 matrl", "4 seed 2 70", "5 seed 3 4k"], {0.5: "il", 3.5: "il"})
+    assert labels_of([team("il", 1, None), team("matrl", None, None)]) == (["1 il", "2 matrl"], {})
 
 
 def test_who_is_compared_besides_changes_nothing_of_a_pair(runs, capsys):

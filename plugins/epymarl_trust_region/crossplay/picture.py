@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,42 @@ def draw(file: Path, outcome: Outcome, teams: Sequence[Team], title: str) -> Non
         raise StorageError.of(file, error, "--out") from error
 
 
+def labels_of(teams: Sequence[Team]) -> tuple[list[str], dict[float, str]]:
+    """A label for each team, and names for neighbours of one name, at their middle.
+
+    Teams are numbered as in the tables. Those of such a group have their steps, the others their names.
+    """
+    labels, groups = [], {}
+    for name, group in itertools.groupby(range(len(teams)), key=lambda i: teams[i].name):
+        members = list(group)
+        if len(members) > 1:
+            groups[(members[0] + members[-1]) / 2] = name
+        seeds = {teams[i].seed for i in members}
+        for i in members:
+            seed, step = teams[i].seed, teams[i].step
+            words = [f"seed {seed}"] * (len(seeds) > 1) + ([] if step is None else [short(step)])
+            labels.append(" ".join([str(i + 1), *([name] if len(members) == 1 else words)]))
+    return labels, groups
+
+
+def short(step: int) -> str:
+    """`212k` for 211,856 steps."""
+    return str(step) if step < 1000 else f"{step / 1000:.0f}k"
+
+
 def _grid(axes: Any, means: Any, teams: Sequence[Team]) -> Any:
     image = axes.imshow(means, cmap="viridis")
-    labels = [f"{i} {team.name}" for i, team in enumerate(teams, 1)]
+    labels, groups = labels_of(teams)
     axes.set_xticks(range(len(teams)), labels, rotation=90, fontsize=7)
     axes.set_yticks(range(len(teams)), labels, fontsize=7)
-    axes.set_xlabel("role 1")
-    axes.set_ylabel("role 0")
+    beside = 22 if groups else 4  # points, for their names
+    axes.set_xlabel("role 1", labelpad=beside)
+    axes.set_ylabel("role 0", labelpad=beside)
+    outside = 14 + 4.5 * max(map(len, labels))  # points, beyond the labels
+    for axis, turn in (("x", 0), ("y", 90)) if groups else ():
+        of_groups = getattr(axes, f"secondary_{axis}axis")(0)
+        getattr(of_groups, f"set_{axis}ticks")([*groups], [*groups.values()], rotation=turn, ha="center", va="center")
+        of_groups.tick_params(axis, length=0, pad=outside, labelsize=8)
     for k in range(1, len(teams)):  # between algorithms
         if teams[k].name != teams[k - 1].name:
             axes.axvline(k - 0.5, color="white", linewidth=1.5)
