@@ -63,6 +63,8 @@ def test_the_second_may_stand_in_another_file(capsys):
     Path("other.csv").write_text(CURVES.replace("theirs", "others").replace("t,others,5,100,10", "t,others,5,100,100"))
     (_, first, *_) = compared(capsys, "curves.csv", "ours", "others", "--against", "other.csv")
     assert first.split()[2] == "-28"  # 12 - (9 + 100 + 11) / 3
+    table = compared(capsys, "curves.csv", "ours", "--against", "other.csv")
+    assert [row.split("|")[1].strip() for row in table[4:]] == ["ours", "others", "alone"]
 
 
 def test_a_single_seed_has_no_standard_error(capsys):
@@ -70,6 +72,26 @@ def test_a_single_seed_has_no_standard_error(capsys):
         "         100 steps  +5 (one seed; 2 and 1 seeds)",
         "         all tests  +5 (one seed; 2 and 1 seeds)",
     ]
+
+
+def test_of_several_others_there_is_a_table(capsys):
+    """Over all tests as above; the last quarter of what both have, to 200 steps, is the test there."""
+    expected = [
+        "ours less each, mean over tests ± standard error.",
+        "",
+        "| ours less | all tests | last quarter | seeds |",
+        "|---|---|---|---|",
+        f"| theirs | +4 ± {math.sqrt(2 / 2 + 1 / 3):.3g} | +4.5 ± 1.5 | 2 and 3 |",
+        "| alone | +5 | +5 | 2 and 1 |",
+    ]
+    assert compared(capsys, "curves.csv", "ours") == expected
+    assert compared(capsys, "curves.csv", "ours", "theirs", "alone") == expected
+    Path("curves.csv").write_text(CURVES + "u,elsewhere,1,0,0\nu,elsewhere,1,100,7\n")  # of another task
+    assert compared(capsys, "curves.csv", "ours") == expected
+    Path("curves.csv").write_text(
+        CURVES + "t,elsewhen,1,0,0\nt,elsewhen,1,150,7\n"
+    )  # never tested when the others were
+    assert compared(capsys, "curves.csv", "ours") == expected
 
 
 @pytest.mark.parametrize(
@@ -81,6 +103,9 @@ def test_a_single_seed_has_no_standard_error(capsys):
             "no experiment our in curves.csv (did you mean ours?); it has ours, theirs, alone",
         ),
         (["curves.csv", "ours", "theirs", "--steps", "300", "400"], "ours and theirs have no test in common"),
+        (["curves.csv", "ours", "--steps", "300", "400"], "ours and theirs have no test in common"),
+        (["curves.csv", "ours", "theirs", "them"], "no experiment them in curves.csv"),
+        (["lonely.csv", "ours"], "lonely.csv has nothing else of the task t; name another experiment"),
         (["other.csv", "ours", "theirs"], "other.csv is no curves.csv of `epymarl-tr report`: KeyError('experiment')"),
         (["empty.csv", "ours", "theirs"], "empty.csv is no curves.csv of `epymarl-tr report`: EmptyDataError"),
     ],
@@ -88,6 +113,7 @@ def test_a_single_seed_has_no_standard_error(capsys):
 def test_what_is_not_there_is_one_clear_error(words, said, capsys):
     Path("other.csv").write_text("a,b\n1,2\n")
     Path("empty.csv").write_text("")
+    Path("lonely.csv").write_text("task,experiment,seed,step,value\nt,ours,1,0,1\nt,ours,1,9,1\nu,theirs,1,9,1\n")
     assert cli.main(["compare", *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {said}")
