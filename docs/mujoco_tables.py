@@ -23,7 +23,10 @@ NAMES = {
     "local": "HAPPO, local observations",
 }
 #: Robots, by the number of agents where one robot is shared out among more and more.
-ROBOTS = ("HalfCheetah-2x3", "HalfCheetah-3x2", "HalfCheetah-6x1", "Walker2d-2x3", "Ant-4x2", "Hopper-3x1")
+ROBOTS = (
+    *("HalfCheetah-2x3", "HalfCheetah-3x2", "HalfCheetah-6x1", "Walker2d-2x3", "Ant-4x2"),
+    *("Hopper-3x1", "Hopper-3x1-tuned"),
+)
 AGENTS = {"HalfCheetah-2x3": 2, "HalfCheetah-3x2": 3, "HalfCheetah-6x1": 6}
 
 
