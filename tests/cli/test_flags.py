@@ -20,7 +20,7 @@ COMMANDS = {
     "watch": ("--episode", "--episodes", ["CHECKPOINT"]),
     "crossplay": ("--role", "--roles", ["CHECKPOINT"]),
     "best-response": ("--episode", "--episodes", ["CHECKPOINT"]),
-    "compare": ("--agianst=a.csv", "--against", ["CURVES.csv", "A", "B"]),
+    "compare": ("--agianst=a.csv", "--against", ["CURVES.csv", "A"]),
     "bench": ("--grwoth", "--growth", []),
     "episodes": ("--mned", "--mend", ["PATH"]),
     "offline": ("--dta", "--data", ["--config", "--data"]),

@@ -88,9 +88,8 @@ def test_of_several_others_there_is_a_table(capsys):
     assert compared(capsys, "curves.csv", "ours", "theirs", "alone") == expected
     Path("curves.csv").write_text(CURVES + "u,elsewhere,1,0,0\nu,elsewhere,1,100,7\n")  # of another task
     assert compared(capsys, "curves.csv", "ours") == expected
-    Path("curves.csv").write_text(
-        CURVES + "t,elsewhen,1,0,0\nt,elsewhen,1,150,7\n"
-    )  # never tested when the others were
+    # What was never tested when A was is left out.
+    Path("curves.csv").write_text(CURVES + "t,elsewhen,1,0,0\nt,elsewhen,1,150,7\n")
     assert compared(capsys, "curves.csv", "ours") == expected
 
 
@@ -105,6 +104,7 @@ def test_of_several_others_there_is_a_table(capsys):
         (["curves.csv", "ours", "theirs", "--steps", "300", "400"], "ours and theirs have no test in common"),
         (["curves.csv", "ours", "--steps", "300", "400"], "ours and theirs have no test in common"),
         (["curves.csv", "ours", "theirs", "them"], "no experiment them in curves.csv"),
+        (["curves.csv"], "A is missing"),
         (["lonely.csv", "ours"], "lonely.csv has nothing else of the task t; name another experiment"),
         (["other.csv", "ours", "theirs"], "other.csv is no curves.csv of `epymarl-tr report`: KeyError('experiment')"),
         (["empty.csv", "ours", "theirs"], "empty.csv is no curves.csv of `epymarl-tr report`: EmptyDataError"),

@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
     parser = Parser(prog="epymarl-tr compare", description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path, metavar="CURVES.csv", help="such as results/trust-region/curves.csv")
     parser.add_argument("first", metavar="A", help="name of an experiment")
-    parser.add_argument("others", nargs="*", metavar="B", help="others: A less B; without any, all of A's task")
+    parser.add_argument("others", nargs="*", default=[], metavar="B", help="A less B; without any, all of its task")
     parser.add_argument("--against", type=Path, metavar="FILE", help="the others' curves.csv, if it is another")
     parser.add_argument("--steps", type=int, nargs=2, metavar=("FROM", "TO"), help="tests from here to there only")
     options = parser.parse_args(argv)
