@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -62,8 +63,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `epymarl-tr` with `argv` (default: the process's own arguments) and return the exit code.
 
     0: done; 1: `doctor` found something missing; 2: an error of the user's, printed as `error: ...` on stderr. With
-    `--debug` the error is raised instead.
+    `--debug` the error is raised instead. 141, as a shell would have it: whoever read the output has had enough, as
+    `head` has in `epymarl-tr report ... | head`.
     """
+    try:
+        code = _main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if argv is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes nowhere
+        return 141
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # Sacred's; nothing a user could mend
     if argv is None:  # the command itself; `run` then has ways of its own while it lasts
         end_at_once_on_ctrl_c()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -126,3 +127,16 @@ def test_doctor_refuses_where_sacred_does_not_import():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "plugins")
     line = "error: unknown flag --jsno (did you mean --json?); see epymarl-tr doctor --help\n"
     assert (done.returncode, done.stderr) == (2, line)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such pipes there")
+@pytest.mark.parametrize("words", [["--help"], ["doctor"], ["suite"]])
+def test_a_reader_who_has_had_enough_is_no_error(words):
+    """As in `epymarl-tr report ... | head -3`: a pipe that nobody reads any more."""
+    start = f"import sys; sys.argv = ['epymarl-tr', *{words}]"
+    code = f"{start}; from epymarl_trust_region import cli; sys.exit(cli.main())"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, cwd=ROOT / "plugins")
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -198,7 +198,7 @@ def test_tests_without_a_number_are_named_and_left_out(capsys):
     ("words", "said"),
     [
         (["nowhere"], "error: nowhere does not exist; name a folder with runs"),
-        (["file.txt"], "error: file.txt is neither a folder nor a sweep file (.yaml); name"),
+        (["file.txt"], "error: file.txt is no folder, sweep file (.yaml) or curves (.csv); name"),
         (["empty", "--less-is-better"], "error: --less-is-better is said of a metric; name one with --metric"),
         (["empty"], "error: no completed run in empty; run `epymarl-tr sweep`"),
         (["bad"], "error: no completed run in bad (1 left out, such as bad/1: run.json cannot be read: "),

@@ -1,9 +1,10 @@
 """`epymarl-tr report PATH...`: completed runs as tables, pictures and a page that one can show.
 
 A PATH is a folder with Sacred's runs anywhere below it, ours or EPyMARL's own, or a sweep file, whose names are then
-used. Written are `report.html`, the pictures (PNG, SVG, PDF), and tables: `curves.csv` (every test of every seed),
-`summary.csv` and `summary.md` (mean and spread over seeds), `final`, `efficiency` and `wall-time`, `versions.json`
-(what made which runs) and `marl-eval.json`. Runs that were made from modified files are refused. See docs/report.md.
+used, or the `curves.csv` of an earlier report, whose tests are taken over. Written are `report.html`, the pictures
+(PNG, SVG, PDF), and tables: `curves.csv` (every test of every seed), `summary.csv` and `summary.md` (mean and spread
+over seeds), `final`, `efficiency` and `wall-time`, `versions.json` (what made which runs) and `marl-eval.json`. Runs
+that were made from modified files are refused. See docs/report.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ...errors import ConfigError
 from ..made_by import add_flag
 from ..sweep_file import read_sweep
 from . import aggregates, course, distances, figures, latex, marl_eval, naming, origin, page, tables, trust_region
+from . import earlier as earlier_reports
 from .canvas import Picture, look
 from .naming import Entry
 from .runs import Run
@@ -28,31 +30,49 @@ from .study import Study, study
 _NEEDED = ("pandas", "scipy", "jinja2")
 
 
-def read(paths: Sequence[Path]) -> tuple[list[Entry], list[str]]:
-    """Runs with their names, from folders and sweep files, and a line for each that is left out.
+def read(paths: Sequence[Path], metric: str | None = None) -> tuple[list[Entry], list[str]]:
+    """Runs with their names, from folders, sweep files and earlier reports, and a line for each that is left out.
+
+    Args:
+        metric: what is to be reported, if it was said.
 
     Raises:
-        ConfigError: a path is not there, or is neither.
+        ConfigError: a path is not there, or is none of these.
     """
     runs: list[Run] = []
     entries: list[Entry] = []
     left_out: list[str] = []
+    labels: dict[tuple[str, str], str] = {}
+    reports = [earlier_reports.read(path, metric) for path in dict.fromkeys(paths) if _is_report(path)]
+    elsewhere = earlier_reports.places(reports)
     for path in paths:
+        if _is_report(path):
+            continue
         if path.is_dir():
             found, lines = naming.of_folder(path)
             runs += found
         elif path.suffix in (".yaml", ".yml"):
-            of_it, lines = naming.of_sweep(read_sweep(path))
+            sweep = read_sweep(path)
+            of_it, lines = naming.of_sweep(sweep, elsewhere)
+            short = naming.labels_of(sweep)
+            labels = {(x.task, x.name): short[x.name] for x in sweep.experiments} | labels
             names = {(entry.task, entry.experiment) for entry in entries}
             clash = any((entry.task, entry.experiment) in names for entry in of_it)
             entries += naming.renamed(of_it, path.stem) if clash else of_it
         else:
-            why = "is neither a folder nor a sweep file (.yaml)" if path.exists() else "does not exist"
-            raise ConfigError(f"{path} {why}; name a folder with runs, such as results/sacred, or a sweep file")
+            why = "is no folder, sweep file (.yaml) or curves (.csv)" if path.exists() else "does not exist"
+            raise ConfigError(
+                f"{path} {why}; name a folder with runs, such as results/sacred, a sweep file, or an earlier report's "
+                "curves.csv"
+            )
         left_out += lines
     of_sweeps = {entry.run.folder.resolve() for entry in entries}
     named, lines = naming.named([run for run in _apart(runs) if run.folder.resolve() not in of_sweeps])
-    return entries + named, left_out + lines
+    return earlier_reports.joined(entries + named, reports, labels), left_out + lines
+
+
+def _is_report(path: Path) -> bool:
+    return path.suffix == ".csv" and path.is_file()
 
 
 def _apart(runs: list[Run]) -> list[Run]:
@@ -73,7 +93,9 @@ def write(folder: Path, found: Study, made_by: dict[str, Any], left_out: list[st
         summary.to_csv(folder / "summary.csv", index=False, float_format="%.4f")
         shown = course.markdown(summary, options.steps, found.what)
         (folder / "summary.md").write_text(shown, encoding="utf-8")
-        (folder / "versions.json").write_text(json.dumps(made_by, indent=2) + "\n", encoding="utf-8")
+        (folder / "versions.json").write_text(
+            json.dumps(made_by | {"metric": found.metric}, indent=2) + "\n", encoding="utf-8"
+        )
         (folder / "final.tex").write_text(latex.table(found), encoding="utf-8")
         marl_eval.write(found, folder)
         aggregates.write(found, folder)
@@ -107,7 +129,13 @@ def _sections(found: Study, far: list[Picture], thresholds: list[float] | None) 
 def parser() -> Parser:
     """What can be said to it."""
     made = Parser(prog="epymarl-tr report", description=__doc__.splitlines()[0])
-    made.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="folder with runs below it, or a sweep file")
+    made.add_argument(
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="folder with runs below it, a sweep file, or an earlier report's curves.csv",
+    )
     made.add_argument("--out", type=Path, default=Path("report"), help="folder to write to (default: report)")
     made.add_argument("--title", help="of the page")
     made.add_argument(
@@ -142,7 +170,7 @@ def main(argv: list[str]) -> int:
         )
     if options.less_is_better and not options.metric:
         raise ConfigError("--less-is-better is said of a metric; name one with --metric, or leave it out")
-    entries, left_out = read(options.paths)
+    entries, left_out = read(options.paths, options.metric)
     found, lines = study(entries, options.metric, options.less_is_better) if entries else (None, [])
     left_out += lines
     where = ", ".join(map(str, options.paths))

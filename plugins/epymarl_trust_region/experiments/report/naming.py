@@ -7,7 +7,7 @@ its experiments are named after the keys that do (`happo lr=0.001`), in every ta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,12 @@ def once(entries: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
     return list(kept.values()), left_out
 
 
-def of_sweep(sweep: Sweep) -> tuple[list[Entry], list[str]]:
-    """The completed runs of a sweep file, with its names, and lines for those that it lacks."""
+def of_sweep(sweep: Sweep, elsewhere: Collection[tuple[str, str, int]] = ()) -> tuple[list[Entry], list[str]]:
+    """The completed runs of a sweep file, with its names, and lines for those that it lacks.
+
+    Args:
+        elsewhere: (task, experiment, seed) of runs whose tests an earlier report has, so that nothing is lacking.
+    """
     labels, entries, left_out = labels_of(sweep), [], []
     for experiment in sweep.experiments:
         missing = []
@@ -109,7 +113,7 @@ def of_sweep(sweep: Sweep) -> tuple[list[Entry], list[str]]:
                 entries.append(Entry(run, experiment.task, experiment.name, labels[experiment.name], seed))
             elif run:
                 left_out.append(run)
-            else:
+            elif (experiment.task, experiment.name, seed) not in elsewhere:
                 missing.append(seed)
         if missing:
             seeds = f"seed{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}"
@@ -123,10 +127,20 @@ def _why_not(folder: Path) -> str:
 
 
 def labels_of(sweep: Sweep) -> dict[str, str]:
-    """Names without the words that all of a task share: spread-happo and spread-hatrpo are HAPPO and HATRPO."""
+    """Of a sweep file's experiments, the names in pictures."""
+    return short_names(sweep.experiments)
+
+
+def short_names(experiments: Iterable[Any]) -> dict[str, str]:
+    """Names without the words that all of a task share: spread-happo and spread-hatrpo are HAPPO and HATRPO.
+
+    Args:
+        experiments: each with its `name`, its `task` and, as `config`, its algorithm.
+    """
     found: dict[str, str] = {}
-    for task in dict.fromkeys(experiment.task for experiment in sweep.experiments):
-        of_it = [experiment for experiment in sweep.experiments if experiment.task == task]
+    every = list(experiments)
+    for task in dict.fromkeys(experiment.task for experiment in every):
+        of_it = [experiment for experiment in every if experiment.task == task]
         words = [experiment.name.split("-") for experiment in of_it]
         shared = 0
         if len(words) == 1:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..made_by import modified_runs, package_versions, refuse_modified
+from .earlier import EarlierRun, with_versions
 from .naming import Entry
 
 _NOT_SHOWN = ("seed=", "local_results_path=")
@@ -51,7 +52,7 @@ def versions(entries: Iterable[Entry], allow_dirty: bool = False, source: str = 
     for entry, by in made:
         of_commit = runs.setdefault(str(by.get("plugin_commit")), {})
         of_commit.setdefault(entry.experiment, []).append(entry.seed)
-    return found | {"runs": runs}
+    return with_versions(found, [entry.run for entry in entries]) | {"runs": runs}
 
 
 def origins(entries: Iterable[Entry]) -> list[Origin]:
@@ -72,8 +73,13 @@ def _origin(group: list[Entry]) -> Origin:
 
 
 def command(entry: Entry) -> str:
-    """The command line of a run, from the words after `with` that Sacred recorded; SEED is the seed."""
+    """The command line of a run, from the words after `with` that Sacred recorded; SEED is the seed.
+
+    Of an earlier report's, where they were taken from.
+    """
     run = entry.run
+    if isinstance(run, EarlierRun):
+        return f"taken over from {run.folder}"
     options = ((run.record.get("meta") or {}).get("options") or {}) if isinstance(run.record.get("meta"), dict) else {}
     updates = [str(word) for word in options.get("UPDATE") or [] if not str(word).startswith(_NOT_SHOWN)]
     host = run.made_by.get("host")
