@@ -57,6 +57,7 @@ setup(
         "matplotlib",
         "cloudpickle",
         "rich",
+        "threadpoolctl",
     ],
     extras_require={
         "envs": ["mpe2", "lbforaging", "pettingzoo"],

@@ -22,7 +22,18 @@ from typing import NoReturn
 from .command_line import Parser
 
 _CLONE = Path(__file__).resolve().parents[2]  # of the repository, unless this is an installed wheel
-_REQUIRED = ("torch", "numpy", "gymnasium", "sacred", "yaml", "tqdm", "matplotlib", "cloudpickle", "rich")
+_REQUIRED = (
+    "torch",
+    "numpy",
+    "gymnasium",
+    "sacred",
+    "yaml",
+    "tqdm",
+    "matplotlib",
+    "cloudpickle",
+    "rich",
+    "threadpoolctl",
+)
 # Extras of setup.py. Of these each package is imported: it is quick, and a broken one is seen.
 _IMPORTED = (
     ("mpe2", "envs", "MPE"),

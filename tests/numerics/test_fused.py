@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from epymarl_trust_region.modules.actors import Actor, ActorSet
@@ -16,6 +17,7 @@ from epymarl_trust_region.numerics.gru import gru_linear
 from epymarl_trust_region.numerics.mlp import ACTIVATIONS, mlp_linear
 from epymarl_trust_region.onpolicy.rollout import make_rollout
 from support import make_batch, make_learner
+from threadpoolctl import ThreadpoolController, threadpool_limits
 from torch import nn
 
 
@@ -96,6 +98,31 @@ def test_gru_is_pytorchs(steps, size):
     by_hand = of_gates.permute(1, 2, 0, 3).flatten(0, 1).flatten(1)  # [T B, 3H]: on to the input's weights
     ours = [by_hand.t() @ x.flatten(0, 1), of_weight, by_hand.sum(0), of_bias]
     assert_same(ours, torch.autograd.grad(expected, list(plain.parameters()), weights))
+
+
+def test_a_grus_loops_keep_numpys_products_to_one_thread(monkeypatch):
+    """NumPy's own threads, of which PyTorch's number is none, would wait for each other at each step."""
+    controller, multiply, counts = ThreadpoolController().select(user_api="blas"), np.multiply, []
+
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in controller.info()}
+
+    def spy(*arguments, **keywords):
+        counts.append(threads())
+        return multiply(*arguments, **keywords)
+
+    gates, weight, bias = torch.randn(3, 2, 4, 5), torch.randn(15, 5), torch.randn(15)
+    monkeypatch.setattr(np, "multiply", spy)
+    with torch.no_grad(), threadpool_limits(2, user_api="blas"):
+        if threads() != {2}:
+            pytest.skip("NumPy's library here cannot be told")
+        found, push, pull = gru_linear(gates, torch.zeros(4, 5), weight, bias)
+        calls = [len(counts)]
+        push(gates, weight, bias)
+        calls.append(len(counts))
+        pull(torch.ones_like(found), torch.empty_like(weight), torch.empty_like(bias))
+        assert threads() == {2}
+    assert 0 < calls[0] < calls[1] < len(counts) and counts == [{1}] * len(counts)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

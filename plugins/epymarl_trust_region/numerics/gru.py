@@ -10,10 +10,32 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """The libraries in which NumPy multiplies matrices; looked for once, which takes milliseconds."""
+    return ThreadpoolController().select(user_api="blas")
+
+
+def _on_one_thread(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """A loop of small products, of which each waits for the one before: several threads would spin between them.
+
+    `torch.set_num_threads` does not reach NumPy's, which by themselves are as many as there are cores.
+    """
+
+    @functools.wraps(loop)
+    def held(*arguments: Any) -> Any:
+        with _blas().limit(limits=1):
+            return loop(*arguments)
+
+    return held
 
 
 def gru_linear(
@@ -55,6 +77,7 @@ def gru_linear(
     return torch.from_numpy(h[1:]), push, pull
 
 
+@_on_one_thread
 def _recurrence(
     g: np.ndarray, h_0: np.ndarray, weight: np.ndarray, bias: np.ndarray, keep: np.ndarray | None
 ) -> tuple[np.ndarray, ...]:
@@ -100,6 +123,7 @@ def _slopes(before: np.ndarray, u: np.ndarray, n: np.ndarray) -> np.ndarray:
     return slopes
 
 
+@_on_one_thread
 def _forward_in_time(
     of_g: np.ndarray,
     of_u: np.ndarray,
@@ -129,6 +153,7 @@ def _forward_in_time(
     return pushed
 
 
+@_on_one_thread
 def _through_time(
     gradient: np.ndarray, slopes: np.ndarray, z: np.ndarray, weight: np.ndarray, keep: np.ndarray | None
 ) -> np.ndarray:

@@ -68,15 +68,24 @@ _MPE = {"key": "pz-mpe-simple-spread-v3", "time_limit": 25}
 
 
 def _jaxmarl() -> tuple[Row, ...]:
-    return tuple(
+    spread = tuple(
         Row(
             f"jaxmarl-spread-{sizes.streams}", f"IPPO : JaxMARL's, spread, {sizes.streams} x 25", None, None,
             Work("ir_ippo", "gymma", _MPE, episodes=sizes.streams, in_a_row=4, overrides=sizes.ours()),
-            PeerWork("JaxMARL", "run_jaxmarl.py", sizes.theirs(1)),
+            PeerWork("JaxMARL", "run_jaxmarl.py", sizes.theirs(1) | {"environment": "mpe"}),
             9, "mpe2",
         )
         for sizes in (Sizes(10, 25, 4, 1), Sizes(64, 25, 4, 1), Sizes(1024, 25, 4, 1))
     )  # fmt: skip
+    sizes, battle = Sizes(64, 128, 4, 4, hidden=128), {"map_name": "2s3z"}
+    streams = sizes.ours(use_rnn=True, rollout_steps=sizes.steps, env_processes=1)
+    smax = Row(
+        "jaxmarl-smax-gru", "IPPO with a GRU : JaxMARL's, SMAX 2s3z, 64 x 128", None, None,
+        Work("ir_ippo", "smax", battle, episodes=sizes.streams, overrides=streams),
+        PeerWork("JaxMARL", "run_jaxmarl.py", sizes.theirs(1) | battle | {"environment": "smax"}),
+        5, "jaxmarl",
+    )  # fmt: skip
+    return (*spread, smax)
 
 
 def _benchmarl() -> tuple[Row, ...]:
