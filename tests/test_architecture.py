@@ -64,7 +64,7 @@ MAY_IMPORT = {
 }  # fmt: skip
 # The only third-party packages that these parts may import.
 THIRD_PARTY = {
-    "numerics": {"torch", "numpy"},
+    "numerics": {"torch", "numpy", "threadpoolctl"},
     "games": {"numpy"},
     "recordings": {"numpy", "torch", "h5py"},
     "environments": {
