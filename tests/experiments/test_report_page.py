@@ -103,6 +103,21 @@ def test_who_was_not_run_on_every_task_is_named():
         assert "Not here, for want of runs on all of these tasks: IQL." in aggregates.pictures(found)[0].caption
 
 
+def test_scores_that_lie_together_are_drawn_apart():
+    """One untrained policy far below all others leaves everybody near 1: then the axis is that part, and says so."""
+
+    def drawn(worst: float) -> Picture:
+        runs = [entry("happo", s, [0.0, 6.0 + s / 10, 8.0 + s / 10]) for s in (1, 2, 3)]
+        runs += [entry("qmix", s, [worst, 1.5, 2.0 + s / 10]) for s in (1, 2, 3)]
+        with look():
+            return aggregates.pictures(of(*runs))[0]
+
+    far, near = drawn(-100.0), drawn(1.0)
+    low, high = far.axes[0].get_xlim()
+    assert 0.9 < low < 102.1 / 108.3 < 1.0 < high < 1.02 and far.caption.endswith(" The axis does not begin at 0.")
+    assert near.axes[0].get_xlim() == (-0.03, 1.06) and "axis" not in near.caption
+
+
 def test_aggregates_are_written_with_their_intervals(two_tasks, tmp_path):
     aggregates.write(two_tasks, tmp_path)
     rows = (tmp_path / "improvement.csv").read_text().splitlines()
@@ -432,7 +447,7 @@ def made(two_tasks, tmp_path_factory) -> Path:
     entries = [*two_tasks.entries, entry("my<b>", 1, [0.0, 3.0], plugin=plugin)]
     folder = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "read", lambda paths: (entries, ["results/x: it is <FAILED>"]))
+        patch.setattr(command, "read", lambda paths, metric: (entries, ["results/x: it is <FAILED>"]))
         assert cli.main(["report", str(folder), "--out", str(folder), "--title", "Three & more"]) == 0
     return folder
 

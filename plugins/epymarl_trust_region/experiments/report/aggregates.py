@@ -126,25 +126,43 @@ def _iqm(found: Aggregate) -> Picture:
     picture = Picture("aggregate-iqm", "Interquartile mean", size=(6.4, 1.2 + 0.42 * len(found.scores)))
     (axes,) = picture.axes
     rows = sorted(found.iqm().items(), key=lambda item: item[1].value)
+    low, high = _reach([estimate for _, estimate in rows])
+    digits = 2 if high - low > 0.2 else 3
     for y, (label, estimate) in enumerate(rows):
         colour, marker, _ = found.styles[label]
         if estimate.ends:
             axes.plot(estimate.ends, [y, y], color=colour, linewidth=7, alpha=0.35, solid_capstyle="butt")
         axes.plot([estimate.value], [y], marker=marker, color=colour, markersize=8, markeredgecolor="none")
         axes.annotate(
-            f"{estimate.value:.2f}", (estimate.value, y), (0, 7), textcoords="offset points", ha="center", fontsize=7.5
+            f"{estimate.value:.{digits}f}",
+            (estimate.value, y),
+            (0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7.5,
         )
     axes.set_yticks(range(len(rows)), [fill(label, 30) for label, _ in rows])
-    axes.set(xlabel=f"normalised {found.what} (IQM)", xlim=(-0.03, 1.06), ylim=(-0.5, len(rows) - 0.2))
+    axes.set(xlabel=f"normalised {found.what} (IQM)", xlim=(low, high), ylim=(-0.5, len(rows) - 0.2))
     picture.caption = (
         "Interquartile mean of the runs' scores with 95% stratified bootstrap intervals, "
         + _over(found)
         + " A score is the "
         f"{found.what} at the last step that all experiments of a task reached; 0 and 1 are "
         f"{'the highest and the lowest' if found.less_is_better else 'the lowest and the highest'} test of any run on "
-        "that task up to there."
+        "that task up to there." + (" The axis does not begin at 0." if low > 0 else "")
     )
     return picture
+
+
+def _reach(estimates: list[Estimate]) -> tuple[float, float]:
+    """Of the axis: all of the scale, or where all scores lie in less than half of it, that part.
+
+    One run whose untrained policy was tested far below all others would leave nothing to see else.
+    """
+    ends = [end for estimate in estimates for end in (estimate.value, *(estimate.ends or ()))]
+    low, high = min(ends), max(ends)
+    room = 0.1 * (high - low)
+    return (low - room, high + room) if 0 < high - low < 0.5 and low - room > 0 else (-0.03, 1.06)
 
 
 def _profiles(found: Aggregate) -> Picture:
