@@ -31,7 +31,11 @@ NAMES = {
     "happo-ends": "HAPPO, a limit is an end",
     "ir_mappo-ends": "IR-MAPPO, a limit is an end",
 }
-TITLES = {"reference": "MPE simple_reference", "speaker-listener": "MPE simple_speaker_listener"}
+TITLES = {
+    "reference": "MPE simple_reference",
+    "speaker-listener": "MPE simple_speaker_listener",
+    "spread": "MPE simple_spread, 3 agents",
+}
 #: From EPyMARL's mappo_ns to HAPPO, one thing more on each rung, on simple_reference.
 LADDER = {
     "reference-mappo_ns": "EPyMARL's `mappo_ns`",
@@ -52,6 +56,8 @@ ENDS = {
     "ours with the numbers of `mappo_ns`, simple_reference": ("ladder-1-gae", "ladder-2-limit"),
     "HAPPO, simple_speaker_listener": ("speaker-listener-happo-ends", "speaker-listener-happo"),
     "IR-MAPPO, simple_speaker_listener": ("speaker-listener-ir_mappo-ends", "speaker-listener-ir_mappo"),
+    "HAPPO, simple_spread": ("spread-happo-ends", "spread-happo"),
+    "IR-MAPPO, simple_spread": ("spread-ir_mappo-ends", "spread-ir_mappo"),
 }
 
 
@@ -85,6 +91,23 @@ def _cell(row: Any, bold: bool) -> str:
     return mean + ("" if pd.isna(row.low) else f" [{row.low:.1f}, {row.high:.1f}]") + few
 
 
+def together() -> str:
+    """Interquartile means over the tasks that all were run on, and how probably HAPPO ends above each, best first."""
+    scores = pd.read_csv(STUDY / "aggregate.csv").sort_values("iqm", ascending=False)
+    pairs = pd.read_csv(STUDY / "improvement.csv").set_index(["x", "y"])
+    shown = []
+    for row in scores.itertuples():
+        ends = row.algorithm.endswith(" ends")
+        name = row.algorithm.removesuffix(" ends") + (", a limit is an end" if ends else "")
+        cells = [NAMES.get(name, name), f"{row.iqm:.3f} [{row.low:.3f}, {row.high:.3f}]", ""]
+        if row.algorithm != "HAPPO":
+            pair = pairs.loc[("HAPPO", row.algorithm)]
+            cells[2] = f"{pair.probability:.2f} [{pair.low:.2f}, {pair.high:.2f}]"
+        shown.append(cells)
+    head = ["algorithm", f"interquartile mean, {scores['tasks'].iloc[0]} tasks", "P(HAPPO ends above it)"]
+    return "\n".join(markdown_rows(head, shown)) + "\n"
+
+
 def ladder() -> str:
     """Each rung's return at the end, and its lead over the one before with its standard error, over all tests."""
     found = set(pd.read_csv(STUDY / "curves.csv")["experiment"])
@@ -115,7 +138,13 @@ def ends() -> str:
 
 
 TABLES = {
-    "benchmark": {"main": lambda: comparison(False), "all": lambda: comparison(True), "ladder": ladder, "ends": ends},
+    "benchmark": {
+        "main": lambda: comparison(False),
+        "all": lambda: comparison(True),
+        "together": together,
+        "ladder": ladder,
+        "ends": ends,
+    },
     "mamujoco": mujoco_tables.TABLES,
     "pong": pong_tables.TABLES,
     "zero-sum": zero_sum_tables.TABLES,
