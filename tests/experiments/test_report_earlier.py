@@ -173,6 +173,14 @@ def test_earlier_numbers_of_modified_files_are_refused_as_at_first(capsys):
     assert json.loads(Path("out/versions.json").read_text())["modified_files"] == {"a" * 12 + "-dirty": ["x.py"]}
 
 
+def test_the_folder_of_a_report_is_told_from_one_of_runs(capsys):
+    make("happo", 1)
+    report("study.yaml", out="published")
+    assert refused(capsys, "published") == (
+        "error: no completed run in published; an earlier report's tests are named as published/curves.csv\n"
+    )
+
+
 @pytest.mark.parametrize("harm", ["no final", "no versions", "columns", "words", "algorithms", "list", "bytes", "runs"])
 def test_a_file_that_is_none_of_a_report_is_one_clear_error(harm, capsys):
     make("happo", 1)

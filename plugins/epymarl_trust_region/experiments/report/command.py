@@ -178,7 +178,10 @@ def main(argv: list[str]) -> int:
         first = (
             f" ({len(left_out)} left out, such as {(lines or left_out)[0]})" if left_out else ""
         )  # of completed ones first
-        raise ConfigError(f"no completed run in {where}{first}; run `epymarl-tr sweep` or `epymarl-tr run` first")
+        remedy = "run `epymarl-tr sweep` or `epymarl-tr run` first"
+        if report := next((path / "curves.csv" for path in options.paths if (path / "curves.csv").is_file()), None):
+            remedy = f"an earlier report's tests are named as {report}"
+        raise ConfigError(f"no completed run in {where}{first}; {remedy}")
     made_by = origin.versions(found.entries, options.allow_dirty, where)
     for line in left_out:
         print(f"left out: {line}")
