@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import shutil
@@ -179,6 +180,27 @@ def test_the_folder_of_a_report_is_told_from_one_of_runs(capsys):
     assert refused(capsys, "published") == (
         "error: no completed run in published; an earlier report's tests are named as published/curves.csv\n"
     )
+
+
+def test_a_report_that_fails_leaves_the_one_that_it_was_made_from(capsys, monkeypatch):
+    """Its own folder is where a study that grows is written; a full disk or an interrupt must not cost its tests."""
+    from epymarl_trust_region.experiments.report import page
+
+    make("happo", 1)
+    published = report("study.yaml", out="published")
+    make("happo", 2)
+    before = {file.name: file.read_bytes() for file in published.iterdir()}
+    for trouble in (OSError(28, "No space left on device"), KeyboardInterrupt()):
+
+        def fail(*_, trouble=trouble):
+            raise trouble
+
+        monkeypatch.setattr(page, "render", fail)
+        with pytest.raises(KeyboardInterrupt) if isinstance(trouble, KeyboardInterrupt) else contextlib.nullcontext():
+            assert cli.main(["report", "study.yaml", "published/curves.csv", "--out", "published"]) == 2
+            said = "error: published cannot be written: No space left on device; name another --out\n"
+            assert capsys.readouterr().err == said
+        assert {file.name: file.read_bytes() for file in published.iterdir()} == before
 
 
 @pytest.mark.parametrize("harm", ["no final", "no versions", "columns", "words", "algorithms", "list", "bytes", "runs"])

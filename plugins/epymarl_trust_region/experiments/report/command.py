@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,37 +83,50 @@ def _apart(runs: list[Run]) -> list[Run]:
 
 
 def write(folder: Path, found: Study, made_by: dict[str, Any], left_out: list[str], options: argparse.Namespace) -> str:
-    """Write everything; gives the tables that are printed, as Markdown.
+    """Write everything, all of it or nothing: the report that stood there may be what this one is made from.
+
+    Returns:
+        The tables that are printed, as Markdown.
 
     Raises:
         ConfigError: the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        summary = course.summarise(found.rows)
-        found.rows.to_csv(folder / "curves.csv", index=False, float_format="%.4f")
-        summary.to_csv(folder / "summary.csv", index=False, float_format="%.4f")
-        shown = course.markdown(summary, options.steps, found.what)
-        (folder / "summary.md").write_text(shown, encoding="utf-8")
-        (folder / "versions.json").write_text(
-            json.dumps(made_by | {"metric": found.metric}, indent=2) + "\n", encoding="utf-8"
-        )
-        (folder / "final.tex").write_text(latex.table(found), encoding="utf-8")
-        marl_eval.write(found, folder)
-        aggregates.write(found, folder)
-        with look():
-            text, far = distances.write(found, folder) if options.distances else ("", [])
-            sections = _sections(found, far, options.threshold)
-            for _, items in sections:
-                for item in items:
-                    item.save(folder)
-            title = options.title or f"Report of {', '.join(map(str, options.paths))}"
-            html = page.render(title, sections, origin.origins(found.entries), made_by, left_out)
-        (folder / "report.html").write_text(html, encoding="utf-8")
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as beside:
+            shown = _write(Path(beside), found, made_by, left_out, options)
+            for file in Path(beside).iterdir():
+                os.replace(file, folder / file.name)
     except OSError as error:
         raise ConfigError(
             f"{error.filename or folder} cannot be written: {error.strerror}; name another --out"
         ) from None
+    return shown
+
+
+def _write(
+    folder: Path, found: Study, made_by: dict[str, Any], left_out: list[str], options: argparse.Namespace
+) -> str:
+    summary = course.summarise(found.rows)
+    found.rows.to_csv(folder / "curves.csv", index=False, float_format="%.4f")
+    summary.to_csv(folder / "summary.csv", index=False, float_format="%.4f")
+    shown = course.markdown(summary, options.steps, found.what)
+    (folder / "summary.md").write_text(shown, encoding="utf-8")
+    (folder / "versions.json").write_text(
+        json.dumps(made_by | {"metric": found.metric}, indent=2) + "\n", encoding="utf-8"
+    )
+    (folder / "final.tex").write_text(latex.table(found), encoding="utf-8")
+    marl_eval.write(found, folder)
+    aggregates.write(found, folder)
+    with look():
+        text, far = distances.write(found, folder) if options.distances else ("", [])
+        sections = _sections(found, far, options.threshold)
+        for _, items in sections:
+            for item in items:
+                item.save(folder)
+        title = options.title or f"Report of {', '.join(map(str, options.paths))}"
+        html = page.render(title, sections, origin.origins(found.entries), made_by, left_out)
+    (folder / "report.html").write_text(html, encoding="utf-8")
     return "\n".join(filter(None, (shown, text)))
 
 
