@@ -1,6 +1,6 @@
 """Tables of studies, from results/*/*.csv into the pages that show them: no number is typed.
 
-python docs/write_tables.py          # between the marks of README.md, results/benchmark, mamujoco, pong and zero-sum
+python docs/write_tables.py          # between the marks of README.md and of the pages in PAGES
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import mujoco_tables
 import pandas as pd
 import pong_tables
+import smax_tables
 import zero_sum_tables
 from epymarl_trust_region.experiments.compare import difference, read_curve
 from epymarl_trust_region.experiments.report.statistics import interval, pooled_mean
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "results/benchmark"
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "results" / of / "README.md" for of in ("benchmark", "mamujoco", "pong", "zero-sum")),
+    *(ROOT / "results" / of / "README.md" for of in ("benchmark", "jr-ppo-smax", "mamujoco", "pong", "zero-sum")),
 )
 _MARKS = re.compile(r"(<!-- table of results/(\S+): (\S+) -->\n).*?(<!-- end of the table -->)", re.S)
 #: Experiments, without their task, whose name says more than their algorithm's.
@@ -145,6 +146,7 @@ TABLES = {
         "ladder": ladder,
         "ends": ends,
     },
+    "jr-ppo-smax": smax_tables.TABLES,
     "mamujoco": mujoco_tables.TABLES,
     "pong": pong_tables.TABLES,
     "zero-sum": zero_sum_tables.TABLES,
