@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from epymarl_trust_region import __version__
-from epymarl_trust_region.command_line import Parser
+from epymarl_trust_region.command_line import Parser, nobody_reads
 from epymarl_trust_region.suite.signals import end_at_once_on_ctrl_c
 
 # Their arguments are not argparse's: `run` takes the suite's command line as it is. Imported when used, being slow.
@@ -29,6 +28,7 @@ _PASSED_ON = {
     "episodes": "epymarl_trust_region.recordings.summary",
     "offline": "epymarl_trust_region.offline.command",
 }
+_NOBODY_READS = 141  # 128 + SIGPIPE
 _SUITE_COMMANDS = ("fetch", "patch", "unpatch", "path")
 _COMMANDS = (*_PASSED_ON, "suite", "doctor")
 _USAGE = """\
@@ -68,13 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         code = _main(argv)
-        sys.stdout.flush()
     except BrokenPipeError:
-        if argv is not None:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes nowhere
-        return 141
-    return code
+        if argv is None and nobody_reads(pipe_broken=True):
+            return _NOBODY_READS
+        raise
+    return _NOBODY_READS if argv is None and nobody_reads() else code
 
 
 def _main(argv: Sequence[str] | None) -> int:

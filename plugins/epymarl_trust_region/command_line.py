@@ -7,12 +7,43 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
+import select
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 _NUMBERS = {"int": "whole number", "float": "number", "complex": "number"}
 _NEGATIVE = re.compile(r"-\.?\d")
+
+
+def nobody_reads(pipe_broken: bool = False) -> bool:
+    """Whether whoever read our output has closed it; what is still to be written then goes nowhere.
+
+    Args:
+        pipe_broken: a pipe has, which may have been another's; what could not be written is in no buffer any more.
+    """
+    if sys.stdout is None:
+        return False
+    try:
+        sys.stdout.flush()
+        closed = pipe_broken and _reader_is_gone(sys.stdout.fileno())
+    except BrokenPipeError:
+        closed = True
+    except (OSError, ValueError):  # of no file, as a test's
+        return False
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return closed
+
+
+def _reader_is_gone(pipe: int) -> bool:
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 class Parser(argparse.ArgumentParser):

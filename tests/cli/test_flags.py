@@ -140,3 +140,18 @@ def test_a_reader_who_has_had_enough_is_no_error(words):
     done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, cwd=ROOT / "plugins")
     os.close(write)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such shell there")
+@pytest.mark.parametrize("end", ["2>err | head -1; exit ${PIPESTATUS[0]}", ">&-"])
+def test_output_that_nobody_has_is_no_traceback(end, tmp_path):
+    """Of a run too, whose summary comes last; and of a shell that has closed the output at once."""
+    code = "import sys; from epymarl_trust_region import cli; sys.exit(cli.main())"
+    words = "run --suite=lite --config=happo --env-config=gymma with env_args.key=trust-region-climbing-v0 t_max=200"
+    command = f"{sys.executable} -c '{code}' {words if '|' in end else '--help'} {end}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "plugins")}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    errors = (tmp_path / "err").read_text() if "|" in end else done.stderr
+    assert done.returncode == (141 if "|" in end else 0) and "Traceback" not in errors and "error:" not in errors, (
+        errors
+    )

@@ -155,14 +155,14 @@ def _iqm(found: Aggregate) -> Picture:
 
 
 def _reach(estimates: list[Estimate]) -> tuple[float, float]:
-    """Of the axis: all of the scale, or where all scores lie in less than half of it, that part.
+    """Of the axis: all of the scale, or where all scores lie far up and together, that part, but no less than 0.05.
 
     One run whose untrained policy was tested far below all others would leave nothing to see else.
     """
     ends = [end for estimate in estimates for end in (estimate.value, *(estimate.ends or ()))]
     low, high = min(ends), max(ends)
-    room = 0.1 * (high - low)
-    return (low - room, high + room) if 0 < high - low < 0.5 and low - room > 0 else (-0.03, 1.06)
+    room = max(0.1 * (high - low), (0.05 - (high - low)) / 2)
+    return (low - room, high + room) if high - low < 0.5 and low - room > 0 else (-0.03, 1.06)
 
 
 def _profiles(found: Aggregate) -> Picture:

@@ -3,8 +3,8 @@
 A PATH is a folder with Sacred's runs anywhere below it, ours or EPyMARL's own, or a sweep file, whose names are then
 used, or the `curves.csv` of an earlier report, whose tests are taken over. Written are `report.html`, the pictures
 (PNG, SVG, PDF), and tables: `curves.csv` (every test of every seed), `summary.csv` and `summary.md` (mean and spread
-over seeds), `final`, `efficiency` and `wall-time`, `versions.json` (what made which runs) and `marl-eval.json`. Runs
-that were made from modified files are refused. See docs/report.md.
+over seeds), `final`, `efficiency` and `wall-time`, `runs.csv` and `versions.json` (what each run was, and what made it)
+and `marl-eval.json`. Runs that were made from modified files are refused. See docs/report.md.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def read(paths: Sequence[Path], metric: str | None = None) -> tuple[list[Entry],
     entries: list[Entry] = []
     left_out: list[str] = []
     labels: dict[tuple[str, str], str] = {}
-    reports = [earlier_reports.read(path, metric) for path in dict.fromkeys(paths) if _is_report(path)]
+    files: dict[Path, Path] = {}
+    for path in filter(_is_report, paths):
+        files.setdefault(path.resolve(), path)
+    reports = [earlier_reports.read(path, metric) for path in files.values()]
     elsewhere = earlier_reports.places(reports)
     for path in paths:
         if _is_report(path):
@@ -57,7 +60,8 @@ def read(paths: Sequence[Path], metric: str | None = None) -> tuple[list[Entry],
             sweep = read_sweep(path)
             of_it, lines = naming.of_sweep(sweep, elsewhere)
             short = naming.labels_of(sweep)
-            labels = {(x.task, x.name): short[x.name] for x in sweep.experiments} | labels
+            for one in sweep.experiments:
+                labels.setdefault((one.task, one.name), short[one.name])
             names = {(entry.task, entry.experiment) for entry in entries}
             clash = any((entry.task, entry.experiment) in names for entry in of_it)
             entries += naming.renamed(of_it, path.stem) if clash else of_it
@@ -70,11 +74,11 @@ def read(paths: Sequence[Path], metric: str | None = None) -> tuple[list[Entry],
         left_out += lines
     of_sweeps = {entry.run.folder.resolve() for entry in entries}
     named, lines = naming.named([run for run in _apart(runs) if run.folder.resolve() not in of_sweeps])
-    return earlier_reports.joined(entries + named, reports, labels), left_out + lines
+    return naming.told_by_label(earlier_reports.joined(entries + named, reports, labels)), left_out + lines
 
 
 def _is_report(path: Path) -> bool:
-    return path.suffix == ".csv" and path.is_file()
+    return path.suffix.lower() == ".csv" and path.is_file()
 
 
 def _apart(runs: list[Run]) -> list[Run]:
@@ -112,10 +116,10 @@ def _write(
     summary.to_csv(folder / "summary.csv", index=False, float_format="%.4f")
     shown = course.markdown(summary, options.steps, found.what)
     (folder / "summary.md").write_text(shown, encoding="utf-8")
-    (folder / "versions.json").write_text(
-        json.dumps(made_by | {"metric": found.metric}, indent=2) + "\n", encoding="utf-8"
-    )
+    told = made_by | {"metric": found.metric, "less_is_better": found.less_is_better}
+    (folder / "versions.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     (folder / "final.tex").write_text(latex.table(found), encoding="utf-8")
+    earlier_reports.write(found.entries, found.metric, folder)
     marl_eval.write(found, folder)
     aggregates.write(found, folder)
     with look():
@@ -186,7 +190,9 @@ def main(argv: list[str]) -> int:
     if options.less_is_better and not options.metric:
         raise ConfigError("--less-is-better is said of a metric; name one with --metric, or leave it out")
     entries, left_out = read(options.paths, options.metric)
-    found, lines = study(entries, options.metric, options.less_is_better) if entries else (None, [])
+    told = earlier_reports.of_reports(entry.run for entry in entries)
+    less = options.less_is_better or any(versions.get("less_is_better") for versions in told)
+    found, lines = study(entries, options.metric, less) if entries else (None, [])
     left_out += lines
     where = ", ".join(map(str, options.paths))
     if found is None or found.rows.empty:

@@ -18,7 +18,8 @@ def document(study: Study) -> dict[str, Any]:
     """The nested groups; of a task, the steps that all of its runs share, since marl-eval wants as many of each."""
     found: dict[str, Any] = {}
     sign = -1.0 if study.less_is_better else 1.0
-    environment = {entry.task: str(entry.run.config.get("env", "unknown")) for entry in study.entries}
+    known = {entry.task: str(entry.run.config["env"]) for entry in study.entries if entry.run.config.get("env")}
+    environment = {entry.task: known.get(entry.task, "unknown") for entry in study.entries}
     for task, rows in study.rows.groupby("task", sort=False):
         of_runs = {
             key: dict(zip(run["step"], run["value"], strict=True))

@@ -236,6 +236,15 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str).replace("null", "none")
 
 
+def told_by_label(entries: Sequence[Entry]) -> list[Entry]:
+    """With the experiment behind the label where several of a task have one label, as those of two sources may."""
+    names: dict[tuple[str, str], set[str]] = {}
+    for entry in entries:
+        names.setdefault((entry.task, entry.label), set()).add(entry.experiment)
+    alike = {place for place, of_it in names.items() if len(of_it) > 1}
+    return [replace(e, label=f"{e.label} ({e.experiment})") if (e.task, e.label) in alike else e for e in entries]
+
+
 def renamed(entries: Iterable[Entry], source: str) -> list[Entry]:
     """With the name of their source in front, for two sources that use a name for different things."""
     return [replace(e, experiment=f"{source}/{e.experiment}", label=f"{e.label} ({source})") for e in entries]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..made_by import modified_runs, package_versions, refuse_modified
-from .earlier import EarlierRun, with_versions
+from .earlier import EarlierRun, of_reports, with_versions
 from .naming import Entry
 
 _NOT_SHOWN = ("seed=", "local_results_path=")
@@ -44,7 +44,10 @@ def versions(entries: Iterable[Entry], allow_dirty: bool = False, source: str = 
         found[key] = sorted({str(by[key]) for _, by in made if by.get(key)})
     if packages := sorted({str(by["package"]) for _, by in made if by.get("package")}):
         found["packages"] = packages  # whose algorithms they are, with their versions
-    if modified := modified_runs(by for _, by in made):
+    modified = modified_runs(by for _, by in made)
+    for earlier in of_reports(entry.run for entry in entries):  # whichever of its runs they were
+        modified = {**earlier.get("modified_files", {}), **modified}
+    if modified:
         if not allow_dirty:
             refuse_modified(modified, source)
         found["modified_files"] = modified
@@ -67,9 +70,9 @@ def _origin(group: list[Entry]) -> Origin:
     first = group[0]
     made = [entry.run.made_by for entry in group]
     commits = sorted({str(by[f"{of}_commit"]) for by in made for of in ("plugin", "host") if by.get(f"{of}_commit")})
-    hosts = sorted({str(by.get("host", "EPyMARL's src/main.py")) for by in made})
-    seeds = [entry.seed for entry in group]
-    return Origin(first.task, first.experiment, first.label, seeds, command(first), commits, ", ".join(hosts))
+    hosts = sorted({str(by.get("host", "EPyMARL's src/main.py")) for by in made} - {""})
+    seeds, ways = [entry.seed for entry in group], dict.fromkeys(map(command, group))
+    return Origin(first.task, first.experiment, first.label, seeds, "; ".join(ways), commits, ", ".join(hosts))
 
 
 def command(entry: Entry) -> str:
@@ -79,7 +82,7 @@ def command(entry: Entry) -> str:
     """
     run = entry.run
     if isinstance(run, EarlierRun):
-        return f"taken over from {run.folder}"
+        return f"taken over from {run.file}"
     options = ((run.record.get("meta") or {}).get("options") or {}) if isinstance(run.record.get("meta"), dict) else {}
     updates = [str(word) for word in options.get("UPDATE") or [] if not str(word).startswith(_NOT_SHOWN)]
     host = run.made_by.get("host")

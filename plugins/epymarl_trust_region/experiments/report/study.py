@@ -174,9 +174,14 @@ def study(entries: Sequence[Entry], metric: str | None = None, less_is_better: b
                 f"{entry.run.folder}: its {len(bad)} tests without a number (the first at {bad[0]:,} steps)"
             )
         rows += [(entry.task, entry.experiment, entry.seed, *p) for p in points if math.isfinite(p[1])]
-    kept = [entry for entry in entries if entry in logged]
+    kept, table = [entry for entry in entries if entry in logged], pd.DataFrame(rows, columns=COLUMNS)
+    for (task, name), of_it in table.groupby(["task", "experiment"], sort=False):
+        if without_gaps(of_it.pivot_table(index="step", columns="seed", values="value", aggfunc="last")).empty:
+            left_out.append(f"{name} of {task}: its seeds have no test in common")
+            table = table[(table["task"] != task) | (table["experiment"] != name)]
+            kept = [entry for entry in kept if (entry.task, entry.experiment) != (task, name)]
     less = less_is_better or metric is not None and (metric.startswith(LESS[0]) or metric.endswith(LESS[1]))
-    return Study(kept, chosen, pd.DataFrame(rows, columns=COLUMNS), less), left_out
+    return Study(kept, chosen, table, less), left_out
 
 
 def curve(run: Run, key: str) -> list[tuple[int, float]]:
