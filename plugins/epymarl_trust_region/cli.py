@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epymarl_trust_region import __version__
-from epymarl_trust_region.command_line import Parser, nobody_reads
+from epymarl_trust_region.command_line import NOBODY_READS, Parser, nobody_reads
 from epymarl_trust_region.suite.signals import end_at_once_on_ctrl_c
 
 # Their arguments are not argparse's: `run` takes the suite's command line as it is. Imported when used, being slow.
@@ -28,7 +28,6 @@ _PASSED_ON = {
     "episodes": "epymarl_trust_region.recordings.summary",
     "offline": "epymarl_trust_region.offline.command",
 }
-_NOBODY_READS = 141  # 128 + SIGPIPE
 _SUITE_COMMANDS = ("fetch", "patch", "unpatch", "path")
 _COMMANDS = (*_PASSED_ON, "suite", "doctor")
 _USAGE = """\
@@ -70,9 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _main(argv)
     except BrokenPipeError:
         if argv is None and nobody_reads(pipe_broken=True):
-            return _NOBODY_READS
+            return NOBODY_READS
         raise
-    return _NOBODY_READS if argv is None and nobody_reads() else code
+    return NOBODY_READS if argv is None and nobody_reads() else code
 
 
 def _main(argv: Sequence[str] | None) -> int:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 _NUMBERS = {"int": "whole number", "float": "number", "complex": "number"}
+NOBODY_READS = 141  # exit code, 128 + SIGPIPE
 _NEGATIVE = re.compile(r"-\.?\d")
 
 

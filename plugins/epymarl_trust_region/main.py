@@ -28,7 +28,7 @@ from sacred import SETTINGS, Experiment
 from sacred.experiment import gather_command_line_options
 from sacred.utils import SacredError, apply_backspaces_and_linefeeds
 
-from .command_line import Parser, nobody_reads
+from .command_line import NOBODY_READS, Parser, nobody_reads
 from .config_files import split
 from .configuration import admit_environment_arguments, check_overrides, lay_files, overrides, read, results_folder
 from .errors import StorageError, TrustRegionError
@@ -116,7 +116,7 @@ def _main(argv: list[str], debug: bool) -> int:
         return _fail(error, f"error: {error}", debug, code=2)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and nobody_reads(pipe_broken=True):
-            return 141
+            return NOBODY_READS
         if isinstance(error, OSError) and error.errno in StorageError.numbers:
             return _fail(error, f"error: {StorageError.of(error.filename or Path.cwd() / '*', error)}", debug, code=2)
         frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -45,11 +45,7 @@ def read(paths: Sequence[Path], metric: str | None = None) -> tuple[list[Entry],
     entries: list[Entry] = []
     left_out: list[str] = []
     labels: dict[tuple[str, str], str] = {}
-    files: dict[Path, Path] = {}
-    for path in filter(_is_report, paths):
-        files.setdefault(path.resolve(), path)
-    reports = [earlier_reports.read(path, metric) for path in files.values()]
-    elsewhere = earlier_reports.places(reports)
+    reports = _reports(paths, metric)
     for path in paths:
         if _is_report(path):
             continue
@@ -58,23 +54,28 @@ def read(paths: Sequence[Path], metric: str | None = None) -> tuple[list[Entry],
             runs += found
         elif path.suffix in (".yaml", ".yml"):
             sweep = read_sweep(path)
-            of_it, lines = naming.of_sweep(sweep, elsewhere)
+            of_it, lines = naming.of_sweep(sweep, earlier_reports.places(reports))
             short = naming.labels_of(sweep)
-            for one in sweep.experiments:
-                labels.setdefault((one.task, one.name), short[one.name])
+            labels = {**labels, **{(x.task, x.name): short[x.name] for x in sweep.experiments}, **labels}
             names = {(entry.task, entry.experiment) for entry in entries}
             clash = any((entry.task, entry.experiment) in names for entry in of_it)
             entries += naming.renamed(of_it, path.stem) if clash else of_it
         else:
             why = "is no folder, sweep file (.yaml) or curves (.csv)" if path.exists() else "does not exist"
-            raise ConfigError(
-                f"{path} {why}; name a folder with runs, such as results/sacred, a sweep file, or an earlier report's "
-                "curves.csv"
-            )
+            or_else = "a folder with runs, such as results/sacred, a sweep file, or an earlier report's curves.csv"
+            raise ConfigError(f"{path} {why}; name {or_else}")
         left_out += lines
     of_sweeps = {entry.run.folder.resolve() for entry in entries}
     named, lines = naming.named([run for run in _apart(runs) if run.folder.resolve() not in of_sweeps])
     return naming.told_by_label(earlier_reports.joined(entries + named, reports, labels)), left_out + lines
+
+
+def _reports(paths: Sequence[Path], metric: str | None) -> list[list[Entry]]:
+    """Of each earlier report that is named, its runs; each file once, however it is spelt."""
+    files: dict[Path, Path] = {}
+    for path in filter(_is_report, paths):
+        files.setdefault(path.resolve(), path)
+    return [earlier_reports.read(path, metric) for path in files.values()]
 
 
 def _is_report(path: Path) -> bool:

@@ -213,7 +213,7 @@ def with_versions(made_by: Mapping[str, Any], runs: Iterable[Run]) -> dict[str, 
     for versions in of_reports(runs):
         for key in versions.keys() - _NOT_ADDED:
             both = sorted({*_listed(found.get(key, [])), *_listed(versions[key])})
-            found[key] = both if isinstance(versions[key], list) or len(both) > 1 else "".join(both)
+            found[key] = both if isinstance(versions[key], list) or len(both) > 1 else both[0]
     return found
 
 

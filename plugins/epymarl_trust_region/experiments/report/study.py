@@ -174,14 +174,22 @@ def study(entries: Sequence[Entry], metric: str | None = None, less_is_better: b
                 f"{entry.run.folder}: its {len(bad)} tests without a number (the first at {bad[0]:,} steps)"
             )
         rows += [(entry.task, entry.experiment, entry.seed, *p) for p in points if math.isfinite(p[1])]
-    kept, table = [entry for entry in entries if entry in logged], pd.DataFrame(rows, columns=COLUMNS)
-    for (task, name), of_it in table.groupby(["task", "experiment"], sort=False):
-        if without_gaps(of_it.pivot_table(index="step", columns="seed", values="value", aggfunc="last")).empty:
-            left_out.append(f"{name} of {task}: its seeds have no test in common")
-            table = table[(table["task"] != task) | (table["experiment"] != name)]
-            kept = [entry for entry in kept if (entry.task, entry.experiment) != (task, name)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    apart = _without_common_tests(table)
+    left_out += [f"{name} of {task}: its seeds have no test in common" for task, name in apart]
+    table = table[[place not in apart for place in zip(table["task"], table["experiment"], strict=True)]]
+    kept = [entry for entry in entries if entry in logged and (entry.task, entry.experiment) not in apart]
     less = less_is_better or metric is not None and (metric.startswith(LESS[0]) or metric.endswith(LESS[1]))
     return Study(kept, chosen, table, less), left_out
+
+
+def _without_common_tests(rows: Any) -> list[tuple[str, str]]:
+    """(task, experiment) of those whose seeds were never tested at the same steps: there is no mean of them."""
+    found = []
+    for place, of_it in rows.groupby(["task", "experiment"], sort=False):
+        if without_gaps(of_it.pivot_table(index="step", columns="seed", values="value", aggfunc="last")).empty:
+            found.append(place)
+    return found
 
 
 def curve(run: Run, key: str) -> list[tuple[int, float]]:
