@@ -19,8 +19,15 @@ BALANCE = "epymarl_trust_region.environments.vmas:vmas-balance"
 B = 3
 
 
-@pytest.mark.parametrize("continuous", [False, True])
-@pytest.mark.parametrize("limit, steps, common_reward", [(40, 100, True), (200, 30, False)])
+@pytest.mark.parametrize(
+    "limit, steps, common_reward, continuous",
+    [
+        (40, 100, True, False),
+        (200, 30, False, True),
+        pytest.param(40, 100, True, True, marks=pytest.mark.thorough),
+        pytest.param(200, 30, False, False, marks=pytest.mark.thorough),
+    ],
+)
 def test_a_single_stream_is_that_of_the_environment_by_itself(continuous, limit, steps, common_reward):
     """Some of its episodes end by themselves, when the line has fallen; in each form it draws from its own seed."""
     env_args = {"key": BALANCE, "time_limit": limit, "continuous_actions": continuous}
@@ -98,7 +105,10 @@ def of_the_others(scenario: str, restart: bool) -> list[np.ndarray]:
     return given
 
 
-@pytest.mark.parametrize("scenario", claimed_in_streams())
+@pytest.mark.parametrize(
+    "scenario",  # sampling takes as long as all others together
+    [pytest.param(name, marks=[pytest.mark.thorough] * (name == "sampling")) for name in claimed_in_streams()],
+)
 def test_the_others_do_not_notice_that_one_begins_anew(scenario):
     for one, other in zip(of_the_others(scenario, True), of_the_others(scenario, False), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -220,7 +220,7 @@ def test_figures_are_drawn(tmp_path: Path):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", ["train-gru-n3-10x25", "spread-batched"])
+@pytest.mark.parametrize("name", ["train-gru-n3-10x25", pytest.param("spread-batched", marks=pytest.mark.thorough)])
 def test_both_sides_run_on_epymarl(name, epymarl_home):
     row = next(row for row in bench.ROWS if row.name == name)
     result = bench.measure(row, epymarl_home, repetitions=2)

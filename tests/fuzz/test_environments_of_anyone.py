@@ -22,7 +22,7 @@ from hypothesis import strategies as st  # noqa: E402
 
 LONG = os.environ.get("FUZZ")
 settings = hypothesis.settings(
-    max_examples=max(int(LONG or 250) // 10, 1), derandomize=not LONG, database=None, deadline=None,
+    max_examples=max(int(LONG or 150) // 10, 1), derandomize=not LONG, database=None, deadline=None,
     suppress_health_check=list(hypothesis.HealthCheck),
 )  # fmt: skip
 tried: Counter[str] = Counter()

@@ -34,7 +34,7 @@ def _record(home: Path, out: Path, *options: str) -> dict:
     return record.load(out)[0]
 
 
-@pytest.mark.parametrize("processes", ["1", "2", "3"])
+@pytest.mark.parametrize("processes", ["2", *(pytest.param(n, marks=pytest.mark.thorough) for n in "13")])
 def test_the_vector_runner_on_epymarl_plays_the_same_as_its_parallel_runner(
     processes: str, of_epymarl: dict, epymarl_home: Path, tmp_path: Path
 ) -> None:

@@ -46,7 +46,7 @@ def cloned(home: Path, folder: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("patches", [1, 2])
+@pytest.mark.parametrize("patches", [pytest.param(1, marks=pytest.mark.thorough), 2])
 def test_the_suites_own_command_tells_ends_from_cuts_with_one_patch_or_both(patches, epymarl_home, tmp_path):
     """The environment has a limit of 5 steps of its own: at reward 1 and gamma 0.9 it is V = 10 all the same."""
     clone = cloned(epymarl_home, tmp_path)
@@ -76,7 +76,7 @@ def run(folder: Path, *command: str, home: Path | None = None) -> subprocess.Com
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("start", [pytest.param("fork", marks=pytest.mark.thorough), "spawn"])
 def test_the_suites_own_command_trains_happo(start, clone, tmp_path):
     driver = []
     if start == "spawn":
@@ -112,10 +112,15 @@ def test_the_suites_own_command_trains_mappo_and_the_one_environment_runner_work
     [
         ("epss_clip=0.2", "Added new config entry that is not used anywhere"),  # Sacred's own words
         ("share_parameters=True", "HAPPO does not support share_parameters=True"),
-        ("env_args.time_limit=None", "env_args.time_limit=None is missing"),
-        ("evaluate=True", "evaluate=True needs a model"),
-        ("runner=parallel env_processes=1", "env_processes=1 belongs to runner=vector"),
-        ("factor_clip=0.1 agent=nonsense", "key `agent` in the configuration has no meaning for HAPPO"),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in (
+                ("env_args.time_limit=None", "env_args.time_limit=None is missing"),
+                ("evaluate=True", "evaluate=True needs a model"),
+                ("runner=parallel env_processes=1", "env_processes=1 belongs to runner=vector"),
+                ("factor_clip=0.1 agent=nonsense", "key `agent` in the configuration has no meaning for HAPPO"),
+            )
+        ),
     ],
 )
 def test_the_suites_own_command_refuses_bad_input_in_one_line(wrong, message, clone, tmp_path):
@@ -172,14 +177,15 @@ def test_the_policy_that_is_evaluated_is_the_one_that_training_ended_with(epymar
     "config, wrong, message",
     [
         ("mappo_ns", "env_processes=1", "env_processes=1 belongs to runner=vector, and this run has runner=parallel"),
-        ("qmix", "test_nepisode=abc", "test_nepisode='abc' is not of type int"),
         ("qmix", "gae_lambda=0.9", "unknown key `gae_lambda` in the command line"),
-        ("qmix", "evaluate=True", "evaluate=True needs a model"),
-        ("happo", "test_interval=nan", "test_interval='nan' is not of type int"),
-        (
-            "happo",
-            "optim_alpha=0.5",
-            "key `optim_alpha` in --config=happo or the command line has no meaning for HAPPO",
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in (
+                ("qmix", "test_nepisode=abc", "test_nepisode='abc' is not of type int"),
+                ("qmix", "evaluate=True", "evaluate=True needs a model"),
+                ("happo", "test_interval=nan", "test_interval='nan' is not of type int"),
+                ("happo", "optim_alpha=0.5", "key `optim_alpha` in --config=happo or the command line has no meaning"),
+            )
         ),
     ],
 )

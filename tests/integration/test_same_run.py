@@ -56,7 +56,11 @@ def logged(
     return {k: [v["value"] if isinstance(v, dict) else v for v in values] for k, values in content.items()}
 
 
-@pytest.mark.parametrize("task", [task for task in TASKS if task not in ("congestion", "switch")])  # these: below
+@pytest.mark.parametrize(
+    "task",
+    ["spread", "continuous", "checkers"]
+    + [pytest.param(task, marks=pytest.mark.thorough) for task in ("speaker", "foraging", "climbing")],  # others: below
+)
 def test_a_run_is_the_same_on_both_hosts(task, epymarl_home, tmp_path):
     lite = logged(tmp_path / "lite", epymarl_home, "lite", *TASKS[task].split())
     real = logged(tmp_path / "epymarl", epymarl_home, "epymarl", *TASKS[task].split())
@@ -69,11 +73,11 @@ def test_a_run_is_the_same_on_both_hosts(task, epymarl_home, tmp_path):
     "config, task, params",
     [
         ("hatrpo", "foraging", ""),  # with a GRU
-        ("jr_ppo", "speaker", ""),
-        ("ir_ippo", "foraging", "common_reward=False"),
+        pytest.param("jr_ppo", "speaker", "", marks=pytest.mark.thorough),
+        pytest.param("ir_ippo", "foraging", "common_reward=False", marks=pytest.mark.thorough),
         ("inpg", "congestion", "tabular=True"),
         ("matrl", "speaker", ""),
-        ("log_linear_ppo", "speaker", ""),
+        pytest.param("log_linear_ppo", "speaker", "", marks=pytest.mark.thorough),
     ],
 )
 def test_the_other_algorithms_too(config, task, params, epymarl_home, tmp_path):
@@ -105,8 +109,9 @@ def test_multi_agent_mujoco_too(epymarl_home, tmp_path):
     "config, task, limit",
     [
         ("mappo_ns", "foraging", 50),
-        ("happo", "foraging", 49),  # at 50 foraging calls its own limit an end, and the suite's runner cannot say so
-        ("happo", "spread", 25),
+        # At 50 foraging calls its own limit an end, and the suite's runner cannot say so.
+        pytest.param("happo", "foraging", 49, marks=pytest.mark.thorough),
+        pytest.param("happo", "spread", 25, marks=pytest.mark.thorough),
         ("happo", "switch", 20),
     ],
 )

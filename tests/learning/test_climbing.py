@@ -36,7 +36,9 @@ def final_return(penalty: float, seed: int, updates: int, config: str = "happo")
     return last["value"] if isinstance(last, dict) else last  # how Sacred writes numpy's numbers
 
 
-@pytest.mark.parametrize("config", ["happo", "hatrpo", "jr_ppo", "ir_ippo"])
+@pytest.mark.parametrize(
+    "config", ["happo", "hatrpo", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("jr_ppo", "ir_ippo"))]
+)
 def test_with_a_mild_penalty_every_seed_finds_the_best_joint_action(config, own_folder):
     """Against a uniform partner the two good actions pay (10 + 0 - 1) / 3 = 3 each and the safe one 2 / 3.
 

@@ -95,7 +95,7 @@ def test_mujoco(algorithm, changes, by, tmp_path):
 @pytest.mark.parametrize("by", [Killed, KeyboardInterrupt])
 @pytest.mark.parametrize(
     "algorithm, changes",
-    [("happo", {}), ("matrl", {"batched_envs": "none"}), ("happo", STREAMS)],
+    [("happo", {}), pytest.param("matrl", {"batched_envs": "none"}, marks=pytest.mark.thorough), ("happo", STREAMS)],
 )
 def test_smax(algorithm, changes, by, tmp_path):
     pytest.importorskip("jaxmarl")
