@@ -6,6 +6,7 @@ Shape letters: B environments, K steps.
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,6 +18,7 @@ from epymarl_trust_region.onpolicy.returns import gae
 from epymarl_trust_region.onpolicy.rollout import make_rollout
 from epymarl_trust_region.runners.streams import StreamRunner
 from epymarl_trust_region.suite.lite.registries import vector_runner
+from epymarl_trust_region.suite.progress import follow
 from gymnasium.spaces import Box, Discrete, Tuple
 from support import HandMadeBatch, make_batch, make_learner
 
@@ -125,6 +127,19 @@ def test_a_limit_is_a_cut_and_a_rollout_without_an_end_logs_nothing() -> None:
     assert rows(first, "mask") == [[1, 1, 1, 1, 1, 0]] and rows(second, "mask") == [[1, 1, 0, 1, 1, 0]]
     assert rows(second, "truncated") == [[0, 1, 0, 0, 0, 0]]
     assert [(key, value, t) for key, value, t in logger if key == "return_mean"] == [("return_mean", 14.0, 9)]
+
+
+def test_progress_is_shown_the_returns_of_episodes_and_not_of_rollouts() -> None:
+    """An episode takes 7 steps at 2 each, a rollout 5; none ends in the first."""
+    runner, _ = make_runner(1, env_args={"key": "Counting-v0", "time_limit": 7, "seed": 50})
+    shown: list[float | None] = []
+    progress: Any = SimpleNamespace(
+        start=lambda t_max: None, begin=lambda t_env: None, update=lambda t_env, value: shown.append(value)
+    )
+    follow(runner, progress, 100)
+    for test_mode in (False, False, True, False):
+        runner.run(test_mode=test_mode)
+    assert shown == [None, 14.0, 14.0]
 
 
 def test_tests_are_whole_episodes_elsewhere_and_the_streams_stay_where_they_are() -> None:

@@ -49,6 +49,23 @@ def test_a_plain_line_has_steps_speed_time_left_and_return(clock):
     assert "| 250/1000 [00:20<01:00, 12.50 steps/s, return -40.00]" in line
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_before_an_episode_has_ended_there_is_no_return_and_then_it_stays(terminal, clock, tmp_path):
+    progress = make(terminal)
+    progress.file = tmp_path / "progress.json"
+    progress.start(1000)
+    seen = []
+    for step, value in enumerate((None, -40.0, None), start=1):
+        clock.now += 20
+        progress.update(250 * step, value)
+        seen.append(json.loads(progress.file.read_text())["return"])
+    progress.close()
+    assert seen == [None, -40.0, -40.0]
+    if not terminal:
+        first, *others = shown(progress)
+        assert "return" not in first and all("return -40.00" in line for line in others)
+
+
 def test_a_run_that_goes_on_is_not_taken_for_a_fast_one(clock):
     """250 steps in 20 seconds after 500 that another process has taken."""
     for terminal in (False, True):

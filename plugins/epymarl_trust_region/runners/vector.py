@@ -74,6 +74,7 @@ class VectorRunner:
         self.train_stats: Counter = Counter()
         self.test_stats: Counter = Counter()
         self.cut: list[bool] = []
+        self.rollout_return: float | None = None  # of the last training rollout's episodes; None if none ended in it
         self.exploitability: Exploitability | None = None  # in games where it is exact
         self.log_train_stats_t = -100_000  # so that the first rollout is logged
 
@@ -179,6 +180,8 @@ class VectorRunner:
         self.cut = [episode.cut for episode in sorted(episodes, key=lambda episode: episode.index)]
         if not test_mode:
             self.t_env += self._steps_taken(episodes)
+            totals = [np.sum(episode.episode_return) for episode in episodes]
+            self.rollout_return = float(np.mean(totals)) if totals else None
         self._count(episodes, test_mode)
         return self._given()
 

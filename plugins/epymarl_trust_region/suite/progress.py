@@ -57,27 +57,34 @@ class Progress:
             self.bar.initial = self.bar.n = min(t_env, self.t_max)
         self._began_at = t_env if self._began_at is None else self._began_at
 
-    def update(self, t_env: int, episode_return: float) -> None:
-        """Show the state after one training rollout, whose mean return (summed over agents) is `episode_return`."""
+    def update(self, t_env: int, episode_return: float | None) -> None:
+        """Show the state after one training rollout, whose mean return (summed over agents) is `episode_return`.
+
+        Where none of its episodes has ended (None), the return is what it was.
+        """
         if not self.enabled and self.file is None:
             return
-        old = episode_return if self._return is None else self._return
-        self._return = old + 0.1 * (episode_return - old)  # a rollout's return is noisy
+        if episode_return is not None:
+            old = episode_return if self._return is None else self._return
+            self._return = old + 0.1 * (episode_return - old)  # a rollout's return is noisy
         if self.file is not None and time.monotonic() - self._written >= _FILE_INTERVAL_S:
             self._written = time.monotonic()
             self._write(self.file, min(t_env, self.t_max))
         if not self.enabled:
             return
         if self.bar is not None:
-            self.bar.set_postfix_str(f"return {self._return:.2f}", refresh=False)
+            self.bar.set_postfix_str(self._postfix(), refresh=False)
             self.bar.update(min(t_env, self.t_max) - self.bar.n)
         elif time.monotonic() - self._last_line > _PLAIN_INTERVAL_S:
             self._last_line = time.monotonic()
             done, elapsed = min(t_env, self.t_max), time.monotonic() - self._start
-            shown: dict[str, Any] = {"unit": " steps", "postfix": f"return {self._return:.2f}"}
+            shown: dict[str, Any] = {"unit": " steps", "postfix": self._postfix()}
             shown["initial"] = self._began_at or 0
             meter = tqdm.format_meter(done, self.t_max, elapsed, ncols=100, ascii=True, **shown)
             print(meter, file=self.stream, flush=True)
+
+    def _postfix(self) -> str:
+        return "" if self._return is None else f"return {self._return:.2f}"
 
     def _write(self, file: Path, done: int) -> None:
         elapsed = time.monotonic() - self._start
@@ -104,10 +111,16 @@ def follow(runner: Any, progress: Progress, t_max: int) -> Any:
         progress.begin(runner.t_env)
         batch = run(test_mode=test_mode)
         if not test_mode:
-            # Steps after an episode's end hold reward 0, so the plain sum over time is the return.
-            progress.update(runner.t_env, batch["reward"].sum((1, 2)).mean().item())
+            progress.update(runner.t_env, _return_of(runner, batch))
         return batch
 
     runner.run = run_and_show
     progress.start(t_max)
     return runner
+
+
+def _return_of(runner: Any, batch: Any) -> float | None:
+    """The mean return of the episodes that ended in a rollout. The suite's own runners play each to its end."""
+    if hasattr(runner, "rollout_return"):
+        return runner.rollout_return
+    return batch["reward"].sum((1, 2)).mean().item()  # steps after an episode's end hold reward 0
