@@ -34,6 +34,10 @@ class Chance:
 
     def leave_off(self, ep_batch, t: int) -> None: ...
 
+    def streams_state(self) -> None: ...
+
+    def load_streams_state(self, state) -> None: ...
+
     def select_actions(self, ep_batch, t_ep, t_env, bs=slice(None), test_mode=False):
         avail = ep_batch["avail_actions"][bs, t_ep].float()
         if ep_batch["actions"].is_floating_point():
@@ -56,6 +60,14 @@ def drive(env_args: dict, steps: int | None, rollouts: int = 4, mac=Chance, test
     Returns:
         The runner, the fields of its batches, and what was logged and counted.
     """
+    runner, recorder = begun(env_args, steps, mac, **changes)
+    batches = [runner.run(test_mode=tests and k == 1).data.transition_data for k in range(rollouts)]
+    runner.close_env()
+    return runner, batches, (recorder.logged, runner.t_env)
+
+
+def begun(env_args: dict, steps: int | None, mac=Chance, **changes):
+    """The runner of `drive` before its first rollout, and its logger and MAC."""
     args = SimpleNamespace(
         env="gymma", env_args={"seed": 7, **env_args}, env_processes=1, batched_envs="exact", batch_size_run=4,
         common_reward=True, reward_scalarisation="sum", device="cpu", render=False, test_nepisode=4,
@@ -68,9 +80,7 @@ def drive(env_args: dict, steps: int | None, rollouts: int = 4, mac=Chance, test
     scheme, preprocess = record._scheme(info, args.common_reward), record._preprocess(info, OneHot)
     runner.extend_scheme(scheme, preprocess)
     runner.setup(scheme, {"agents": info["n_agents"]}, preprocess, recorder)
-    batches = [runner.run(test_mode=tests and k == 1).data.transition_data for k in range(rollouts)]
-    runner.close_env()
-    return runner, batches, (recorder.logged, runner.t_env)
+    return runner, recorder
 
 
 def assert_same(batches: list[dict], expected: list[dict]) -> None:

@@ -106,6 +106,21 @@ def test_the_same_words_give_the_same_numbers_with_memory_and_streams(runs, caps
     assert first == said(capsys, *words) and "use_rnn" not in first
 
 
+def test_each_seed_has_the_response_that_it_has_alone(runs):
+    """The team has a memory, and with streams keeps it from rollout to rollout: not from seed to seed."""
+    team, table = teams.gather_one(runs["streams"], {}, None, 0, 4)
+    config = best_response.training(table.own, {})
+
+    def parameters(seed: int) -> list[torch.Tensor]:
+        own = best_response._trained(team, ((0,), (1,)), 0, config, 100, seed)
+        return [p.detach().clone() for p in own.parameters()]
+
+    alone, left = parameters(1), team.mac.streams_state()
+    assert left["hidden"] is not None
+    team.mac.load_streams_state({**left, "hidden": 100 * torch.ones_like(left["hidden"])})  # of whoever was before
+    assert all(torch.equal(a, b) for a, b in zip(alone, parameters(1), strict=True))
+
+
 def test_sides_of_several_agents(runs, capsys):
     text = said(capsys, runs["tag"], "--steps", "50", "--seeds", "1", "--episodes", "3")
     assert "| 0 (agents 0, 1) |" in text and "| 1 (agents 2) |" in text

@@ -11,7 +11,7 @@ import torch as th
 from epymarl_trust_region.environments import batched_vmas
 from epymarl_trust_region.environments.batched_vmas import BatchedVMAS, find
 from epymarl_trust_region.runners.streams import BatchedStreamGroup, StreamGroup
-from streamed import assert_same, drive
+from streamed import assert_same, begun, drive
 
 pytest.importorskip("vmas")
 
@@ -119,6 +119,26 @@ def test_what_is_not_claimed_would_disturb_the_others(scenario):
     assert find(f"vmas-{scenario}", {}) and not find(f"vmas-{scenario}", {}, streams=True)
     pairs = zip(of_the_others(scenario, True), of_the_others(scenario, False), strict=True)
     assert not all(np.array_equal(one, other) for one, other in pairs)
+
+
+def test_where_a_run_goes_on_the_copies_begin_anew_and_it_says_so():
+    """VMAS cannot write its worlds down: an old observation would lead to a new world, and two episodes be one."""
+    args = {"key": BALANCE, "time_limit": 40}, 15
+    changes = {"batched_envs": "any", "batch_size_run": B, "test_nepisode": B}
+    before, _ = begun(*args, **changes)
+    batch = before.run()
+    assert batch["mask"][:, -2].any()  # some are in the midst of an episode
+    after, recorder = begun(*args, **changes)
+    (lost,) = after.load_state_dict(before.state_dict())
+    assert lost == "vmas-balance: the episodes that they were in are lost, and only their random numbers go on"
+    first, second, third = (after.run() for _ in range(3))
+    assert not np.array_equal(first["obs"][:, 0], batch["obs"][:, -1])
+    rewards, mask = (th.cat([b[key][:, :-1, 0] for b in (first, second, third)], 1) for key in ("reward", "mask"))
+    lengths = [int((row == 0).nonzero()[0]) if (row == 0).any() else len(row) for row in mask]  # of first episodes
+    returns = [float(row[:length].sum()) for row, length in zip(rewards, lengths, strict=True)]
+    logged = {key: value for key, value, _ in recorder.logged}  # of these episodes, all over in the third rollout
+    assert logged["ep_length_mean"] == np.mean(lengths) and max(lengths) == 40
+    assert logged["return_mean"] == pytest.approx(np.mean(returns), rel=1e-5)
 
 
 def test_copies_begin_in_their_order_as_by_hand():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import shutil
@@ -12,13 +13,15 @@ import pytest
 from epymarl_trust_region import cli
 from epymarl_trust_region.modules import files
 from epymarl_trust_region.suite import resume
-from epymarl_trust_region.watch import command
+from epymarl_trust_region.suite.selection import lite_host
+from epymarl_trust_region.watch import command, drawings, stage
 from epymarl_trust_region.watch.frames import Title, as_text, frames, said_of
-from epymarl_trust_region.watch.play import Shot
+from epymarl_trust_region.watch.play import Film, Shot
 from epymarl_trust_region.watch.sketch import Disc, Sketch
 from PIL import Image
 from resuming import SacredRun, configured, last_checkpoint, play
 
+SPEAKER = "pz-mpe-simple-speaker-listener-v4"
 SPREAD = {"key": "pz-mpe-simple-spread-v3", "time_limit": 6}
 TEAMS = {
     "spread": ("happo", SPREAD, {}),
@@ -28,6 +31,8 @@ TEAMS = {
     "foraging": ("happo", {"key": "lbforaging:Foraging-5x5-2p-1f-v3", "time_limit": 6}, {}),
     "switch": ("matrl", {"key": "trust-region-switch-v0", "time_limit": 5, "n_agents": 2}, {}),
     "in turn": ("log_linear_ppo", {"key": "trust-region-climbing-v0", "time_limit": 2, "max_steps": 2}, {}),
+    "floats": ("hatrpo", {**SPREAD, "continuous_actions": True}, {}),
+    "robot": ("happo", {"scenario": "Hopper", "partition": "3x1", "time_limit": 6}, {}),
     "each": ("ipg", {"key": "trust-region-congestion-v0", "time_limit": 3}, {"common_reward": False}),
 }
 
@@ -43,9 +48,15 @@ def spread(tmp_path_factory) -> Path:
     return trained("spread", tmp_path_factory.mktemp("spread"))
 
 
+def family(env_args: dict) -> str:
+    return "mamujoco" if "scenario" in env_args else "gymma"
+
+
 def trained(team: str, at: Path) -> Path:
     algorithm, env_args, more = TEAMS[team]
-    play(configured(at, algorithm, "gymma", env_args, t_max=1, test_interval=10**6, **more))
+    if team == "robot":
+        pytest.importorskip("gymnasium_robotics")
+    play(configured(at, algorithm, family(env_args), env_args, t_max=1, test_interval=10**6, **more))
     return last_checkpoint(at)
 
 
@@ -55,7 +66,7 @@ def evaluated(team: tuple, checkpoint: Path, seed: int, episodes: int = 3) -> Sa
     more = {key: value for key, value in more.items() if key not in ("rollout_steps", "buffer_size")}
     more |= {"evaluate": True, "checkpoint_path": str(checkpoint.parent), "test_nepisode": episodes, "seed": seed}
     one = dict.fromkeys(("batch_size_run", "batch_size", "buffer_size"), 1) | {"save_model": False}
-    config = configured(checkpoint.parent, algorithm, "gymma", env_args, **more, **one)
+    config = configured(checkpoint.parent, algorithm, family(env_args), env_args, **more, **one)
     config["env_args"]["seed"] = seed
     return play(config)[0]
 
@@ -84,6 +95,11 @@ def refused(capsys, *words: str) -> str:
 @pytest.mark.parametrize("team", TEAMS)
 def test_the_episodes_are_those_of_an_evaluation_and_every_step_has_its_frame(team, tmp_path, monkeypatch):
     checkpoint = trained(team, tmp_path / "trained")
+    if team == "robot":  # MuJoCo's drawing is tested apart: where there is no screen a driver may end the process
+        pictures = itertools.count()
+        grey = lambda *_: np.full((8, 8, 3), next(pictures), np.uint8)  # noqa: E731
+        monkeypatch.setattr(drawings.Drawing, "look", grey)
+        monkeypatch.setattr(stage, "let_mujoco_draw", lambda: None)
     film = watched(monkeypatch, str(checkpoint.parent), "--out", "team.gif", "with", "seed=11")
     logged = evaluated(TEAMS[team], checkpoint, seed=11).info
     table = np.array(film.returns)
@@ -105,6 +121,17 @@ def test_the_episodes_are_those_of_an_evaluation_and_every_step_has_its_frame(te
         assert gif.info["duration"] == 1500
         gif.seek(1)
         assert gif.info["duration"] == 200
+
+
+def test_words_are_of_what_is_played_and_not_of_padding_and_draws_beyond_the_bounds():
+    config = configured(Path(), "happo", "gymma", {"key": SPEAKER, "time_limit": 6, "continuous_actions": True})
+    host = lite_host()
+    env = host.environments["gymma"](**config["env_args"], common_reward=True, reward_scalarisation="sum")
+    env.reset()
+    film = Film(env, "speaker")
+    film.begin()
+    film.note(np.array([[-0.5, -0.2, 0.3, 0.9, 0.9], [0.0, -0.8, 1.7, 0.0, 0.0]], np.float32), 0.0, True)
+    assert film.shots[-1].words == ["says C", "(+1.0, +0.0)"]
 
 
 def test_what_the_command_says(spread, monkeypatch, capsys):

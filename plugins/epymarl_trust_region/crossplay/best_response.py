@@ -120,6 +120,8 @@ def _trained(team: Team, roles: Roles, role: int, config: Mapping[str, Any], ste
     from tqdm import tqdm
 
     seed_everything(seed)
+    if config.get("rollout_steps"):
+        team.mac.load_streams_state(None)  # the last response's streams are over
     settings = {**config, "seed": seed, "t_max": steps, "env_args": {**config["env_args"], "seed": seed}}
     with pupil(settings, LOG) as (runner, learner, learn):
         own, rest = runner.mac, [learner.actor_optimisers[agent].bookmark() for agent in roles[1 - role]]

@@ -46,7 +46,11 @@ class BatchedEnv(Protocol):
 
 
 class Restartable(BatchedEnv, Protocol):
-    """One whose copies may begin anew while others go on: streams (`rollout_steps`) need it unless all end together."""
+    """One whose copies may begin anew while others go on: streams (`rollout_steps`) need it unless all end together.
+
+    A run that is resumed goes on in the midst of the episodes, unless an attribute `resumes_episodes = False` says that
+    `state_dict` holds what the next ones depend on alone: then all copies begin anew, and the run says so.
+    """
 
     def restart(self, which: np.ndarray) -> Seen:
         """Start a new episode in the copies `which`, [B], bool, some of them but not all.

@@ -172,6 +172,8 @@ class BatchedVMAS:
         EnvironmentMissingError: VMAS, or a package that it needs, is missing or too old.
     """
 
+    resumes_episodes = False
+
     def __init__(
         self,
         seeds: Sequence[int],
@@ -232,7 +234,7 @@ class BatchedVMAS:
             return Played(self._seen(obs), paid, ended, cut, _Infos(self._names, infos, len(paid)))
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next episodes depend on; not the present one."""
+        """What the next episodes depend on; not the present ones, which VMAS cannot write down."""
         return self._randomness.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

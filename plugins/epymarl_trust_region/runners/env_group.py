@@ -89,6 +89,11 @@ class EnvGroup:
             self._say_what_is_wanted(env)
         self._team_up()
 
+    def replace(self, i: int, env: Any) -> None:
+        """Step this one, around environment i, from now on."""
+        self.envs[i] = env
+        self._team_up()
+
     def _team_up(self) -> None:
         """Let environments that can be stepped together be; they tell themselves who sends indices for floats."""
         own = [wrapped_by_known_form(env) for env in self.envs.values()]

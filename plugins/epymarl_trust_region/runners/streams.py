@@ -141,6 +141,8 @@ class BatchedStreamGroup(BatchedEnvGroup):
             self.over[:], self.last = True, {}
             return [f"the episodes that they were in are lost, and {text}" for text in lost]
         of = state["streams"]
+        if not getattr(self.env, "resumes_episodes", True) and not of["over"].all():
+            return ["the episodes that they were in are lost, and only their random numbers go on"]
         self.returns = None if of["returns"] is None else np.array(of["returns"])
         self.lengths[:], self.over[:], self.last = of["lengths"], of["over"], dict(of["last"])
         return []
@@ -219,8 +221,9 @@ class StreamRunner(VectorRunner):
         return {**super().state_dict(), "mac": self.mac.streams_state(), "tester": self.tester.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> list[str]:
-        self.mac.load_streams_state(state["mac"])
-        return [*super().load_state_dict(state), *self.tester.load_state_dict(state["tester"])]
+        lost = super().load_state_dict(state)
+        self.mac.load_streams_state(None if lost else state["mac"])  # new episodes remember nothing
+        return [*lost, *self.tester.load_state_dict(state["tester"])]
 
     def save_replay(self) -> None:
         self.tester.save_replay()

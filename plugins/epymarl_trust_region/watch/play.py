@@ -5,7 +5,7 @@ Shapes: N agents.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,7 @@ class Film:
     """
 
     def __init__(self, env: Any, task: str, every: int = 1) -> None:
-        self.core, self._every = core_of(env), every
+        self.core, self._every, self._played = core_of(env), every, as_played(env)
         self._drawing: Drawing = drawing_of(self.core, task)
         self.shots: list[Shot] = []
         self.returns: list[Any] = []
@@ -56,7 +56,7 @@ class Film:
 
     def _shoot(self, actions: Any, last: bool) -> None:
         if actions is not None:
-            actions = [np.array(action) if np.ndim(action) else int(action) for action in actions]
+            actions = self._played(actions)
         with own_random_numbers():  # of the policies: a drawing may not change what they do
             picture = self._drawing.look(self.core, actions)
             words = [] if actions is None else self._drawing.words(self.core, actions)
@@ -84,6 +84,15 @@ class Filmed:
         return played
 
 
+def as_played(env: Any) -> Callable[[Any], list[Any]]:
+    """What an environment takes of actions [N], or of draws [N, A]: within their bounds, and without padding."""
+    info = env.get_env_info()
+    if "action_low" not in info:
+        return lambda actions: [int(action) for action in actions]
+    own = list(zip(info["action_low"], info["action_high"], np.asarray(env.get_avail_actions(), bool), strict=True))
+    return lambda draws: [np.clip(x, low, high)[has] for x, (low, high, has) in zip(draws, own, strict=True)]
+
+
 def core_of(env: Any) -> Any:
     """The environment itself, below the suite's wrappers."""
     env = vars(env).get("_wrapped", env)
@@ -100,9 +109,8 @@ def film(runner: Any, task: str, episodes: int, every: int) -> Film:
     Raises:
         CapabilityError: the environment cannot be drawn.
     """
-    envs: dict[int, Any] | Mapping[int, Any] = runner.own.envs
-    made = Film(envs[0], task, every)
-    envs[0] = Filmed(envs[0], made)  # type: ignore[index]
+    made = Film(runner.own.envs[0], task, every)
+    runner.own.replace(0, Filmed(runner.own.envs[0], made))
     for _ in range(episodes):
         runner.run(test_mode=True)
     return made

@@ -41,10 +41,11 @@ def mpe_action(core: Any, agent: int, action: Any) -> str:
     one = core._env.unwrapped.world.agents[agent]
     if isinstance(action, np.ndarray):
         width = 5 * one.movable
-        said = "" if one.silent else f" says {_LETTERS[int(action[width:].argmax())]}" if len(action) > width else ""
-        return (f"({action[2] - action[1]:+.1f}, {action[4] - action[3]:+.1f})" if one.movable else "") + said
-    move = _MOVES[action % 5] if one.movable else ""
-    said = "" if one.silent else f"says {_LETTERS[action // 5 if one.movable else action]}"
+        move = f"({action[2] - action[1]:+.1f}, {action[4] - action[3]:+.1f})" if one.movable else ""
+        said = "" if one.silent or len(action) <= width else f"says {_LETTERS[int(action[width:].argmax())]}"
+    else:
+        move = _MOVES[action % 5] if one.movable else ""
+        said = "" if one.silent else f"says {_LETTERS[action // 5 if one.movable else action]}"
     return " ".join(filter(None, (move, said)))
 
 
