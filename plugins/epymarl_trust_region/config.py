@@ -124,8 +124,8 @@ class OnPolicyConfig(LoopConfig):
     critic_args: dict = key()
     normalise_inputs: bool = key()
     log_std_init: float = key()
-    log_std_min: float = key()
-    log_std_max: float = key()
+    log_std_min: float = key(ge=-40, le=40)  # beyond, a variance is 0 or infinite in 32 bits
+    log_std_max: float = key(ge=-40, le=40)
 
     grad_norm_clip: float = key(gt=0)
     optim_eps: float = key(gt=0)

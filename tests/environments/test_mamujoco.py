@@ -330,7 +330,7 @@ def test_options_reach_the_simulator():
         ({"scenario": "Hopper", "partition": "3x1", "terminate_when_unhealthy": 0}, "give it a value like True$"),
         ({"scenario": "Hopper", "partition": "3x1", "healthy_z_range": [0.7]}, r"healthy_z_range=\[0.7\] cannot be"),
         ({"scenario": "Ant", "partition": "4x2", "main_body": "leg_of_wood"}, "main_body=leg_of_wood cannot be used"),
-        ({"width": "wide"}, "env_args.width=wide cannot be used: TypeError"),
+        ({"width": "wide"}, "env_args.width=wide: give the pixels"),
     ],
 )
 def test_what_names_no_task_is_refused_in_one_line(changes, message):

@@ -18,7 +18,7 @@ from epymarl_trust_region.suite.environments import check_environment
 from epymarl_trust_region.suite.lite.gymma import GymmaEnv
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Sequence, Text, Tuple
 
-SUPPORTED = "supported are one Discrete space per agent, say by numbering its choices, or one Box of floats per agent"
+SUPPORTED = "supported are one Discrete space per agent, say by numbering its choices, or one Box of float32 or float64"
 BOX = Box(-1, 1, (2,))
 SPREAD = "pz-mpe-simple-spread-v3"
 
@@ -51,7 +51,10 @@ BAD = [
     (KEY, {"actions": (BOX, Box(np.zeros(2), np.array([1, np.inf])))}, "agent 1 .* without a bound at place 1"),
     (KEY, {"actions": (Box(np.float32([[0, -np.inf]]), np.float32([[1, 1]])), BOX)}, "without a bound at place 0, 1;"),
     (KEY, {"actions": (Box(0, 9, (2,), np.int64), BOX)}, rf"of agent 0 is Box\(.*int64\); {SUPPORTED}"),
-    (KEY, {"actions": (Box(-1, 1, (0,)), BOX)}, rf"of agent 0 is Box\(.*; {SUPPORTED}"),
+    (KEY, {"actions": (Box(-1, 1, (0,)), BOX)}, r"of agent 0 is Box\(.*, whose shape \(0,\) has no place for a number"),
+    (KEY, {"actions": (BOX, Box(-1, 1, ()))}, r"of agent 1 is Box\(.*, whose shape \(\) has no place for a number"),
+    (KEY, {"actions": (Box(-1, 1, (2,), np.float16), BOX)}, rf"of agent 0 is Box\(.*float16\); {SUPPORTED}"),
+    (KEY, {"actions": (BOX, Box(-1, 1, (2,), np.longdouble))}, rf"of agent 1 is Box\(.*; {SUPPORTED}"),
     (KEY, {"actions": (MultiBinary(2), Discrete(3))}, rf"of agent 0 is MultiBinary\(2\); {SUPPORTED}"),
     (KEY, {"actions": (MultiDiscrete([3, 2]), Discrete(3))}, rf"of agent 0 is MultiDiscrete\(.*; {SUPPORTED}"),
     (KEY, {"actions": (Discrete(3), Tuple([Discrete(2)]))}, rf"of agent 1 is Tuple\(Discrete\(2\)\); {SUPPORTED}"),

@@ -52,6 +52,17 @@ def test_what_is_written_is_read_back_bit_for_bit(tmp_path):
     assert "2 agents, 4 action dimensions, obs" in "\n".join(summary(tmp_path / "x"))
 
 
+@pytest.mark.parametrize("most, dtype", [(float(np.finfo(np.float32).max), "float32"), (1e300, "float64")])
+def test_bounds_may_be_as_wide_as_the_actions_own_type(most, dtype, tmp_path):
+    bounds = {"action_low": [[-most] * A] * N, "action_high": [[most] * A] * N, "action_dtype": dtype}
+    write(tmp_path / "x", [drawn(3, 1)], **bounds)
+    read = read_episodes(tmp_path / "x")
+    assert torch.equal(read.played_actions().float(), read["actions"])
+    change_metadata(tmp_path / "x", action_high_=[[1e300] * A] * N, action_dtype_="float32")
+    with pytest.raises(DataError, match="is damaged: it does not say action_"):
+        read_episodes(tmp_path / "x")
+
+
 def test_discrete_recordings_are_played_as_they_are(tmp_path):
     write(tmp_path / "x", [made(3)])
     read = read_episodes(tmp_path / "x")

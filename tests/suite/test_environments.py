@@ -12,7 +12,8 @@ from epymarl_trust_region.environments import mpe
 from epymarl_trust_region.errors import ConfigError, EnvironmentMissingError
 from epymarl_trust_region.suite import environments
 from epymarl_trust_region.suite.environment_code import INSTALL
-from epymarl_trust_region.suite.environments import check_environment, own_limit, resolve_key, resolved
+from epymarl_trust_region.suite.environments import check_environment, inspect, own_limit, resolve_key, resolved
+from epymarl_trust_region.suite.size import Sizes
 from support import ROOT
 
 SPREAD = "pz-mpe-simple-spread-v3"
@@ -166,6 +167,50 @@ def test_multi_agent_mujoco_is_checked_before_it_is_made():
     with pytest.raises(ConfigError, match="env_args.scenario=None is unknown"):
         check_environment({"env": "mamujoco"})
     assert "mujoco" in sys.modules
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        (
+            {"reset_noise_scale": -1},
+            "partition=4x2 with env_args.reset_noise_scale=-1 cannot be played",
+        ),
+        ({"main_body": 99}, r"main_body=99 cannot be played \(IndexError: Invalid index 99.*\); correct env_args$"),
+        ({"frame_skip": 0}, "^env_args.frame_skip=0: give simulated steps per action, 1 to 1000"),
+        ({"frame_skip": 10**8}, "^env_args.frame_skip=100000000: give"),
+        ({"healthy_z_range": [1, 0]}, r"^env_args.healthy_z_range=\[1, 0\] cannot be used: give it a value like \(0.2"),
+        ({"healthy_z_range": [True, 2]}, r"^env_args.healthy_z_range=\[True, 2\] cannot be used"),
+        ({"forward_reward_weight": float("inf")}, "^env_args.forward_reward_weight=inf cannot be used"),
+        ({"width": -1}, "^env_args.width=-1: give the pixels"),
+        (
+            {"terminate_when_unhealthy": "false"},
+            "^env_args.terminate_when_unhealthy='false' is a word, .*; write",
+        ),
+        ({"scenario": "ManySegmentSwimmer", "partition": "1x1"}, "partition=1x1: 1 segments in all; give .* 2 to 500"),
+        ({"scenario": "ManySegmentAnt", "partition": "5000x1000"}, "partition=5000x1000: 5000000 segments in all"),
+    ],
+)
+def test_a_robot_that_cannot_be_played_is_refused_before_anything_is_built(changed, message):
+    pytest.importorskip("gymnasium_robotics")
+    with pytest.raises(ConfigError, match=message) as refused:
+        check_environment({"env": "mamujoco", "env_args": MAMUJOCO["env_args"] | changed})
+    assert "\n" not in str(refused.value)
+
+
+def test_a_robots_sizes_are_known_beforehand():
+    pytest.importorskip("gymnasium_robotics")
+    assert inspect(MAMUJOCO) == (True, Sizes(4, 2, 105, 105))
+
+
+@pytest.mark.parametrize("word, meant", [("false", "False"), ("True ", "True"), ("null", "None"), ("NONE", "None")])
+@pytest.mark.parametrize("group", ["env_args", "actor_args", "critic_args"])
+def test_a_word_is_not_taken_for_a_truth_value(group, word, meant):
+    """Any word is true: continuous_actions=false would be continuous."""
+    config = {"env": "gymma", "env_args": {"key": "pz-mpe-simple-spread-v3", "time_limit": 25}}
+    config[group] = {**config.get(group, {}), "own": {"continuous_actions": word}}
+    with pytest.raises(ConfigError, match=rf"^{group}.own.continuous_actions='{word}' is a word, .*actions={meant}$"):
+        check_environment(config)
 
 
 def test_multi_agent_mujoco_without_its_package_says_what_to_install(monkeypatch):

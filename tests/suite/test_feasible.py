@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
+import os
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import gymnasium
 import pytest
+from epymarl_trust_region.environments import mamujoco
 from epymarl_trust_region.errors import CapabilityError, ConfigError
 from epymarl_trust_region.suite.feasible import check_feasible, shared_reward_warning
 from support import algorithm
@@ -18,7 +21,7 @@ MPE = {"key": "pz-mpe-simple-spread-v3", "time_limit": 25, "seed": 3}
 
 class Screen(gymnasium.Env):
     metadata = {"render_modes": ["human", "rgb_array"]}
-    open = drawn = 0
+    open, drawn = 0, multiprocessing.Value("i", 0)  # it is tried in a process of its own
 
     def __init__(self, render_mode=None) -> None:
         self.render_mode = render_mode
@@ -28,7 +31,7 @@ class Screen(gymnasium.Env):
         return 0, {}
 
     def render(self) -> None:
-        Screen.drawn += 1
+        Screen.drawn.value += 1
 
     def close(self) -> None:
         Screen.open -= 1
@@ -83,11 +86,38 @@ def test_drawing_that_nobody_would_see_is_refused(key, error, message):
 def test_an_environment_that_is_made_for_a_screen_is_drawn():
     env_args = {"key": "Screen-v0", "time_limit": 5, "seed": 1, "pretrained_wrapper": None, "render_mode": "human"}
     check_feasible(config(render=True, env_args=env_args))
-    assert Screen.drawn == 1
+    assert Screen.drawn.value == 1
     with pytest.raises(ConfigError, match="made for a screen"):
         check_feasible(config(render=True, env_args=env_args | {"render_mode": "rgb_array"}))
     assert Screen.open == 0
     check_feasible(config(render=True, env="sc2", env_args={"map_name": "3m"}))  # the host knows
+
+
+def test_a_package_that_ends_the_process_where_there_is_no_screen_is_one_line(monkeypatch):
+    env_args = {"key": "Screen-v0", "time_limit": 5, "seed": 1, "render_mode": "human"}
+    monkeypatch.setattr(Screen, "render", lambda self: os.abort())
+    with pytest.raises(
+        CapabilityError, match=r"^render=True: Screen-v0 cannot be drawn here .*exit code -6\); set rend"
+    ):
+        check_feasible(config(render=True, env_args=env_args))
+
+
+def test_a_robot_is_drawn_on_a_screen_alone(monkeypatch):
+    pytest.importorskip("gymnasium_robotics")
+    robot = {"key": "mamujoco", "scenario": "Hopper", "partition": "3x1", "time_limit": 5}
+    for mode in (None, "rgb_array"):
+        with pytest.raises(
+            ConfigError, match="^render=True shows a robot only .*env_args.render_mode=human, or set rend"
+        ):
+            check_feasible(config(render=True, env="mamujoco", env_args={**robot, "render_mode": mode}))
+    on_screen = config(render=True, env="mamujoco", env_args={**robot, "render_mode": "human"})
+    monkeypatch.setattr(mamujoco.MaMuJoCoEnv, "render", lambda self: os.abort())
+    with pytest.raises(
+        CapabilityError, match=r"^render=True: Hopper cannot be drawn here .*exit code -6\); set render"
+    ):
+        check_feasible(on_screen)
+    monkeypatch.setattr(mamujoco.MaMuJoCoEnv, "render", lambda self: None)
+    check_feasible(on_screen)
 
 
 def test_smax_is_not_drawn():

@@ -25,15 +25,17 @@ def why_not(spaces: Iterable[Space]) -> str | None:
 
 
 def _why_not(space: Space, first: Space) -> str | None:
-    if isinstance(space, Box) and space.dtype.kind == "f" and space.shape and 0 not in space.shape:
+    if isinstance(space, Box) and (not space.shape or 0 in space.shape):
+        return f", whose shape {space.shape} has no place for a number; give it one or more, such as (1,)"
+    if isinstance(space, Box) and space.dtype in (np.float32, np.float64):
         open_ends = ~(np.isfinite(space.low) & np.isfinite(space.high))
         if open_ends.any():
             place = ", ".join(map(str, np.argwhere(open_ends)[0]))
             return f", without a bound at place {place}; give it finite ones, to which actions are clipped"
     elif not isinstance(space, Discrete):
         return (
-            "; supported are one Discrete space per agent, say by numbering its choices, or one Box of floats per "
-            "agent with finite bounds"
+            "; supported are one Discrete space per agent, say by numbering its choices, or one Box of float32 or "
+            "float64 per agent with finite bounds"
         )
     if isinstance(space, Box) != isinstance(first, Box):
         return f", and that of agent 0 {short(first)}; give all agents Discrete spaces, or all of them Boxes"

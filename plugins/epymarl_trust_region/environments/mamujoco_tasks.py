@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import inspect
 import io
+import math
 import os
 import re
 import sys
@@ -51,6 +52,8 @@ _BROKEN = {"CoupledHalfCheetah": "the package's own code for it fails with mujoc
 _DRAWING = ("width", "height", "camera_id", "camera_name")
 # Arguments of the simulators that keep their values, which are the only ones that the package fits.
 _FIXED = re.compile(r"xml_file|default_camera_config|.*_observation")
+_MOST_FRAMES = 1000  # a step with more takes seconds, which nothing can interrupt
+_LONGEST = 500  # segments of a chain: the work of a step grows with their square
 _INSTALL = "pip install -c constraints.txt -e '.[mujoco]'"
 
 
@@ -163,6 +166,10 @@ def _check_partition(scenario: Any, partition: Any) -> None:
             raise ConfigError(
                 f"env_args.partition={partition}: {scenario} needs AGENTSxSEGMENTS, such as env_args.partition=10x2"
             )
+        if not 2 <= (segments := shares[0] * shares[1]) <= _LONGEST:
+            raise ConfigError(
+                f"env_args.partition={partition}: {segments} segments in all; give {scenario} 2 to {_LONGEST}"
+            )
         return
     joints = _JOINTS[scenario]
     if partition in _NAMED[scenario] or (shares and shares[0] * shares[1] == joints):
@@ -183,6 +190,10 @@ def _check_options(scenario: str, options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name in known and not _like(own[name], value):
             raise ConfigError(f"env_args.{name}={value} cannot be used: give it a value like {own[name].default}")
+        if name == "frame_skip" and not 1 <= value <= _MOST_FRAMES:
+            raise ConfigError(f"env_args.frame_skip={value}: give simulated steps per action, 1 to {_MOST_FRAMES}")
+        if name in ("width", "height") and not (type(value) is int and value > 0):
+            raise ConfigError(f"env_args.{name}={value}: give the pixels of a frame, such as 480")
         if name not in (*known, *_DRAWING):
             near = difflib.get_close_matches(name, known, n=1)
             meant = f" (did you mean env_args.{near[0]}?)" if near else ""
@@ -196,10 +207,11 @@ def _like(parameter: inspect.Parameter, value: Any) -> bool:
         return isinstance(value, bool)
     if isinstance(default, tuple):
         pair = isinstance(value, Sequence) and len(value) == len(default)
-        return pair and all(isinstance(one, Real) for one in value)
+        numbers = pair and all(isinstance(one, Real) and not isinstance(one, bool) for one in value)
+        return numbers and (not parameter.name.endswith("_range") or value[0] < value[1])
     if isinstance(default, int | float):
         fits = int if parameter.annotation is int else Real
-        return isinstance(value, fits) and not isinstance(value, bool)
+        return isinstance(value, fits) and not isinstance(value, bool) and math.isfinite(value)
     return True
 
 
@@ -245,9 +257,9 @@ def _made(simulator: Any, options: Mapping[str, Any]) -> Any:
     try:
         return simulator(**options)
     except (TypeError, ValueError, AssertionError) as error:
-        if not options:
+        given = ", ".join(f"env_args.{name}={value}" for name, value in options.items() if name != "xml_file")
+        if not given:
             raise
-        given = ", ".join(f"env_args.{name}={value}" for name, value in options.items())
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ConfigError(f"{given} cannot be used: {reason}") from error
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ FORMAT_VERSION = 1
 OURS = "epymarl_trust_region"  # the key in metadata.json under which ours stands
 MINARI_VERSION = "0.5.4"  # whose layout this is
 _NONE = type(None)
+_MOST_IN_32_BITS = 3.4028234663852886e38
 #: What every recording says of itself, of these types.
 _FACTS = {
     **dict.fromkeys(("n_agents", "n_actions", "obs_dim", "state_dim"), (int,)),
@@ -186,10 +188,11 @@ def _check_facts(file: Path, metadata: dict[str, Any], ours: dict[str, Any]) -> 
 
 
 def _fits(about: dict[str, Any], key: str) -> bool:
-    """Whether it is a list of N lists of A finite numbers."""
+    """Whether it is a list of N lists of A numbers that are finite in the actions' own type."""
     rows = about.get(key)
     if not isinstance(rows, list) or len(rows) != about.get("n_agents"):
         return False
     if not all(isinstance(row, list) and len(row) == about.get("n_actions") for row in rows):
         return False
-    return all(type(bound) in (int, float) and abs(bound) < 1e38 for row in rows for bound in row)
+    most = sys.float_info.max if about.get("action_dtype") == "float64" else _MOST_IN_32_BITS
+    return all(type(bound) in (int, float) and abs(bound) <= most for row in rows for bound in row)

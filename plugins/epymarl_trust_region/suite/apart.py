@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import multiprocessing
+import os
 import pickle
 import sys
 import traceback
@@ -58,6 +59,9 @@ def apart(task: Callable[[], Any]) -> Any:
 def _do(task: Callable[[], Any], connection: Connection) -> None:
     leave_signals_to_parent()
     torch.set_num_threads(1)  # a pool of threads is not forked with the process
+    with open(os.devnull, "wb") as nowhere:  # for what libraries print themselves
+        for stream in (1, 2):
+            os.dup2(nowhere.fileno(), stream)
     _limit_memory()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         try:

@@ -11,12 +11,13 @@ from typing import Any, cast
 import gymnasium
 from gymnasium.spaces import flatdim
 
-from ..environments import mamujoco_tasks
+from ..config import flatten
 from ..environments.actions import is_continuous
 from ..environments.spaces import check_spaces
 from ..errors import ConfigError, EnvironmentMissingError, TrustRegionError
 from .apart import apart
 from .environment_code import INSTALL, add_current_folder, import_code, origin
+from .robot_check import check_robot
 from .size import Sizes, check_agents
 
 # Prefix of an id -> the module whose import registers it. The module goes in front of the id when an environment is
@@ -30,6 +31,8 @@ _REGISTERED_BY = {
 _OWN = "epymarl_trust_region/"  # in front of ids of ours that a host may have, too
 # Of env_args; the rest is handed to the environment.
 _OF_THE_WRAPPER = {"key", "time_limit", "seed", "pretrained_wrapper", "common_reward", "reward_scalarisation"}
+# Words that a yaml file takes for values, and the command line for words.
+_WORDS = {"true": "True", "false": "False", "null": "None", "none": "None"}
 _STUBS = Path(__file__).resolve().parent / "stubs"
 
 
@@ -69,11 +72,12 @@ def check_environment(config: Mapping[str, Any]) -> bool:
 
 def inspect(config: Mapping[str, Any]) -> tuple[bool, Sizes | None]:
     """Refuse a `gymma`, `smaclite` or `mamujoco` environment that does not exist or has no time limit; say of others
-    whether their actions are real-valued, and of `gymma` its sizes.
+    whether their actions are real-valued, and of `gymma` and `mamujoco` their sizes.
 
     Others the host checks.
 
-    A `gymma` environment is also made once, in a process of its own, for its spaces: no policy can choose from some.
+    Both are also made once, in a process of its own: `gymma` for its spaces, since no policy can choose from some, and
+    a robot plays a step, since its simulator takes what it cannot be built of.
 
     Raises:
         ConfigError: `env_args.key`, `env_args.map_name` or `env_args.time_limit` is missing or unusable; the
@@ -81,9 +85,9 @@ def inspect(config: Mapping[str, Any]) -> tuple[bool, Sizes | None]:
         EnvironmentMissingError: the id is not registered, or the code behind it cannot be imported.
     """
     env, env_args = config.get("env"), config.get("env_args", {})
+    _check_words(config)
     if env == "mamujoco":
-        mamujoco_tasks.check(**env_args)
-        return True, None
+        return True, check_robot(env_args)
     name = {"gymma": "key", "smaclite": "map_name"}.get(str(env))
     if name is None:
         return False, None
@@ -101,6 +105,14 @@ def inspect(config: Mapping[str, Any]) -> tuple[bool, Sizes | None]:
         return False, None
     check_agents(env_args, config.get("batch_size_run") or 1)
     return _check_made(env_args)
+
+
+def _check_words(config: Mapping[str, Any]) -> None:
+    """Refuse text where a truth value was meant: `false` would be taken for true."""
+    for group in ("env_args", "actor_args", "critic_args"):
+        for key, value in flatten({group: config.get(group) or {}}).items():
+            if isinstance(value, str) and (meant := _WORDS.get(value.strip().lower())):
+                raise ConfigError(f"{key}={value!r} is a word, and would be taken as one; write {key}={meant}")
 
 
 def _check_made(env_args: Mapping[str, Any]) -> tuple[bool, Sizes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +13,9 @@ import gymnasium
 from ..errors import CapabilityError, ConfigError
 from ..runners.vector import cannot_draw
 from .algorithms import schema_of
+from .apart import apart
 from .environments import resolve_key
+from .robot_check import check_drawn_robot
 
 # Families of environments that keep no replays: `save_replay` of their wrappers does nothing, or fails.
 _WITHOUT_REPLAYS = ("gymma", "smaclite", "smax", "mamujoco")
@@ -78,7 +81,8 @@ def _check_evaluation(config: Mapping[str, Any]) -> None:
 
 
 def check_drawing(env: str | None, env_args: Mapping[str, Any]) -> None:
-    """Refuse `render=True` where nothing would be seen. Families other than `gymma` and `smax` the host knows best.
+    """Refuse `render=True` where nothing would be seen. Of families other than `gymma`, `smax` and `mamujoco`
+    the host knows best.
 
     Raises:
         CapabilityError: the environment cannot be drawn on a screen.
@@ -86,6 +90,8 @@ def check_drawing(env: str | None, env_args: Mapping[str, Any]) -> None:
     """
     if env == "smax":
         raise CapabilityError("render=True: SMAX battles cannot be drawn; set render=False")
+    if env == "mamujoco":
+        check_drawn_robot(env_args)
     if env != "gymma":
         return
     key, made = env_args["key"], resolve_key(env_args["key"])
@@ -95,7 +101,10 @@ def check_drawing(env: str | None, env_args: Mapping[str, Any]) -> None:
             f"render=True: EPyMARL's wrapper cannot draw {key}; use --suite=lite, or set render=False"
         )
     arguments = {name: value for name, value in env_args.items() if name not in _OF_THE_WRAPPER}
-    modes, mode = _draw_once(made, arguments)
+    try:
+        modes, mode = apart(functools.partial(_draw_once, made, arguments))
+    except ChildProcessError as error:  # some packages for windows end the process where there is no screen
+        raise CapabilityError(cannot_draw(key, error)) from error
     if "human" not in modes:
         draws = ", ".join(modes) or "nothing"
         raise CapabilityError(f"render=True: {key} cannot be drawn on a screen (it draws {draws}); set render=False")
