@@ -96,7 +96,7 @@ $(DOCS_STAMP): $(STAMP) Makefile
 
 # NO_MKDOCS_2_WARNING: a word to its users about its successor, of no use to readers.
 docs: $(DOCS_STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "see site/index.html, or with its search: $(BIN)/python -m http.server --directory site"
 
 # A few minutes; says how many were tried. `make test` has a small, fixed part of it.

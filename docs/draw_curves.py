@@ -1,4 +1,4 @@
-"""The README's picture, from published tests of results/: ours beside EPyMARL's MAPPO, IPPO and QMIX.
+"""The README's picture, from published tests of results/: ours beside EPyMARL's MAPPO, IPPO, QMIX and VDN.
 
 python docs/draw_curves.py           # writes docs/pictures/curves.png
 """
@@ -37,16 +37,20 @@ PANELS = (
             ("benchmark", "reference-mappo", "mappo"),
             ("benchmark", "reference-ippo", "ippo"),
             ("benchmark", "reference-qmix", "qmix"),
+            ("benchmark", "reference-vdn", "vdn"),
         ),
     ),
     Panel(
         "MPE simple_spread, 3 agents",
-        300_000,
+        100_000,
         (
-            ("happo-first", "spread-happo-epymarl", "happo"),
-            ("trust-region", "spread-hatrpo", "hatrpo"),
-            ("trust-region", "spread-ir_mappo", "ir_mappo"),
-            ("happo-first", "spread-mappo", "mappo"),
+            ("benchmark", "spread-happo", "happo"),
+            ("benchmark", "spread-hatrpo", "hatrpo"),
+            ("benchmark", "spread-ir_mappo", "ir_mappo"),
+            ("benchmark", "spread-mappo", "mappo"),
+            ("benchmark", "spread-ippo", "ippo"),
+            ("benchmark", "spread-qmix", "qmix"),
+            ("benchmark", "spread-vdn", "vdn"),
         ),
     ),
     Panel(
@@ -76,8 +80,11 @@ def draw() -> Picture:
     """All panels, in the report's names, colours and intervals."""
     picture = Picture("curves", "Learning curves", 1, len(PANELS), (10.5, 3.7))
     for panel, axes in zip(PANELS, picture.axes, strict=True):
-        for shift, curves in enumerate(curves_of(panel)):
+        drawn = curves_of(panel)
+        for shift, curves in enumerate(drawn):
             draw_mean(curves, axes, curves.label, shift)
+        learnt = pd.concat([curves.table.iloc[1:].stack() for curves in drawn])  # first tests are of untrained policies
+        axes.set_ylim(learnt.min() - (margin := 0.05 * (learnt.max() - learnt.min())), learnt.max() + margin)
         axes.set_title(panel.title)
         steps_axis(axes)
     picture.axes[0].set_ylabel("test return")

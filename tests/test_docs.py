@@ -222,7 +222,7 @@ def built(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     paths = os.pathsep.join([str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)], cwd=ROOT,
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)], cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": paths}, capture_output=True, text=True,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
@@ -284,7 +284,7 @@ def test_every_claim_has_a_verdict_and_a_place():
         line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ") and "| where |" not in line
     ]
     assert len(rows) > 70 and all(len(row) == 5 for row in rows)
-    verdicts = {"holds", "holds with correction", "refuted", "not yet run", "left out"}
+    verdicts = {"holds", "holds with correction", "refuted", "not reproduced", "not yet run", "left out"}
     for where, _, _, verdict, place in rows:
         assert verdict in verdicts, (where, verdict)
         named = [ROOT / name for name in NAMED.findall(place)]

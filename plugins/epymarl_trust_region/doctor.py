@@ -57,7 +57,7 @@ _EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "release": (("build", "twine", "pip-audit"), "`make release`, `make audit`"),
     "smaclite": (("scikit-learn", "rtree", "pygame-ce"), "env=smaclite"),
 }
-_PIN = re.compile(r"([A-Za-z0-9_.-]+)==([^;\s]+)\s*(?:;\s*python_version >= \"3\.(\d+)\")?")
+_PIN = re.compile(r"([A-Za-z0-9_.-]+)==([^;\s]+)\s*(?:;\s*python_version (>=|<) \"3\.(\d+)\")?")
 # Without its requirements: it asks for an Rtree that has no wheel, and for pygame, whose place pygame-ce takes.
 _SMACLITE = "pip install --no-deps git+https://github.com/uoe-agents/smaclite.git"
 
@@ -201,10 +201,13 @@ def _versions() -> str:
     same, other = 0, []
     for line in file.read_text(encoding="utf-8").splitlines():
         pin = _PIN.match(line)
-        if not pin or (pin[3] and sys.version_info < (3, int(pin[3]))):
+        if not pin or (pin[3] and (sys.version_info >= (3, int(pin[4]))) != (pin[3] == ">=")):
             continue
         with contextlib.suppress(metadata.PackageNotFoundError):
-            version = metadata.version(pin[1])
+            found = metadata.distribution(pin[1])
+            if "_vendor" in Path(str(found.locate_file(""))).parts:  # setuptools' own copy, which no other package uses
+                continue
+            version = found.version
             if version.partition("+")[0] == pin[2]:
                 same += 1
             else:

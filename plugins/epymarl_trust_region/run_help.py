@@ -149,7 +149,7 @@ def _one(console: Console, name: str, kind: str, file: Path, host: HostFiles) ->
         for more in (config_root() / "run.yaml", host.config_dir / "default.yaml"):
             rest = [one for one in read_keys(more.read_text())[1] if one.name not in seen]
             for one in rest:
-                one.section = f"Of every run ({more.name})"
+                one.section = f"Of every run ({more.name}; an environment's yaml has its say after it)"
             _print_keys(console, rest, ranges)
     console.print(f"From {file}; set any of them after `with`, as KEY=VALUE.", soft_wrap=True)
 

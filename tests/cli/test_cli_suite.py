@@ -289,6 +289,23 @@ def test_doctor_compares_versions_with_those_that_work(tmp_path, monkeypatch) ->
     assert doctor._versions().startswith("not compared") and doctor.install() == "pip install epymarl-trust-region"
 
 
+def test_doctor_compares_no_copies_inside_setuptools_and_lines_of_this_python_alone(tmp_path, monkeypatch) -> None:
+    minor = sys.version_info[1]
+    lines = [
+        f'numpy==0.1; python_version < "3.{minor}"',
+        f'numpy==0.2; python_version >= "3.{minor + 1}"',
+        f'numpy=={doctor.metadata.version("numpy")}; python_version >= "3.{minor}"',
+        "copied==9.9",
+    ]
+    (tmp_path / "constraints.txt").write_text("\n".join(lines))
+    copy = tmp_path / "setuptools/_vendor/copied-1.0.dist-info"
+    copy.mkdir(parents=True)
+    (copy / "METADATA").write_text("Metadata-Version: 2.1\nName: copied\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(copy.parent)
+    monkeypatch.setattr(doctor, "_CLONE", tmp_path)
+    assert doctor._versions() == "the 1 packages of constraints.txt that are installed are at those versions"
+
+
 def test_doctor_says_whether_the_checkout_is_patched(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(epymarl, "find", lambda: (tmp_path, "named"))
     for count, good in ((0, False), (1, False), (3, True)):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from epymarl_trust_region import cli
+from epymarl_trust_region.experiments.compare import Difference
 
 pytest.importorskip("pandas")
 
@@ -47,15 +48,16 @@ def test_differences_at_each_common_test_and_over_all_of_them(capsys):
     """The first test is left out, and what only one of the two has. Seeds are averaged over their tests first."""
     # 100 steps: 12 - 10, variances 8 of 2 seeds and 1 of 3. 200: 20 - 15.5, variances 0 of 2 and 4.5 of 2.
     # All: seeds 15 and 17 (variance 2) against 13, 12 and 11 (variance 1).
+    few = ", few for a standard error)"
     assert compared(capsys, "curves.csv", "ours", "theirs") == [
         "ours - theirs",
-        f"         100 steps  +2 (standard error {math.sqrt(8 / 2 + 1 / 3):.3g}; 2 and 3 seeds)",
-        "         200 steps  +4.5 (standard error 1.5; 2 and 2 seeds)",
-        f"         all tests  +4 (standard error {math.sqrt(2 / 2 + 1 / 3):.3g}; 2 and 3 seeds)",
+        f"         100 steps  +2.0 (standard error {math.sqrt(8 / 2 + 1 / 3):.1f}; 2 and 3 seeds{few}",
+        f"         200 steps  +4.5 (standard error 1.5; 2 and 2 seeds{few}",
+        f"         all tests  +4.0 (standard error {math.sqrt(2 / 2 + 1 / 3):.1f}; 2 and 3 seeds{few}",
     ]
     assert compared(capsys, "curves.csv", "theirs", "ours", "--steps", "150", "250")[1:] == [
-        "         200 steps  -4.5 (standard error 1.5; 2 and 2 seeds)",
-        "         all tests  -4.5 (standard error 1.5; 2 and 2 seeds)",
+        f"         200 steps  -4.5 (standard error 1.5; 2 and 2 seeds{few}",
+        f"         all tests  -4.5 (standard error 1.5; 2 and 2 seeds{few}",
     ]
 
 
@@ -69,9 +71,23 @@ def test_the_second_may_stand_in_another_file(capsys):
 
 def test_a_single_seed_has_no_standard_error(capsys):
     assert compared(capsys, "curves.csv", "ours", "alone")[1:] == [
-        "         100 steps  +5 (one seed; 2 and 1 seeds)",
-        "         all tests  +5 (one seed; 2 and 1 seeds)",
+        "         100 steps  +5.0 (one seed; 2 and 1 seeds)",
+        "         all tests  +5.0 (one seed; 2 and 1 seeds)",
     ]
+
+
+@pytest.mark.parametrize(
+    "mean, error, said",
+    [
+        (1170.3, 413.2, "+1170 (standard error 413; 3 and 5 seeds)"),
+        (-0.004, 0.16, "-0.00 (standard error 0.16; 3 and 5 seeds)"),
+        (6.5, 0.999, "+6.50 (standard error 1.00; 3 and 5 seeds)"),
+        (2.0, 0.0, "+2.00 (standard error 0.00; 3 and 5 seeds)"),
+        (-12.34, math.nan, "-12 (one seed; 3 and 5 seeds)"),
+    ],
+)
+def test_numbers_have_the_decimals_that_their_standard_error_allows(mean, error, said):
+    assert str(Difference(mean, error, (3, 5))) == said
 
 
 def test_of_several_others_there_is_a_table(capsys):
@@ -81,8 +97,8 @@ def test_of_several_others_there_is_a_table(capsys):
         "",
         "| ours less | all tests | last quarter | seeds |",
         "|---|---|---|---|",
-        f"| theirs | +4 ± {math.sqrt(2 / 2 + 1 / 3):.3g} | +4.5 ± 1.5 | 2 and 3 |",
-        "| alone | +5 | +5 | 2 and 1 |",
+        f"| theirs | +4.0 ± {math.sqrt(2 / 2 + 1 / 3):.1f} | +4.5 ± 1.5 | 2 and 3 |",
+        "| alone | +5.0 | +5.0 | 2 and 1 |",
     ]
     assert compared(capsys, "curves.csv", "ours") == expected
     assert compared(capsys, "curves.csv", "ours", "theirs", "alone") == expected

@@ -26,8 +26,19 @@ class Difference(NamedTuple):
     seeds: tuple[int, int]
 
     def __str__(self) -> str:
-        error = "one seed" if math.isnan(self.error) else f"standard error {self.error:.3g}"
-        return f"{self.mean:+.3g} ({error}; {self.seeds[0]} and {self.seeds[1]} seeds)"
+        error = "one seed" if math.isnan(self.error) else f"standard error {self._said(self.error)}"
+        few = ", few for a standard error" if not math.isnan(self.error) and min(self.seeds) < 3 else ""
+        return f"{self._said(self.mean, '+')} ({error}; {self.seeds[0]} and {self.seeds[1]} seeds{few})"
+
+    def with_error(self) -> str:
+        """As a cell of a table."""
+        return self._said(self.mean, "+") + ("" if math.isnan(self.error) else f" ± {self._said(self.error)}")
+
+    def _said(self, number: float, sign: str = "") -> str:
+        """With as many decimals as the standard error needs for two digits."""
+        size = abs(self.mean if math.isnan(self.error) else self.error)
+        places = 2 if size == 0 or not math.isfinite(size) else min(max(1 - math.floor(math.log10(size)), 0), 6)
+        return f"{number:{sign}.{places}f}"
 
 
 def difference(first: Any, second: Any) -> Difference:
@@ -125,10 +136,6 @@ def _print_all(name: str, pairs: dict[str, tuple[Any, Any]]) -> None:
         late = 0.75 * first["step"].max()
         last = difference(first[first["step"] > late], second[second["step"] > late])
         everything = difference(first, second)
-        rows.append([other, _with_error(everything), _with_error(last), "{} and {}".format(*everything.seeds)])
+        rows.append([other, everything.with_error(), last.with_error(), "{} and {}".format(*everything.seeds)])
     print(f"{name} less each, mean over tests ± standard error.\n")
     print("\n".join(markdown_rows([f"{name} less", "all tests", "last quarter", "seeds"], rows)))
-
-
-def _with_error(found: Difference) -> str:
-    return f"{found.mean:+.3g}" + ("" if math.isnan(found.error) else f" ± {found.error:.3g}")

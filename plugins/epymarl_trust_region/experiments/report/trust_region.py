@@ -92,13 +92,14 @@ def logged(run: Run, key: str) -> list[tuple[int, float]]:
 def _draw(axes: Any, lines: list[tuple[Any, Any]], style: Any, name: str) -> None:
     for k, (steps, values) in enumerate(lines):
         first = dict(label=name, marker=style.marker, markevery=max(1, len(steps) // 6), markeredgecolor="none")
+        alone = dict(marker="_", markersize=10) if len(steps) == 1 else {}  # else there would be nothing to see
         axes.plot(
             steps,
             values,
             color=style.colour,
             linestyle="--" if k else "-",
             linewidth=1.0 if k else 1.5,
-            **({} if k else first),
+            **(alone if k else first),
         )
 
 
