@@ -62,9 +62,12 @@ def main(argv: list[str]) -> int:
     engine = _engine(options)
     try:
         _rehearse(todo, jobs, left, options)
-        return _run_all(left, engine, board)
+        code = _run_all(left, engine, board)
     finally:
         engine.close()
+    if code == 0 and options.index is None:
+        board.line(f"figures and tables of these runs: epymarl-tr report {options.file}")
+    return code
 
 
 def _parser() -> Parser:

@@ -36,7 +36,7 @@ def report(tuning: Tuning, studies: Mapping[str, Any], folder: Path) -> str:
         lines += ["", f"## {one.name}", "", *_table(trials, list(one.ranges))]
         if trials and score_of(trials[0]) is not None:
             best = " ".join(f"{key}={value}" for key, value in trials[0].params.items())
-            lines += ["", f"Best: `{best}`"]
+            lines += ["", f"Best: `{best}`, for the command line after `with`, or for `with` of a sweep file"]
     pd.DataFrame(rows).to_csv(folder / "trials.csv", index=False)
     text = "\n".join(lines) + "\n"
     (folder / "report.md").write_text(text)

@@ -171,7 +171,7 @@ def _check_algorithm(config: Mapping[str, Any], command: str) -> None:
         raise ConfigError(
             f"{config['name']} is none of this plugin's algorithms, nor of a package's (learner={config['learner']}): "
             f"`{command}` plays those alone; EPyMARL shows its own with `epymarl-tr run ... with evaluate=True "
-            "render=True`"
+            "render=True env_args.render_mode=human`"
         )
     if config["env"] not in host.environments:
         raise ConfigError(
