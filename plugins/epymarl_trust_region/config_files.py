@@ -183,8 +183,8 @@ def check_code(file: str, flat: Mapping[str, Any], typed: Mapping[str, Any], kno
         ):
             continue
         raise ConfigError(
-            f"{file} names code to import, {key}={value}; if you trust it, name it yourself: add {key}={value} after `with` on the "
-            "command line"
+            f"{file} names code to import, {key}={value}; if you trust it, name it yourself: add {key}={value} after "
+            "`with` on the command line"
         )
 
 

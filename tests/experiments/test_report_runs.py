@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 from epymarl_trust_region import cli
+from epymarl_trust_region.errors import ConfigError
 from epymarl_trust_region.experiments.report.naming import named, of_folder
+from epymarl_trust_region.experiments.report.study import study
 from epymarl_trust_region.experiments.report.styles import readable, readable_task, style
 
 for _package in ("pandas", "scipy", "jinja2"):
@@ -222,6 +225,18 @@ def test_runs_of_a_task_without_a_common_metric_are_refused(capsys):
         f"error: no metric is common to all runs of {SPREAD}: happo has test_return_mean and qmix "
         "test_total_return_mean; report them apart, or name one with --metric"
     )
+
+
+def test_a_sum_that_a_team_is_paid_is_the_total_of_its_agents():
+    """VDN is paid the sum of what each of ours is paid: one test return, under two names, on one task of a sweep."""
+    make("happo", values=[1.0, 2.0], metric="test_total_return_mean", common_reward=False, reward_scalarisation="sum")
+    make("vdn", values=[3.0, 4.0], reward_scalarisation="sum")
+    found, left_out = study([dataclasses.replace(entry, task="t") for entry in named(of_folder(Path("results"))[0])[0]])
+    assert found.metric == {"t": "test_total_return_mean"} and not left_out
+    assert sorted(found.rows["value"]) == [1.0, 2.0, 3.0, 4.0]
+    make("qmix", reward_scalarisation="mean")
+    with pytest.raises(ConfigError, match="no metric is common to all runs of t: "):
+        study([dataclasses.replace(entry, task="t") for entry in named(of_folder(Path("results"))[0])[0]])
 
 
 def test_another_metric_may_be_named():

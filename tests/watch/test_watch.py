@@ -215,7 +215,9 @@ def test_an_environment_of_ones_own_draws_itself(tmp_path, monkeypatch, capsys):
     picture = "return np.full((30, 60, 3), 10 * self.t, np.uint8)"
     run = of_ones_own(tmp_path, "drawn", "['rgb_array']", picture)
     line = refused(capsys, run)
-    assert "name it yourself: add env_args.key=drawn:drawn-v0 after `with`" in line  # whose code it is, only the user knows
+    assert (
+        "name it yourself: add env_args.key=drawn:drawn-v0 after `with`" in line
+    )  # whose code it is, only the user knows
     film = watched(monkeypatch, run, "--episodes", "1", "--out", "own.gif", "with", "env_args.key=drawn:drawn-v0")
     assert [shot.picture.max() for shot in film.shots] == [0, 10, 20, 30]
     team = ("happo", {"key": "drawn:drawn-v0", "time_limit": 5}, {})  # it draws from the process's random numbers

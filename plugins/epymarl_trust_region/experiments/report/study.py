@@ -145,7 +145,8 @@ def study(entries: Sequence[Entry], metric: str | None = None, less_is_better: b
     """The curves of runs, and lines for those that have none.
 
     Args:
-        metric: the key to read; else the first of METRICS that all runs of a task have.
+        metric: the key to read; else the first of METRICS that all runs of a task have; or, of some the one and of
+            some the other, where both are all agents' returns together.
         less_is_better: of the metric; of those that LESS names it is anyway.
 
     Raises:
@@ -168,7 +169,7 @@ def study(entries: Sequence[Entry], metric: str | None = None, less_is_better: b
     chosen = _metrics(logged, wanted)
     rows = []
     for entry, curves in logged.items():
-        points = curves[chosen[entry.task]]
+        points = curves.get(chosen[entry.task]) or curves[METRICS[0]]
         if bad := [step for step, value in points if not math.isfinite(value)]:
             left_out.append(
                 f"{entry.run.folder}: its {len(bad)} tests without a number (the first at {bad[0]:,} steps)"
@@ -208,11 +209,19 @@ def read_curve(folder: Path) -> list[tuple[int, float]]:
     return next((points for key in METRICS if (points := curve(run, key))), [])
 
 
+def _is_total(entry: Entry, keys: set[str]) -> bool:
+    """Whether its test return is all agents' together: theirs added up, or a team's reward that is their sum."""
+    return METRICS[1] in keys or METRICS[0] in keys and entry.run.config.get("reward_scalarisation") == "sum"
+
+
 def _metrics(logged: dict[Entry, dict[str, Any]], wanted: Sequence[str]) -> dict[str, str]:
     found = {}
     for task in dict.fromkeys(entry.task for entry in logged):
         of_it = {entry: set(curves) for entry, curves in logged.items() if entry.task == task}
         common = set.intersection(*of_it.values())
+        if not common and all(_is_total(entry, keys) for entry, keys in of_it.items()):
+            found[task] = METRICS[1]
+            continue
         if not common:
             first, other = next((a, b) for a in of_it for b in of_it if not of_it[a] & of_it[b])
             raise ConfigError(
