@@ -26,6 +26,7 @@ CURVES = {
     "inpg-potential-games/suite": "potential-games",
     "log-linear-ppo/suite": "log-linear",
     "mamujoco": "mamujoco",
+    "matrl-baselines": "matrl-baselines",
     "matrl-grid-games": "matrl",
     "speed": "speed",
     "trust-region": "trust-region",

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import matrl_tables
 import mujoco_tables
 import pandas as pd
 import pong_tables
@@ -21,10 +22,8 @@ from epymarl_trust_region.experiments.report.tables import markdown_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDY = ROOT / "results/benchmark"
-PAGES = (
-    ROOT / "README.md",
-    *(ROOT / "results" / of / "README.md" for of in ("benchmark", "jr-ppo-smax", "mamujoco", "pong", "zero-sum")),
-)
+STUDIES = ("benchmark", "jr-ppo-smax", "mamujoco", "matrl-baselines", "pong", "zero-sum")
+PAGES = (ROOT / "README.md", *(ROOT / "results" / of / "README.md" for of in STUDIES))
 _MARKS = re.compile(r"(<!-- table of results/(\S+): (\S+) -->\n).*?(<!-- end of the table -->)", re.S)
 #: Experiments, without their task, whose name says more than their algorithm's.
 NAMES = {
@@ -147,6 +146,7 @@ TABLES = {
         "ends": ends,
     },
     "jr-ppo-smax": smax_tables.TABLES,
+    "matrl-baselines": matrl_tables.TABLES,
     "mamujoco": mujoco_tables.TABLES,
     "pong": pong_tables.TABLES,
     "zero-sum": zero_sum_tables.TABLES,

@@ -59,9 +59,11 @@ def draw_task(study: Study, task: str, axes: Any, with_seeds: bool = True) -> No
         if ends_early(curves, last):
             mean = curves.table.loc[curves.end].mean()
             axes.plot([curves.end], [mean], marker="|", markersize=16, markeredgewidth=2.2, color=curves.style.colour)
-    for end in sorted({curves.end for curves in experiments if ends_early(curves, last)}):
+    for k, end in enumerate(sorted({curves.end for curves in experiments if ends_early(curves, last)})):
         axes.axvline(end, color=INK, linewidth=0.7, linestyle=":")
-        place = dict(xy=(end, 0.0), xycoords=("data", "axes fraction"), xytext=(4, 5), textcoords="offset points")
+        place = dict(
+            xy=(end, 0.0), xycoords=("data", "axes fraction"), xytext=(4, 5 + 9 * k), textcoords="offset points"
+        )
         text = f"curves with a bar end at {short_steps(end)}" if end else "with a bar: tested at the start only"
         axes.annotate(text, fontsize=7.5, **place)
     if far_off(experiments):

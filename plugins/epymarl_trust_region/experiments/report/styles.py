@@ -37,6 +37,7 @@ _KNOWN = {
     "log_linear_ppo_offline": ("Log-linear PPO, offline", "#b2768f", "H"),
     "qmix": ("QMIX", "#e39a13", "h"),
     "vdn": ("VDN", "#a8742f", "^"),
+    "qtran": ("QTRAN", "#c95a5a", "D"),
     "iql": ("IQL", "#9b8a5c", "v"),
     "mappo": ("MAPPO", "#858a91", "s"),
     "ippo": ("IPPO", "#6f7d68", "D"),
