@@ -93,7 +93,13 @@ def test_an_environment_that_is_made_for_a_screen_is_drawn():
     check_feasible(config(render=True, env="sc2", env_args={"map_name": "3m"}))  # the host knows
 
 
+def only_where_it_is_tried_apart() -> None:
+    if sys.platform != "linux" or "jax" in sys.modules:
+        pytest.skip("it is tried in this process, which it would end")
+
+
 def test_a_package_that_ends_the_process_where_there_is_no_screen_is_one_line(monkeypatch):
+    only_where_it_is_tried_apart()
     env_args = {"key": "Screen-v0", "time_limit": 5, "seed": 1, "render_mode": "human"}
     monkeypatch.setattr(Screen, "render", lambda self: os.abort())
     with pytest.raises(
@@ -104,6 +110,7 @@ def test_a_package_that_ends_the_process_where_there_is_no_screen_is_one_line(mo
 
 def test_a_robot_is_drawn_on_a_screen_alone(monkeypatch):
     pytest.importorskip("gymnasium_robotics")
+    only_where_it_is_tried_apart()
     robot = {"key": "mamujoco", "scenario": "Hopper", "partition": "3x1", "time_limit": 5}
     for mode in (None, "rgb_array"):
         with pytest.raises(
