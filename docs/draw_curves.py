@@ -84,7 +84,8 @@ def draw() -> Picture:
         for shift, curves in enumerate(drawn):
             draw_mean(curves, axes, curves.label, shift)
         learnt = pd.concat([curves.table.iloc[1:].stack() for curves in drawn])  # first tests are of untrained policies
-        axes.set_ylim(learnt.min() - (margin := 0.05 * (learnt.max() - learnt.min())), learnt.max() + margin)
+        margin = 0.05 * (learnt.max() - learnt.min())
+        axes.set_ylim(learnt.min() - margin, learnt.max() + margin)
         axes.set_title(panel.title)
         steps_axis(axes)
     picture.axes[0].set_ylabel("test return")
