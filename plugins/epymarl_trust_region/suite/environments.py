@@ -31,8 +31,8 @@ _REGISTERED_BY = {
 _OWN = "epymarl_trust_region/"  # in front of ids of ours that a host may have, too
 # Of env_args; the rest is handed to the environment.
 _OF_THE_WRAPPER = {"key", "time_limit", "seed", "pretrained_wrapper", "common_reward", "reward_scalarisation"}
-# Words that a yaml file takes for values, and the command line for words.
-_WORDS = {"true": "True", "false": "False", "null": "None", "none": "None"}
+# Words that a yaml file takes for values, and the command line for words. "none" may be meant, as for `value_norm`.
+_WORDS = {"true": "True", "false": "False", "null": "None"}
 _STUBS = Path(__file__).resolve().parent / "stubs"
 
 
